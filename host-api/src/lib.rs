@@ -1,0 +1,11 @@
+//! What Keyhole does for a step outside the sandbox, and where it is kept: the
+//! store, the vault, the apps, the members' accounts and the broker.
+//!
+//! There is no WebAssembly in here. The engine in `runtime` calls [`broker::Session`].
+
+pub mod accounts;
+pub mod apps;
+pub mod broker;
+pub mod members;
+pub mod store;
+pub mod vault;

@@ -1,0 +1,52 @@
+//! Where everything that must survive is kept: records by key.
+//!
+//! The trait is small so that an implementation across machines can stand beside
+//! [`redb`]: reads by key, ordered scans by prefix, and writes that compare and swap
+//! **one** key. Nothing above it may rely on a lock that only this process sees.
+
+use async_trait::async_trait;
+
+/// The number of a key's current value. Every write to a key raises it.
+pub type Revision = u64;
+
+/// A value with the revision it was read at.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Versioned {
+    /// The revision to pass to [`Expect::Revision`].
+    pub revision: Revision,
+    /// The bytes that were written.
+    pub value: Vec<u8>,
+}
+
+/// What a write demands of the key's present state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Write whatever is there.
+    Any,
+    /// The key must not exist.
+    Absent,
+    /// The key must be at this revision.
+    Revision(Revision),
+}
+
+/// Records by key. Keys are paths, such as `accounts/01J…`; a prefix scan lists a folder.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The value of `key`, or `None`. Never waits for a writer.
+    async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError>;
+
+    /// Up to `limit` records whose key starts with `prefix`, in key order, after the
+    /// key `after` if one is given.
+    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Versioned)>, StoreError>;
+
+    /// Puts `value` at `key`, or deletes it for `None`, if `expect` holds. Returns once
+    /// it is on disk. Concurrent writes share one commit.
+    async fn write(&self, key: &str, expect: Expect, value: Option<Vec<u8>>) -> Result<Revision, StoreError>;
+
+    /// Puts `value` at `key` within 50 ms, without waiting. Once any such write has
+    /// failed, every later call fails.
+    fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError>;
+
+    /// Returns once everything handed to [`Store::write_soon`] before is on disk.
+    async fn flush(&self) -> Result<(), StoreError>;
+}
