@@ -4,7 +4,11 @@
 //! [`redb`]: reads by key, ordered scans by prefix, and writes that compare and swap
 //! **one** key. Nothing above it may rely on a lock that only this process sees.
 
+mod error;
+
 use async_trait::async_trait;
+
+pub use error::StoreError;
 
 /// The number of a key's current value. Every write to a key raises it.
 pub type Revision = u64;
@@ -29,6 +33,9 @@ pub enum Expect {
     Revision(Revision),
 }
 
+/// Ends once a value that was handed over is on disk, or with the reason why it is not.
+pub type Durable = futures_util::future::BoxFuture<'static, Result<(), StoreError>>;
+
 /// Records by key. Keys are paths, such as `accounts/01J…`; a prefix scan lists a folder.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -47,6 +54,10 @@ pub trait Store: Send + Sync + 'static {
     /// failed, every later call fails.
     fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError>;
 
-    /// Returns once everything handed to [`Store::write_soon`] before is on disk.
+    /// Puts `value` at `key`. Taken over, in the order of the calls, before this returns;
+    /// on disk once the future it returns has ended. (The audit's chain needs the order.)
+    fn append(&self, key: &str, value: Vec<u8>) -> Durable;
+
+    /// Returns once everything handed to [`Store::write_soon`] and [`Store::append`] before is on disk.
     async fn flush(&self) -> Result<(), StoreError>;
 }
