@@ -1,0 +1,566 @@
+//! A [`Draft`] judged and made an [`App`]. The same rules hold for definitions that come
+//! with Keyhole, for an operator's and for a member's own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use http::{HeaderName, HeaderValue, Method};
+use url::Url;
+
+use super::error::{Problems, Span};
+use super::field::{MAX_PLAIN, Pattern};
+use super::read::{At, Draft, DraftDeny, DraftField, DraftPlace, DraftSigning, DraftTest, Text};
+use super::template::is_field_name;
+use super::{
+    Addresses, App, CUSTOM, Deny, Encoding, FieldDef, Hash, HostTemplate, OkCheck, PathPattern, Place, Signing, Source,
+    Template, TestRequest,
+};
+
+/// Judges `draft`. `None` if it lacks what an app cannot be without; problems are noted in
+/// either case.
+pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
+    let mut judge = Judge { problems };
+    let name = judge.name(draft.name);
+    let title = judge.line("title", draft.title);
+    let fields = judge.fields(draft.fields);
+    let addresses = if draft.allow_ip { Addresses::Allowed } else { Addresses::Refused };
+    let hosts = judge.hosts(&draft.hosts, addresses, &fields);
+    let docs = draft.docs.and_then(|docs| judge.docs(&docs));
+    let base_url = draft.base_url.and_then(|url| {
+        let template = judge.template(&url)?;
+        judge.plain_only("base_url", &url.span, &template, &fields);
+        Some(At { value: template, span: url.span })
+    });
+    let (places, alternatives) = judge.places(draft.places, &fields);
+    let headers = judge.headers(&draft.headers, &fields);
+    let deny = draft.deny.into_iter().filter_map(|deny| judge.deny(deny)).collect();
+    let signing = judge.signing(draft.signing, &fields);
+    let base_span = base_url.as_ref().map_or(0..0, |url| url.span.clone());
+    let test_span = draft.test.as_ref().map(|test| test.path.as_ref().map_or(test.span.clone(), |p| p.span.clone()));
+    let app = App {
+        name: name?,
+        title: title?,
+        docs,
+        base_url: base_url.map(|url| url.value),
+        hosts,
+        places,
+        alternatives,
+        headers,
+        deny,
+        test: draft.test.and_then(|test| judge.test(test, &fields)),
+        signing,
+        insecure_http: draft.insecure_http,
+        allow_ip: draft.allow_ip,
+        source: Source::Keyhole,
+        fields,
+    };
+    judge.reach(&app, &base_span, test_span.as_ref().unwrap_or(&base_span));
+    Some(app)
+}
+
+struct Judge<'a> {
+    problems: &'a mut Problems,
+}
+
+impl Judge<'_> {
+    fn add(&mut self, span: &Span, message: impl fmt::Display, help: impl Into<String>) {
+        self.problems.add(span, message, help);
+    }
+
+    fn missing(&mut self, what: &str, span: &Span) {
+        self.add(span, format_args!("{what} is missing"), format!("add {what} = \"…\""));
+    }
+
+    fn name(&mut self, name: Option<Text>) -> Option<String> {
+        let Some(At { value, span }) = name else {
+            self.missing("name", &(0..0));
+            return None;
+        };
+        let fits = (1..=64).contains(&value.len())
+            && value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+        if !fits {
+            self.add(&span, format_args!("'{value}' cannot be an app's name"), "use a-z, 0-9, '_' and '-', at most 64");
+        } else if value == CUSTOM && span != (0..0) {
+            self.add(&span, "'custom' is the app that members define with their account", "choose another name");
+        }
+        Some(value)
+    }
+
+    fn line(&mut self, what: &str, text: Option<Text>) -> Option<String> {
+        let Some(At { value, span }) = text else {
+            self.missing(what, &(0..0));
+            return None;
+        };
+        if value.trim().is_empty() || value.len() > MAX_PLAIN || value.chars().any(char::is_control) {
+            self.add(&span, format_args!("{what} must be one line of text"), format!("write {what} = \"…\""));
+        }
+        Some(value)
+    }
+
+    fn docs(&mut self, docs: &Text) -> Option<Url> {
+        match Url::parse(&docs.value) {
+            Ok(url) if matches!(url.scheme(), "https" | "http") => Some(url),
+            _ => {
+                self.add(
+                    &docs.span,
+                    "docs is no web address",
+                    "give the vendor's page on API authentication, https://…",
+                );
+                None
+            }
+        }
+    }
+
+    fn template(&mut self, text: &Text) -> Option<Template> {
+        match Template::parse(&text.value) {
+            Ok(template) => Some(template),
+            Err(error) => {
+                self.add(&text.span, error, "");
+                None
+            }
+        }
+    }
+
+    fn fields(&mut self, drafts: Vec<DraftField>) -> Vec<FieldDef> {
+        let mut fields: Vec<FieldDef> = Vec::new();
+        for draft in drafts {
+            let Some(name) = draft.name else {
+                self.missing("name", &draft.span);
+                continue;
+            };
+            if !is_field_name(&name.value) {
+                let help = "use letters, digits and '_', beginning with a letter";
+                self.add(&name.span, format_args!("'{}' cannot be a field's name", name.value), help);
+            }
+            if fields.iter().any(|field| field.name == name.value) {
+                self.add(&name.span, format_args!("there are two fields {}", name.value), "remove or rename one");
+            }
+            let pattern = draft.pattern.as_ref().and_then(|pattern| match Pattern::parse(&pattern.value) {
+                Ok(pattern) => Some(pattern),
+                Err(error) => {
+                    let error = error.to_string();
+                    let reason = error.lines().last().unwrap_or_default().trim().to_owned();
+                    self.add(
+                        &pattern.span,
+                        format_args!("pattern: {reason}"),
+                        "see https://docs.rs/regex for the syntax",
+                    );
+                    None
+                }
+            });
+            if draft.host_only && !draft.secret {
+                self.add(&draft.span, "host_only is for secret fields", "add secret = true, or leave host_only out");
+            }
+            for prefix in &draft.prefixes {
+                let safe = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+                if !draft.secret
+                    || prefix.value.is_empty()
+                    || prefix.value.len() > 24
+                    || !prefix.value.chars().all(safe)
+                {
+                    let help =
+                        "a prefix is the public beginning of a secret: at most 24 letters, digits, '-', '.', '_', '~'";
+                    self.add(&prefix.span, format_args!("'{}' cannot be a prefix", prefix.value), help);
+                }
+            }
+            if let (true, Some(default)) = (draft.secret, &draft.default) {
+                self.add(&default.span, "a secret cannot have a default", "leave it out");
+            }
+            if let (true, Some(choice)) = (draft.secret, draft.choices.first()) {
+                self.add(&choice.span, "a secret cannot have choices", "leave them out");
+            }
+            let field = FieldDef {
+                label: draft.label.map_or_else(|| name.value.clone(), |label| label.value),
+                name: name.value,
+                secret: draft.secret,
+                host_only: draft.host_only,
+                optional: draft.optional || draft.default.is_some(),
+                pattern,
+                choices: draft.choices.iter().map(|choice| choice.value.clone()).collect(),
+                default: draft.default.as_ref().map(|default| default.value.clone()),
+                prefixes: draft.prefixes.into_iter().map(|prefix| prefix.value).collect(),
+                keep_length: draft.keep_length,
+                help: draft.help.map(|help| help.value),
+                find: draft.find.map(|find| find.value),
+            };
+            if let Some(default) = &draft.default {
+                if let Err(error) = field.check(&default.value) {
+                    self.add(&default.span, format_args!("default: {error}"), "");
+                }
+            }
+            fields.push(field);
+        }
+        fields
+    }
+
+    /// The field `name`, or a complaint with the nearest name.
+    fn known<'f>(&mut self, name: &str, span: &Span, fields: &'f [FieldDef]) -> Option<&'f FieldDef> {
+        let field = fields.iter().find(|field| field.name == name);
+        if field.is_none() {
+            let nearest = fields.iter().min_by_key(|field| strsim::damerau_levenshtein(&field.name, name));
+            let help = match nearest {
+                Some(field) if strsim::damerau_levenshtein(&field.name, name) <= 3 => {
+                    format!("did you mean {}?", field.name)
+                }
+                _ => format!("add a [[field]] with name = \"{name}\""),
+            };
+            self.add(span, format_args!("there is no field {name}"), help);
+        }
+        field
+    }
+
+    /// Complains of secrets where plain fields alone may stand.
+    fn plain_only(&mut self, what: &str, span: &Span, template: &Template, fields: &[FieldDef]) {
+        for name in template.fields() {
+            let Some(field) = self.known(name, span, fields) else { continue };
+            if field.secret {
+                let help = "use plain fields alone; secrets belong in a [[place]]";
+                self.add(span, format_args!("{what} would show the secret {name}"), help);
+            } else if field.optional && field.default.is_none() {
+                let help = format!("give {name} a default, or make it needed");
+                self.add(span, format_args!("{what} needs {name}, which is optional"), help);
+            } else if field.pattern.is_none() && field.choices.is_empty() && what != "headers" {
+                let help = format!("give {name} a pattern, such as \"[a-z0-9-]+\"");
+                self.add(span, format_args!("{what} takes {name}, which may be anything"), help);
+            }
+        }
+    }
+
+    fn hosts(&mut self, texts: &[Text], addresses: Addresses, fields: &[FieldDef]) -> Vec<HostTemplate> {
+        if texts.is_empty() {
+            let help = "add hosts = [\"api.example.com\"]: the only ones that credentials may go to";
+            self.add(&(0..0), "hosts is missing or empty", help);
+        }
+        let mut hosts: Vec<HostTemplate> = Vec::new();
+        for text in texts {
+            let host = match HostTemplate::parse(&text.value, addresses) {
+                Ok(host) => host,
+                Err(error) => {
+                    self.add(&text.span, error, "");
+                    continue;
+                }
+            };
+            let whole = host.whole().is_some();
+            let allowed: fn(char) -> bool = match whole {
+                true => |c| c.is_ascii_alphanumeric() || c == '-' || c == '.',
+                false => |c| c.is_ascii_alphanumeric() || c == '-',
+            };
+            for name in host.fields() {
+                let Some(field) = self.known(name, &text.span, fields) else { continue };
+                let held = match &field.pattern {
+                    Some(pattern) => pattern.admits_only(allowed),
+                    None => !field.choices.is_empty() && field.choices.iter().all(|choice| choice.chars().all(allowed)),
+                };
+                if field.secret {
+                    self.add(&text.span, format_args!("a host would show the secret {name}"), "use plain fields alone");
+                } else if !held {
+                    let characters = if whole { "[A-Za-z0-9.-]" } else { "[A-Za-z0-9-]" };
+                    let message = format!("{name} is part of a host, so its pattern must admit {characters} alone");
+                    let help = format!(
+                        "give {name} a pattern such as \"{}\"",
+                        if whole { "[a-z0-9.-]+" } else { "[a-z0-9][a-z0-9-]*" }
+                    );
+                    self.add(&text.span, message, help);
+                } else if field.optional && field.default.is_none() {
+                    let help = format!("give {name} a default, or make it needed");
+                    self.add(&text.span, format_args!("a host needs {name}, which is optional"), help);
+                }
+            }
+            hosts.push(host);
+        }
+        hosts
+    }
+
+    fn header_name(&mut self, name: &Text) -> Option<HeaderName> {
+        // What frames a message or belongs to the connection is the broker's alone.
+        const BROKERS: [&str; 14] = [
+            "host",
+            "content-length",
+            "transfer-encoding",
+            "connection",
+            "keep-alive",
+            "upgrade",
+            "te",
+            "trailer",
+            "expect",
+            "proxy-authorization",
+            "proxy-connection",
+            "cookie",
+            "range",
+            "accept-encoding",
+        ];
+        match HeaderName::try_from(name.value.as_str()) {
+            Ok(header) if BROKERS.contains(&header.as_str()) => {
+                self.add(&name.span, format_args!("the header {header} is the broker's to set"), "leave it out");
+                None
+            }
+            Ok(header) => Some(header),
+            Err(_) => {
+                self.add(&name.span, format_args!("'{}' is not a header name", name.value), "");
+                None
+            }
+        }
+    }
+
+    /// A template of a header's value: visible characters and blanks.
+    fn header_value(&mut self, value: &Text) -> Option<Template> {
+        let template = self.template(value)?;
+        if HeaderValue::from_str(&value.value).is_err() || value.value.trim() != value.value {
+            self.add(&value.span, "this cannot be a header's value", "leave out line breaks, and blanks at the ends");
+        }
+        Some(template)
+    }
+
+    fn headers(&mut self, drafts: &[(Text, Text)], fields: &[FieldDef]) -> Vec<(HeaderName, Template)> {
+        let mut headers = Vec::new();
+        for (name, value) in drafts {
+            let (header, template) = (self.header_name(name), self.header_value(value));
+            if let Some(template) = &template {
+                self.plain_only("headers", &value.span, template, fields);
+            }
+            headers.extend(header.zip(template));
+        }
+        headers
+    }
+
+    fn places(&mut self, drafts: Vec<DraftPlace>, fields: &[FieldDef]) -> (Vec<Place>, Vec<Place>) {
+        let (mut places, mut alternatives) = (Vec::new(), Vec::new());
+        let mut placed: BTreeSet<String> = BTreeSet::new();
+        for draft in drafts {
+            let (span, alternative) = (draft.span.clone(), draft.alternative);
+            let Some(place) = self.place(draft) else { continue };
+            let mut secret = false;
+            for name in place.fields() {
+                let Some(field) = self.known(name, &span, fields) else { continue };
+                placed.insert(name.to_owned());
+                secret |= field.secret;
+                if field.host_only {
+                    let help = "leave host_only out, or the place";
+                    self.add(&span, format_args!("{name} is host_only, so it has no place in a request"), help);
+                }
+            }
+            if !secret {
+                let help = "a place is where a secret goes; plain values belong in [headers]";
+                self.add(&span, "no secret stands in this place", help);
+            }
+            let list = if alternative { &mut alternatives } else { &mut places };
+            list.push(place);
+        }
+        for field in fields.iter().filter(|field| field.has_placeholder() && !placed.contains(&field.name)) {
+            let help = "add a [[place]] for it, or host_only = true if steps never send it";
+            self.add(&(0..0), format_args!("the secret {} has no place", field.name), help);
+        }
+        (places, alternatives)
+    }
+
+    fn place(&mut self, draft: DraftPlace) -> Option<Place> {
+        let span = draft.span;
+        let kinds = [draft.header.is_some(), draft.query.is_some(), draft.basic.is_some()];
+        if kinds.iter().filter(|given| **given).count() != 1 {
+            let help = "give header = \"…\", query = \"…\" or basic = { username = \"…\", password = \"…\" }";
+            self.add(&span, "a place is one of header, query and basic", help);
+            return None;
+        }
+        if let Some((username, password)) = draft.basic {
+            if let Some(template) = &draft.template {
+                self.add(&template.span, "basic has its own templates", "leave template out");
+            }
+            let (name, word) = (self.header_value(&username), self.header_value(&password));
+            if username.value.contains(':') {
+                self.add(&username.span, "a Basic username cannot hold a ':' (RFC 7617)", "put it in the password");
+            }
+            return Some(Place::Basic { username: name?, password: word? });
+        }
+        let Some(template) = draft.template else {
+            self.missing("template", &span);
+            return None;
+        };
+        if let Some(header) = draft.header {
+            let (name, template) = (self.header_name(&header), self.header_value(&template));
+            return Some(Place::Header { name: name?, template: template? });
+        }
+        let query = draft.query?;
+        if query.value.is_empty() || query.value.chars().any(char::is_control) {
+            self.add(&query.span, "this cannot be a parameter's name", "");
+        }
+        Some(Place::Query { name: query.value, template: self.template(&template)? })
+    }
+
+    fn deny(&mut self, draft: DraftDeny) -> Option<Deny> {
+        let Some(path) = draft.path else {
+            self.missing("path", &draft.span);
+            return None;
+        };
+        let Some(reason) = draft.reason else {
+            self.missing("reason", &draft.span);
+            return None;
+        };
+        let method = draft.method.and_then(|method| self.method(&method, true));
+        match PathPattern::parse(&path.value) {
+            Ok(path) => Some(Deny { method, path, reason: reason.value }),
+            Err(error) => {
+                self.add(&path.span, error, "");
+                None
+            }
+        }
+    }
+
+    /// `None` for `*`, where that is allowed.
+    fn method(&mut self, method: &Text, any: bool) -> Option<Method> {
+        if any && method.value == "*" {
+            return None;
+        }
+        match method.value.as_str() {
+            "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method.value.parse().ok(),
+            other => {
+                let help =
+                    if any { "use GET, POST, PUT, PATCH, DELETE, or leave it out for all" } else { "use GET or POST" };
+                self.add(&method.span, format_args!("'{other}' is not a method"), help);
+                None
+            }
+        }
+    }
+
+    fn pointer(&mut self, pointer: Option<Text>) -> Option<String> {
+        let At { value, span } = pointer?;
+        let escapes = value.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
+        if !value.is_empty() && (!value.starts_with('/') || !escapes) {
+            self.add(&span, format_args!("'{value}' is not a JSON pointer"), "write it as /user/id (RFC 6901)");
+        }
+        Some(value)
+    }
+
+    fn test(&mut self, draft: DraftTest, fields: &[FieldDef]) -> Option<TestRequest> {
+        let method = draft.method.map_or(Some(Method::GET), |method| self.method(&method, false));
+        let Some(path) = draft.path else {
+            self.missing("path", &draft.span);
+            return None;
+        };
+        let template = self.template(&path)?;
+        self.plain_only("path", &path.span, &template, fields);
+        let mut status = Vec::new();
+        for At { value, span } in draft.status {
+            match u16::try_from(value) {
+                Ok(code) if (200..600).contains(&code) => status.push(code),
+                _ => self.add(&span, format_args!("{value} is not a status"), "use 200 to 599"),
+            }
+        }
+        if status.is_empty() {
+            status.push(200);
+        }
+        let ok = draft.ok.and_then(|(pointer, equals)| Some(OkCheck { pointer: self.pointer(Some(pointer))?, equals }));
+        Some(TestRequest {
+            method: method?,
+            path: template,
+            status,
+            ok,
+            error: self.pointer(draft.error),
+            uid: self.pointer(draft.uid),
+            nickname: self.pointer(draft.nickname),
+        })
+    }
+
+    fn signing(&mut self, drafts: Vec<DraftSigning>, fields: &[FieldDef]) -> BTreeMap<String, Signing> {
+        let mut purposes = BTreeMap::new();
+        for draft in drafts {
+            let (Some(purpose), Some(key)) = (draft.purpose, draft.key) else {
+                self.missing("key", &draft.span);
+                continue;
+            };
+            if let Some(field) = self.known(&key.value, &key.span, fields) {
+                if !field.host_only {
+                    let help = format!("give {} secret = true and host_only = true", field.name);
+                    self.add(&key.span, "a signing key must never be handed to a step", help);
+                }
+            }
+            let hash = match draft.hash.as_ref().map(|hash| hash.value.as_str()) {
+                Some("sha1") => Hash::Sha1,
+                Some("sha512") => Hash::Sha512,
+                Some("sha256") | None => Hash::Sha256,
+                Some(other) => {
+                    let span = draft.hash.as_ref().map_or(draft.span.clone(), |hash| hash.span.clone());
+                    self.add(&span, format_args!("'{other}' is not a hash"), "use sha1, sha256 or sha512");
+                    continue;
+                }
+            };
+            let encoding = match draft.encoding.as_ref().map(|encoding| encoding.value.as_str()) {
+                Some("base64") => Encoding::Base64,
+                Some("hex") | None => Encoding::Hex,
+                Some(other) => {
+                    let span = draft.encoding.as_ref().map_or(draft.span.clone(), |e| e.span.clone());
+                    self.add(&span, format_args!("'{other}' is not an encoding"), "use hex or base64");
+                    continue;
+                }
+            };
+            purposes.insert(purpose.value, Signing { key: key.value, hash, encoding });
+        }
+        purposes
+    }
+
+    /// The base URL and the test request must be within the hosts and outside the deny
+    /// list, whatever an account's fields are.
+    fn reach(&mut self, app: &App, base_span: &Span, test_span: &Span) {
+        if app.base_url.is_none() {
+            if app.test.is_some() {
+                self.add(test_span, "a test request needs a base_url to be joined to", "add base_url");
+            }
+            return;
+        }
+        if !self.problems.is_empty() {
+            return;
+        }
+        for plain in samples(app) {
+            let url = match app.base_url(&plain) {
+                Ok(Some(url)) => url,
+                Ok(None) => return,
+                Err(super::BaseUrlError::Elsewhere(_)) => {
+                    let help = match app.insecure_http {
+                        true => "add its host (and port, where it has one) to hosts",
+                        false => {
+                            "add its host (and port) to hosts; it must begin with https:// unless insecure_http = true"
+                        }
+                    };
+                    return self.add(base_span, "base_url is not within hosts", help);
+                }
+                Err(error) => return self.add(base_span, format_args!("base_url: {error}"), ""),
+            };
+            if !url.path().ends_with('/') || url.query().is_some() || url.fragment().is_some() {
+                let help = "so that paths can be joined to it, and without a query";
+                return self.add(base_span, "base_url must end with '/'", help);
+            }
+            match app.test_url(&plain) {
+                None => {}
+                Some(Err(error)) => return self.add(test_span, error, "give a path relative to base_url"),
+                Some(Ok(url)) => {
+                    if let Some(deny) = app.test.as_ref().and_then(|test| app.denied(&test.method, &url)) {
+                        let message = format!("the test request is denied by the rule {}", deny.path);
+                        return self.add(test_span, message, "test with another request, or narrow the rule");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Accounts to try a definition with: each choice of each field, and a word that could
+/// stand in a host for those that may be anything.
+fn samples(app: &App) -> Vec<BTreeMap<String, String>> {
+    let whole: BTreeSet<&str> = app.hosts.iter().filter_map(HostTemplate::whole).collect();
+    let mut samples = vec![BTreeMap::new()];
+    for field in app.fields.iter().filter(|field| !field.secret) {
+        let stand_in = if whole.contains(field.name.as_str()) { "a.invalid" } else { "a1" };
+        let values = if field.choices.is_empty() { vec![stand_in.to_owned()] } else { field.choices.clone() };
+        samples = samples
+            .iter()
+            .flat_map(|sample| {
+                values.iter().map(|value| {
+                    let mut sample: BTreeMap<String, String> = sample.clone();
+                    sample.insert(field.name.clone(), value.clone());
+                    sample
+                })
+            })
+            .take(256)
+            .collect();
+    }
+    samples
+}

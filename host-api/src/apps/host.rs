@@ -1,0 +1,359 @@
+//! Which hosts a definition names. Every name goes through `url::Host`, the parser that
+//! requests go through too, so that what is checked and what is connected to cannot
+//! differ. Nothing in here resolves a name or opens a connection.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use url::{Host, Url};
+
+use super::template::{Piece, Template, TemplateError};
+
+/// Whether hosts may be IP addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// Names alone.
+    Refused,
+    /// Names and IP addresses: `allow_ip = true` in an operator's definition.
+    Allowed,
+}
+
+/// Hosts that a request may go to: `api.example.com`, `*.example.com`, each with an
+/// optional `:port`. Without one, the port is the scheme's own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostPattern {
+    hosts: Hosts,
+    port: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Hosts {
+    /// This name.
+    Exact(String),
+    /// Every name that ends with this, which begins with a dot.
+    Under(String),
+    Address(IpAddr),
+}
+
+/// Why a host was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// No URL could have this host.
+    #[error("'{0}' is not a host name; write it as in api.example.com, without a scheme, a path or a user name")]
+    Syntax(String),
+    /// A name with its root dot is another name to TLS and to a host check.
+    #[error("'{0}' ends with a dot; leave the dot out")]
+    TrailingDot(String),
+    /// An address in any notation.
+    #[error("'{0}' is an IP address; name a host, or let an operator's definition set allow_ip = true")]
+    Address(String),
+    /// A port that is none.
+    #[error("'{0}' has no port from 1 to 65535 after its ':'")]
+    Port(String),
+    /// A `*` that is not the whole first label.
+    #[error("'{0}' has a '*' that is not a leading '*.'; only whole labels can be wild, and only the first")]
+    Wildcard(String),
+    /// Anyone can have a host there.
+    #[error("'{0}' is a public suffix: anyone can register a name under it; name the vendor's own host")]
+    PublicSuffix(String),
+    /// A wildcard above zones that anyone can register in.
+    #[error("'{0}' has public suffixes under it, where anyone can have a host; name the hosts that are needed")]
+    HoldsPublicSuffixes(String),
+    /// A value that would be more, or other, than labels of a host.
+    #[error("{field} cannot be part of a host: use letters, digits and '-' alone (and no '-' at either end)")]
+    FieldValue {
+        /// The field.
+        field: String,
+    },
+    /// A field that the host needs is not given.
+    #[error("the host '{template}' needs the field {field}, which has no value")]
+    MissingField {
+        /// The host's template.
+        template: String,
+        /// The field.
+        field: String,
+    },
+    /// The text is not a template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+}
+
+impl HostPattern {
+    /// Parses a name, or `*.` and a name, with an optional port. IP addresses and public
+    /// suffixes are refused.
+    pub fn parse(text: &str) -> Result<Self, HostError> {
+        Self::parse_as(text, Addresses::Refused)
+    }
+
+    /// Like [`HostPattern::parse`]; `addresses` says whether IP addresses are taken too.
+    pub fn parse_as(text: &str, addresses: Addresses) -> Result<Self, HostError> {
+        let (name, port) = split_port(text)?;
+        let Some(zone) = name.strip_prefix("*.") else {
+            return Ok(Self { hosts: exact(name, addresses)?, port });
+        };
+        let zone = match exact(zone, Addresses::Refused)? {
+            Hosts::Exact(zone) => zone,
+            _ => return Err(HostError::Address(text.to_owned())),
+        };
+        if !zone.contains('.') {
+            return Err(HostError::PublicSuffix(text.to_owned()));
+        }
+        if holds_suffixes(&zone) {
+            return Err(HostError::HoldsPublicSuffixes(text.to_owned()));
+        }
+        Ok(Self { hosts: Hosts::Under(format!(".{zone}")), port })
+    }
+
+    /// Whether `host` is one of these, whatever the port.
+    pub fn matches(&self, host: &Host<&str>) -> bool {
+        match (&self.hosts, host) {
+            (Hosts::Exact(name), Host::Domain(host)) => name == host,
+            // At least one label before the zone, and no empty one.
+            (Hosts::Under(zone), Host::Domain(host)) => {
+                host.strip_suffix(zone.as_str()).is_some_and(|labels| labels.split('.').all(|l| !l.is_empty()))
+            }
+            (Hosts::Address(ip), Host::Ipv4(host)) => *ip == IpAddr::V4(*host),
+            (Hosts::Address(ip), Host::Ipv6(host)) => *ip == IpAddr::V6(*host),
+            _ => false,
+        }
+    }
+
+    /// Whether `url` goes to one of these hosts at the right port. The scheme is
+    /// [`App::allows_scheme`](super::App::allows_scheme)'s to check.
+    pub fn matches_url(&self, url: &Url) -> bool {
+        let own = match url.scheme() {
+            "https" => 443,
+            "http" => 80,
+            _ => return false,
+        };
+        url.port().unwrap_or(own) == self.port.unwrap_or(own) && url.host().is_some_and(|host| self.matches(&host))
+    }
+
+    /// The port, where it is not the scheme's own.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Whether this begins with `*.`.
+    pub fn is_wildcard(&self) -> bool {
+        matches!(self.hosts, Hosts::Under(_))
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = HostError;
+
+    fn from_str(text: &str) -> Result<Self, HostError> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for HostPattern {
+    type Error = HostError;
+
+    /// What was written once is read again, an address too: whoever wrote it had checked.
+    fn try_from(text: String) -> Result<Self, HostError> {
+        Self::parse_as(&text, Addresses::Allowed)
+    }
+}
+
+impl From<HostPattern> for String {
+    fn from(pattern: HostPattern) -> Self {
+        pattern.to_string()
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.hosts {
+            Hosts::Exact(name) => f.write_str(name)?,
+            Hosts::Under(zone) => write!(f, "*{zone}")?,
+            Hosts::Address(IpAddr::V4(ip)) => write!(f, "{ip}")?,
+            Hosts::Address(IpAddr::V6(ip)) => write!(f, "[{ip}]")?,
+        }
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn split_port(text: &str) -> Result<(&str, Option<u16>), HostError> {
+    let after_bracket = text.rfind(']').map_or(0, |at| at + 1);
+    match text[after_bracket..].split_once(':') {
+        None => Ok((text, None)),
+        Some((_, digits)) => {
+            let wrong = || HostError::Port(text.to_owned());
+            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(wrong());
+            }
+            match digits.parse() {
+                Ok(0) | Err(_) => Err(wrong()),
+                Ok(port) => Ok((&text[..text.len() - digits.len() - 1], Some(port))),
+            }
+        }
+    }
+}
+
+/// `name` as one host that is not a public suffix.
+fn exact(name: &str, addresses: Addresses) -> Result<Hosts, HostError> {
+    let syntax = || HostError::Syntax(name.to_owned());
+    if name.contains('*') {
+        return Err(HostError::Wildcard(name.to_owned()));
+    }
+    // `url` percent-decodes a host, drops tabs and maps full stops of other scripts. It
+    // is right to; but nobody means it in a definition.
+    if name.chars().any(|c| c.is_whitespace() || c.is_control() || "%/\\@?#".contains(c)) {
+        return Err(syntax());
+    }
+    let host = match Host::parse(name).map_err(|_| syntax())? {
+        Host::Domain(host) => host,
+        Host::Ipv4(ip) if addresses == Addresses::Allowed => return Ok(Hosts::Address(ip.into())),
+        Host::Ipv6(ip) if addresses == Addresses::Allowed => return Ok(Hosts::Address(ip.into())),
+        Host::Ipv4(_) | Host::Ipv6(_) => return Err(HostError::Address(name.to_owned())),
+    };
+    if host.ends_with('.') {
+        return Err(HostError::TrailingDot(name.to_owned()));
+    }
+    if host.len() > 253 || !host.split('.').all(is_label) {
+        return Err(syntax());
+    }
+    if is_suffix(&host) {
+        return Err(HostError::PublicSuffix(name.to_owned()));
+    }
+    Ok(Hosts::Exact(host))
+}
+
+/// A label as DNS has it, and the underscore that some private networks use.
+fn is_label(label: &str) -> bool {
+    (1..=63).contains(&label.len())
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// Whether `host` is on the public-suffix list, private section included.
+fn is_suffix(host: &str) -> bool {
+    psl::suffix(host.as_bytes()).is_some_and(|suffix| suffix.is_known() && suffix.as_bytes().len() == host.len())
+}
+
+/// Whether the public-suffix list has entries below `zone`.
+///
+/// The list's look-up takes labels from the right and asks for another one only while
+/// there are longer entries: so, whether it asks for one beyond `zone`'s own.
+fn holds_suffixes(zone: &str) -> bool {
+    let mut asked = false;
+    let labels = zone.rsplit('.').map(str::as_bytes).chain(std::iter::from_fn(|| {
+        asked = true;
+        None
+    }));
+    psl::Psl::find(&psl::List, labels);
+    asked
+}
+
+/// A host with an account's fields in it: `{subdomain}.zendesk.com`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostTemplate {
+    template: Template,
+    addresses: Addresses,
+}
+
+impl HostTemplate {
+    /// Parses a host pattern with fields. One without a field must be a pattern already;
+    /// one with fields must not leave a public registry's suffix as its fixed end.
+    pub fn parse(text: &str, addresses: Addresses) -> Result<Self, HostError> {
+        let template = Template::parse(text)?;
+        let this = Self { template, addresses };
+        // A stand-in of one label, so that all that does not depend on a value is checked now.
+        let stand_in = if this.whole().is_some() { "a.invalid" } else { "a" };
+        let rendered = this.template.render(|_| Some(stand_in)).unwrap_or_default();
+        HostPattern::parse_as(&rendered, addresses).map_err(|error| error.about(text))?;
+        if this.whole().is_none() && this.template.fields().next().is_some() {
+            this.check_end(text)?;
+        }
+        Ok(this)
+    }
+
+    /// `{x}.com` would let the account's owner name any host: refused. `{shop}.myshopify.com`
+    /// is a vendor's zone for its tenants, though the list has it, too.
+    fn check_end(&self, text: &str) -> Result<(), HostError> {
+        let end = match self.template.pieces().last() {
+            Some(Piece::Text(end)) => split_port(end)?.0,
+            _ => "",
+        };
+        let zone = match end.split_once('.') {
+            Some((_, zone)) => zone,
+            None => "",
+        };
+        let registry = psl::suffix(zone.as_bytes())
+            .is_some_and(|s| s.typ() == Some(psl::Type::Icann) && s.as_bytes().len() == zone.len());
+        if registry || !zone.contains('.') {
+            return Err(HostError::PublicSuffix(text.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The names of the fields.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.template.fields()
+    }
+
+    /// The field that is the whole name, as in `{host}` or `{host}:8443`.
+    pub fn whole(&self) -> Option<&str> {
+        match self.template.pieces() {
+            [Piece::Field(name)] => Some(name),
+            [Piece::Field(name), Piece::Text(port)] if port.starts_with(':') => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The hosts of an account with these fields. A value that would be more than labels
+    /// of a host is refused, so that no field can smuggle a host, a port or a path.
+    pub fn resolve(&self, fields: &BTreeMap<String, String>) -> Result<HostPattern, HostError> {
+        let whole = self.whole().is_some();
+        for field in self.template.fields() {
+            let value = fields.get(field).ok_or_else(|| HostError::MissingField {
+                template: self.template.to_string(),
+                field: field.to_owned(),
+            })?;
+            let fits = if whole { !value.contains([':', '*']) } else { is_label(value) && !value.contains('_') };
+            if !fits {
+                return Err(HostError::FieldValue { field: field.to_owned() });
+            }
+        }
+        let text = self.template.render(|field| fields.get(field).map(String::as_str)).unwrap_or_default();
+        let pattern = HostPattern::parse_as(&text, self.addresses)?;
+        // What `url` made of it must be what was written: no mapping, no decoding.
+        if !pattern.to_string().eq_ignore_ascii_case(&text) && self.template.fields().next().is_some() {
+            return Err(HostError::Syntax(text));
+        }
+        Ok(pattern)
+    }
+}
+
+impl HostError {
+    /// The same reason, told of the template rather than of its stand-in.
+    fn about(self, text: &str) -> Self {
+        let text = text.to_owned();
+        match self {
+            Self::Syntax(_) => Self::Syntax(text),
+            Self::TrailingDot(_) => Self::TrailingDot(text),
+            Self::Address(_) => Self::Address(text),
+            Self::Port(_) => Self::Port(text),
+            Self::Wildcard(_) => Self::Wildcard(text),
+            Self::PublicSuffix(_) => Self::PublicSuffix(text),
+            Self::HoldsPublicSuffixes(_) => Self::HoldsPublicSuffixes(text),
+            other => other,
+        }
+    }
+}
+
+impl fmt::Display for HostTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.template.fmt(f)
+    }
+}
