@@ -1,0 +1,159 @@
+//! Bodies on their way through the broker: counted, limited, watched for placeholders on
+//! the way out, scrubbed on the way back.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use sync_wrapper::SyncWrapper;
+use tokio::time::{Instant, Sleep};
+
+use super::substitute::{BodyWatch, Refusal};
+
+/// A body as engine and broker hand it to each other.
+pub type Body = UnsyncBoxBody<Bytes, BodyError>;
+
+/// Why a body ended early.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BodyError {
+    /// The step's side failed or went away.
+    #[error("the request's body ended early: {0}")]
+    Guest(String),
+    /// The server's side failed.
+    #[error("the answer's body ended early: {0}")]
+    Server(String),
+    /// Nothing came for too long.
+    #[error("the server sent nothing for {} s", .0.as_secs_f32())]
+    Timeout(Duration),
+    /// The body is longer than the run's limits allow.
+    #[error("the {direction} body is longer than {limit} bytes, the run's limit")]
+    TooLong {
+        /// `request` or `answer`.
+        direction: &'static str,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// A placeholder stands where none may be.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// A step's request body: without trailers, no longer than the limit, and cut as soon as
+/// a placeholder shows in it.
+pub(super) struct Outgoing {
+    // The HTTP client asks for `Sync`; nothing ever shares the body.
+    inner: SyncWrapper<Body>,
+    watch: BodyWatch,
+    sent: Arc<AtomicU64>,
+    limit: u64,
+}
+
+impl Outgoing {
+    pub(super) fn new(inner: Body, watch: BodyWatch, limit: u64, sent: Arc<AtomicU64>) -> Self {
+        Self { inner: SyncWrapper::new(inner), watch, sent, limit }
+    }
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let Some(frame) = ready!(Pin::new(self.inner.get_mut()).poll_frame(cx)) else { return Poll::Ready(None) };
+            // Trailers are dropped: a credential's place is never there, and servers differ on them.
+            let Ok(data) = frame?.into_data() else { continue };
+            self.watch.push(&data)?;
+            let sent = self.sent.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
+            if sent > self.limit {
+                return Poll::Ready(Some(Err(BodyError::TooLong { direction: "request", limit: self.limit })));
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+    }
+}
+
+/// Runs once, when an answer's body has ended, however it ended.
+pub(super) type OnEnd = Box<dyn FnOnce(u64, Option<String>) + Send>;
+
+/// An answer's body: counted, limited in size and in silence. Tells when it has ended.
+pub(super) struct Incoming {
+    inner: Body,
+    received: u64,
+    limit: u64,
+    silence: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    on_end: Option<OnEnd>,
+}
+
+impl Incoming {
+    pub(super) fn new(inner: Body, limit: u64, silence: Duration, on_end: OnEnd) -> Self {
+        Self { inner, received: 0, limit, silence, timer: None, on_end: Some(on_end) }
+    }
+
+    fn end(&mut self, failure: Option<String>) {
+        if let Some(on_end) = self.on_end.take() {
+            on_end(self.received, failure);
+        }
+    }
+
+    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.end(Some(error.to_string()));
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.on_end.is_none() {
+            return Poll::Ready(None);
+        }
+        let this = &mut *self;
+        match Pin::new(&mut this.inner).poll_frame(cx) {
+            Poll::Ready(None) => {
+                self.end(None);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => self.fail(error),
+            Poll::Ready(Some(Ok(frame))) => {
+                this.timer = None;
+                this.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if this.received > this.limit {
+                    let limit = this.limit;
+                    return self.fail(BodyError::TooLong { direction: "answer's", limit });
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            // The timer is set only once there is something to wait for: most bodies never need one.
+            Poll::Pending => {
+                let silence = this.silence;
+                let timer =
+                    this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + silence)));
+                ready!(timer.as_mut().poll(cx));
+                self.fail(BodyError::Timeout(silence))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.on_end.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.end(Some("the step stopped reading".to_owned()));
+    }
+}

@@ -1,0 +1,204 @@
+//! The two halves of an exchange that the session's story leaves out: a request's body
+//! on its way to the survey, and an answer on its way to the step.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Full, Limited};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::body::{Body, BodyError, Incoming, Outgoing};
+use super::limits::{BUFFERED_BODY, Limits, Timeouts};
+use super::record::Record;
+use super::scrub::{ScrubBody, Scrubber};
+use super::substitute::BodyWatch;
+use super::{SendError, TransportError};
+
+/// A request's body, as far as the survey sees it before the request leaves.
+pub(super) enum Outbound {
+    /// Short and of stated length: read whole.
+    Whole(Bytes),
+    /// Long, or of unknown length: watched while it streams.
+    Streaming(Body),
+}
+
+impl Outbound {
+    /// Reads the body if it is short and says so.
+    pub(super) async fn read(body: Body, headers: &HeaderMap, limits: &Limits) -> Result<Self, SendError> {
+        let stated = match headers.get(header::CONTENT_LENGTH) {
+            None => body.size_hint().exact(),
+            Some(length) => {
+                let length = length.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+                Some(length.ok_or_else(|| SendError::Refused("Content-Length is not a number".to_owned()))?)
+            }
+        };
+        match stated {
+            Some(length) if length > limits.request_bytes => Err(SendError::Limit(format!(
+                "a request's body may have {} bytes; this one says {length}",
+                limits.request_bytes
+            ))),
+            Some(length) if length <= BUFFERED_BODY => {
+                let whole = Limited::new(body, BUFFERED_BODY as usize).collect().await;
+                let whole = whole.map_err(|error| SendError::Refused(format!("the request's body ended early: {error}")))?;
+                Ok(Self::Whole(whole.to_bytes()))
+            }
+            _ => Ok(Self::Streaming(body)),
+        }
+    }
+
+    /// The bytes that the survey can see.
+    pub(super) fn whole(&self) -> Option<&[u8]> {
+        match self {
+            Self::Whole(bytes) => Some(bytes),
+            Self::Streaming(_) => None,
+        }
+    }
+
+    /// The body for the client. `sent` counts what left.
+    pub(super) fn into_client_body(
+        self,
+        headers: &mut HeaderMap,
+        watch: BodyWatch,
+        limits: &Limits,
+        sent: &Arc<AtomicU64>,
+    ) -> Option<reqwest::Body> {
+        match self {
+            // The client states the length itself.
+            Self::Whole(bytes) => {
+                headers.remove(header::CONTENT_LENGTH);
+                sent.store(bytes.len() as u64, Ordering::Relaxed);
+                (!bytes.is_empty()).then(|| bytes.into())
+            }
+            Self::Streaming(body) => {
+                Some(reqwest::Body::wrap(Outgoing::new(body, watch, limits.request_bytes, sent.clone())))
+            }
+        }
+    }
+}
+
+/// Headers that would tell by how much an answer was rewritten, or that speak of the
+/// connection.
+const MEASURES: [HeaderName; 8] = [
+    header::CONTENT_LENGTH,
+    header::ETAG,
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("want-digest"),
+    header::TRAILER,
+];
+
+const HOP_BY_HOP: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Makes an answer safe to pass on. `scrubber` is none if the run holds no secret yet.
+pub(super) async fn answer(
+    answer: Response<reqwest::Body>,
+    scrubber: Option<Arc<Scrubber>>,
+    limits: &Limits,
+    timeouts: Timeouts,
+    record: &mut Record,
+    permit: OwnedSemaphorePermit,
+) -> Result<Response<Body>, SendError> {
+    let (mut parts, body) = answer.into_parts();
+    record.status(parts.status);
+    for name in &HOP_BY_HOP {
+        parts.headers.remove(name);
+    }
+    if scrubber.is_some() {
+        can_be_searched(&parts)?;
+    }
+    let body = body
+        .map_err(|error| match TransportError::from(error) {
+            TransportError::Timeout => BodyError::Server("timed out".to_owned()),
+            other => BodyError::Server(other.to_string()),
+        })
+        .boxed_unsync();
+    let stated = body.size_hint().exact();
+    let silence = timeouts.between_bytes.unwrap_or(limits.between_bytes).min(limits.between_bytes);
+    let body = Incoming::new(body, limits.response_bytes, silence, record.on_end(permit));
+
+    let Some(scrubber) = scrubber else {
+        return Ok(Response::from_parts(parts, body.boxed_unsync()));
+    };
+    let rewritten = scrub_headers(&scrubber, &mut parts.headers);
+    // A short body is scrubbed whole, so that its length and tags can stay where nothing was rewritten.
+    if let Some(length) = stated
+        && length <= BUFFERED_BODY
+        && !rewritten
+    {
+        let mut scrubbed = ScrubBody::new(body, scrubber);
+        let whole = (&mut scrubbed).collect().await.map_err(|error| SendError::Answer(error.to_string()))?;
+        let trailers = whole.trailers().cloned();
+        if scrubbed.rewrote() {
+            forget_measures(&mut parts.headers);
+        }
+        let whole = Full::new(whole.to_bytes()).map_err(|never| match never {});
+        let body = match trailers {
+            None => whole.boxed_unsync(),
+            Some(trailers) => whole.with_trailers(std::future::ready(Some(Ok(trailers)))).boxed_unsync(),
+        };
+        return Ok(Response::from_parts(parts, body));
+    }
+    // Headers leave before the body's end is known, so nothing in them may tell of it.
+    forget_measures(&mut parts.headers);
+    Ok(Response::from_parts(parts, ScrubBody::new(body, scrubber).boxed_unsync()))
+}
+
+/// Refuses answers in which a credential could hide from the scrub.
+fn can_be_searched(parts: &http::response::Parts) -> Result<(), SendError> {
+    if parts.status == StatusCode::PARTIAL_CONTENT {
+        return Err(SendError::Answer("it is a part (206), which could show a credential in pieces".to_owned()));
+    }
+    // What the client can undo, it has undone, and taken the header out.
+    match parts.headers.get(header::CONTENT_ENCODING) {
+        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(SendError::Answer("its content-encoding can't be undone, so it can't be searched".to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn forget_measures(headers: &mut HeaderMap) {
+    for name in &MEASURES {
+        headers.remove(name);
+    }
+}
+
+/// Takes credentials out of names and values. A header whose name holds one goes whole.
+fn scrub_headers(scrubber: &Scrubber, headers: &mut HeaderMap) -> bool {
+    let mut rewritten = false;
+    let mut clean = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers.iter() {
+        if scrubber.finds(name.as_str().as_bytes()) {
+            rewritten = true;
+            continue;
+        }
+        match scrubber.scrub(value.as_bytes()) {
+            None => {
+                clean.append(name, value.clone());
+            }
+            Some(scrubbed) => {
+                rewritten = true;
+                // Placeholders are header text, so this fails only if the rest never was.
+                if let Ok(value) = HeaderValue::from_bytes(&scrubbed) {
+                    clean.append(name, value);
+                }
+            }
+        }
+    }
+    if rewritten {
+        *headers = clean;
+    }
+    rewritten
+}

@@ -1,0 +1,355 @@
+//! One attempt at one step, as the broker sees it: the accounts that it was handed, the
+//! placeholders that stand for their secrets, and the story of each request.
+//!
+//! The story, in [`Session::send`]: one URL → policy → survey for placeholders → grant →
+//! destination → intent on disk → substitute → send → scrub. Each check that fails, or
+//! can't be made, ends it before anything leaves.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use http::header::HeaderMap;
+use http::{Request, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
+
+use super::body::Body;
+use super::exchange::{self, Outbound};
+use super::limits::Timeouts;
+use super::placeholder::Table;
+use super::policy;
+use super::record::{Record, Requests};
+use super::scrub::Scrubber;
+use super::send::TransportError;
+use super::substitute::{self, BodyWatch, Survey};
+use super::{AccessError, Broker, Brokered, Field, Injected, Link, Scope, SendError, SignError};
+use crate::accounts::{Account, AccountId, UseError};
+use crate::apps::{App, Place};
+use crate::vault::Secret;
+
+/// Longest message that is signed, in bytes.
+const SIGNED_BYTES: usize = 1 << 20;
+
+/// One attempt at one step.
+pub struct Session {
+    broker: Arc<Broker>,
+    scope: Scope,
+    state: Mutex<State>,
+    requests: Requests,
+    count: AtomicU64,
+    permits: Arc<Semaphore>,
+}
+
+/// What the session has handed out.
+#[derive(Default)]
+struct State {
+    table: Table,
+    injected: BTreeMap<String, (AccountId, Injected)>,
+    /// Every version of every account whose secrets this attempt could see echoed.
+    held: Vec<Arc<Account>>,
+    scrubber: Option<Arc<Scrubber>>,
+}
+
+impl Session {
+    pub(super) fn new(broker: Arc<Broker>, scope: Scope) -> Self {
+        let permits = Arc::new(Semaphore::new(scope.limits.at_once));
+        Self {
+            broker,
+            scope,
+            state: Mutex::default(),
+            requests: Arc::default(),
+            count: AtomicU64::new(0),
+            permits,
+        }
+    }
+
+    /// What the session was made for.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The account linked to `prop`: the grant is read from the store, and a placeholder
+    /// stands for each of its secrets.
+    pub async fn account(&self, prop: &str) -> Result<Injected, AccessError> {
+        let (account, app) = self.linked(prop).await?;
+        let mut state = self.state();
+        if let Some((id, injected)) = state.injected.get(prop)
+            && *id == account.id
+        {
+            return Ok(injected.clone());
+        }
+        let injected = state.inject(prop, &account, &app);
+        state.injected.insert(prop.to_owned(), (account.id.clone(), injected.clone()));
+        state.hold(&account);
+        Ok(injected)
+    }
+
+    /// Signs `message` for a purpose that the definition of the account's app lists.
+    pub async fn sign_hmac(&self, prop: &str, purpose: &str, message: &[u8]) -> Result<String, SignError> {
+        let (account, app) = self.linked(prop).await?;
+        let Some(signing) = app.signing.get(purpose) else {
+            let listed = app.signing.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let listed = if listed.is_empty() { "nothing".to_owned() } else { listed };
+            return Err(SignError::NotAllowed { app: app.name.clone(), purpose: purpose.to_owned(), listed });
+        };
+        if message.len() > SIGNED_BYTES {
+            return Err(SignError::TooLong(message.len()));
+        }
+        let key = self
+            .broker
+            .accounts
+            .secret(&account, &signing.key)
+            .map_err(|error| AccessError::Unavailable(error.to_string()))?;
+        self.state().hold(&account);
+        Ok(signing.sign(&key, message))
+    }
+
+    /// Puts a label where `text` holds a placeholder. Whatever is recorded goes through here.
+    pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.state().table.redact(text)
+    }
+
+    /// The requests so far, in the order in which they were made.
+    pub fn requests(&self) -> Vec<Brokered> {
+        self.requests.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Sends one request of the step, or refuses it.
+    pub async fn send(
+        self: Arc<Self>,
+        request: Request<Body>,
+        timeouts: Timeouts,
+    ) -> Result<Response<Body>, SendError> {
+        let limits = &self.scope.limits;
+        if self.count.fetch_add(1, Ordering::Relaxed) >= limits.requests {
+            return Err(SendError::Limit(format!("a run may send {} requests", limits.requests)));
+        }
+        let mut record = Record::new(&self.scope, request.method(), &self.broker.audit, &self.requests);
+        let outcome = self.attempt(request, timeouts, &mut record).await;
+        if let Err(error) = &outcome {
+            record.failed(error);
+        }
+        outcome
+    }
+
+    async fn attempt(
+        &self,
+        request: Request<Body>,
+        timeouts: Timeouts,
+        record: &mut Record,
+    ) -> Result<Response<Body>, SendError> {
+        let limits = &self.scope.limits;
+        let (mut parts, body) = request.into_parts();
+        let url = policy::url(&parts.uri)?;
+        record.destination(&url, &self.redact(url.path()));
+        policy::clean(&parts.method, &mut parts.headers)?;
+
+        let permit = self.permit(timeouts).await?;
+        let body = Outbound::read(body, &parts.headers, limits).await?;
+        let survey = self.survey(&url, &parts.headers, body.whole())?;
+        let (url, headers) = match survey {
+            Some(survey) => self.credentialed(&survey, &parts, &url, record).await?,
+            None => {
+                self.plain_may_reach(&url).await?;
+                (url, parts.headers)
+            }
+        };
+
+        let mut request = reqwest::Request::new(parts.method, url);
+        *request.headers_mut() = headers;
+        *request.body_mut() = body.into_client_body(request.headers_mut(), self.watch(), limits, &record.sent);
+        let scrubber = self.scrubber()?;
+        let client = self.broker.client().map_err(TransportError::from)?;
+        let first_byte = timeouts.first_byte.map_or(limits.first_byte, |asked| asked.min(limits.first_byte));
+        let answer = tokio::time::timeout(first_byte, client.send(request))
+            .await
+            .map_err(|_| TransportError::Timeout)
+            .and_then(|answer| answer)?;
+        exchange::answer(answer.into(), scrubber, limits, timeouts, record, permit).await
+    }
+
+    /// A place among the requests at once. It is held until the answer's body has ended.
+    async fn permit(&self, timeouts: Timeouts) -> Result<OwnedSemaphorePermit, SendError> {
+        let limits = &self.scope.limits;
+        let wait = timeouts.first_byte.map_or(limits.first_byte, |asked| asked.min(limits.first_byte));
+        let full = || SendError::Limit(format!("{} requests of this run are open; end some first", limits.at_once));
+        let permit = tokio::time::timeout(wait, self.permits.clone().acquire_owned()).await.map_err(|_| full())?;
+        permit.map_err(|_| full())
+    }
+
+    /// The request carries a placeholder: reads the grant again, holds the destination
+    /// against the account's hosts, puts the intent on disk, and only then the credential
+    /// in its place.
+    async fn credentialed(
+        &self,
+        survey: &Survey,
+        parts: &http::request::Parts,
+        url: &Url,
+        record: &mut Record,
+    ) -> Result<(Url, HeaderMap), SendError> {
+        let id = survey.account().clone();
+        record.used.account = Some(id.to_string());
+        record.used.app = Some(survey.app().to_owned());
+        let account = self.usable(&id).await.map_err(|error| match error {
+            UseError::Store(error) => SendError::Unavailable(error.to_string()),
+            other => SendError::Refused(other.to_string()),
+        })?;
+        let app = self.app_of(&account).map_err(|error| SendError::Refused(error.to_string()))?;
+        let hosts = account.hosts(&app).map_err(|error| SendError::Refused(error.to_string()))?;
+        policy::account_may_reach(&app, &hosts, &parts.method, url, &parts.headers)?;
+        self.state().hold(&account);
+
+        let mut secrets: BTreeMap<String, Secret> = BTreeMap::new();
+        for field in survey.fields() {
+            let secret = self
+                .broker
+                .accounts
+                .secret(&account, field)
+                .map_err(|error| SendError::Unavailable(error.to_string()))?;
+            secrets.insert(field.to_owned(), secret);
+        }
+        let substituted = substitute::substitute(survey, url, &parts.headers, |field| secrets.get(field))?;
+        self.broker.audit.intent(&record.used).await.map_err(|error| SendError::Unavailable(error.to_string()))?;
+        record.intended = true;
+        Ok(substituted)
+    }
+
+    /// A request without a placeholder goes to hosts that the workflow opened, and to
+    /// those of the accounts that it is linked to.
+    async fn plain_may_reach(&self, url: &Url) -> Result<(), SendError> {
+        if self.scope.allow_hosts.iter().any(|host| host.matches(url)) {
+            return Ok(());
+        }
+        for link in self.scope.props.values() {
+            let Some(id) = &link.account else { continue };
+            // An account that can't be used opens no host.
+            let Ok(account) = self.usable(id).await else { continue };
+            let Ok(app) = self.app_of(&account) else { continue };
+            let Ok(hosts) = account.hosts(&app) else { continue };
+            if app.allows_scheme(url) && hosts.iter().any(|host: &HostPattern| host.matches_url(url)) {
+                return Ok(());
+            }
+        }
+        Err(policy::host_not_allowed(url).into())
+    }
+
+    async fn usable(&self, id: &AccountId) -> Result<Arc<Account>, UseError> {
+        self.broker.accounts.usable(id, &self.scope.member).await.map(Arc::new)
+    }
+
+    fn app_of(&self, account: &Account) -> Result<Arc<App>, AccessError> {
+        account.app(&self.broker.catalog).ok_or_else(|| {
+            AccessError::Unavailable(format!("the catalog has no app '{}'; add its definition with --apps DIR", account.app))
+        })
+    }
+
+    /// The account linked to `prop`, after the grant check.
+    async fn linked(&self, prop: &str) -> Result<(Arc<Account>, Arc<App>), AccessError> {
+        let Link { app: wanted, account } =
+            self.scope.props.get(prop).ok_or_else(|| AccessError::NotDeclared(prop.to_owned()))?;
+        let id = account.as_ref().ok_or_else(|| AccessError::NotLinked(prop.to_owned()))?;
+        let account = self.usable(id).await?;
+        if account.app != *wanted {
+            return Err(AccessError::WrongApp {
+                prop: prop.to_owned(),
+                wanted: wanted.clone(),
+                got: account.app.clone(),
+            });
+        }
+        let app = self.app_of(&account)?;
+        Ok((account, app))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Session {
+    /// Every placeholder in the request, judged. `None` if there is none.
+    fn survey(&self, url: &Url, headers: &HeaderMap, body: Option<&[u8]>) -> Result<Option<Survey>, SendError> {
+        let state = self.state();
+        Ok(substitute::survey(&state.table, url, headers, body)?)
+    }
+
+    fn watch(&self) -> BodyWatch {
+        BodyWatch::new(&self.state().table)
+    }
+
+    /// Finds every secret that this attempt could see echoed. `None` if it holds none.
+    fn scrubber(&self) -> Result<Option<Arc<Scrubber>>, SendError> {
+        let mut state = self.state();
+        if state.scrubber.is_none() && !state.held.is_empty() {
+            let mut secrets = Vec::new();
+            for account in &state.held {
+                for field in account.secret_fields() {
+                    let secret = self
+                        .broker
+                        .accounts
+                        .secret(account, field)
+                        .map_err(|error| SendError::Unavailable(error.to_string()))?;
+                    let shown = state.table.placeholder_of(&account.id, field);
+                    let shown = shown.unwrap_or_else(|| label(&account.app, field));
+                    secrets.push((secret, shown));
+                }
+            }
+            state.scrubber = Some(Arc::new(Scrubber::new(secrets)));
+        }
+        Ok(state.scrubber.clone())
+    }
+}
+
+impl State {
+    /// Remembers that this version's secrets may come back in an answer.
+    fn hold(&mut self, account: &Arc<Account>) {
+        if !self.held.iter().any(|held| held.id == account.id && held.version == account.version) {
+            self.held.push(account.clone());
+            self.scrubber = None;
+        }
+    }
+
+    /// Mints a placeholder for each secret, and fills the app's request template with them.
+    fn inject(&mut self, prop: &str, account: &Account, app: &App) -> Result<Injected, AccessError> {
+        let mut auth = Vec::with_capacity(app.fields.len());
+        for field in &app.fields {
+            if let Some(value) = account.plain.get(&field.name) {
+                auth.push(Field { name: field.name.clone(), value: value.clone(), secret: false });
+            } else if field.has_placeholder() && account.secret_fields().any(|name| name == field.name) {
+                let value = self.table.mint(field, account, prop);
+                auth.push(Field { name: field.name.clone(), value, secret: true });
+            }
+        }
+        let value = |name: &str| auth.iter().find(|field| field.name == name).map(|field| field.value.as_str());
+        let mut headers = Vec::new();
+        let mut query = Vec::new();
+        for (name, template) in &app.headers {
+            headers.extend(template.render(value).map(|value| (name.to_string(), value)));
+        }
+        for place in app.request_places(|name| value(name).is_some()) {
+            match place {
+                Place::Header { name, template } => {
+                    headers.extend(template.render(value).map(|value| (name.to_string(), value)));
+                }
+                Place::Query { name, template } => {
+                    query.extend(template.render(value).map(|value| (name.clone(), value)));
+                }
+                Place::Basic { username, password } => {
+                    if let (Some(username), Some(password)) = (username.render(value), password.render(value)) {
+                        headers.push(("authorization".to_owned(), basic(&username, &password)));
+                    }
+                }
+            }
+        }
+        let base_url = app.base_url(&account.plain).map_err(|error| AccessError::Unavailable(error.to_string()))?;
+        Ok(Injected {
+            app: app.name.clone(),
+            nickname: account.nickname.clone(),
+            auth,
+            base_url: base_url.map(String::from),
+            headers,
+            query,
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! The built program on a data directory of its own, as a person would call it.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::server::{Authority, Server};
+use crate::workspace;
+
+/// The key that the tests connect with. It must never show up anywhere but at the server.
+pub const KEY: &str = "acme_live_9fQ2xT7bLm4ZcV8pRk3WsYhN";
+
+/// A data directory, an authority and servers under their production names.
+pub struct Keyhole {
+    /// The data directory.
+    pub data: TempDir,
+    /// Whom `--ca-cert` trusts.
+    pub authority: Authority,
+    flags: Vec<String>,
+}
+
+impl Default for Keyhole {
+    fn default() -> Self {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let authority = Authority::default();
+        let ca = data.path().join("test-ca.pem");
+        std::fs::write(&ca, &authority.pem).expect("the CA file is written");
+        let flags =
+            vec!["--ca-cert".to_owned(), ca.display().to_string(), "--allow-range".to_owned(), "127.0.0.0/8".to_owned()];
+        Self { data, authority, flags }
+    }
+}
+
+/// How a call ended.
+pub struct Ended {
+    /// The exit code; -1 for a signal.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Standard output as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} in {:?}; stderr: {}", self.stdout, self.stderr))
+    }
+
+    /// Fails the test unless the exit code is 0.
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Keyhole {
+    /// Leads `host` to `server` in later runs.
+    pub fn lead(&mut self, host: &str, server: &Server) {
+        self.flags.extend(["--resolve".to_owned(), server.resolve(host)]);
+    }
+
+    /// The program with the data directory and the test apps, no color and no settings of the person's.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(workspace::keyhole());
+        command
+            .args(["--data-dir".as_ref(), self.data.path().join("data").as_os_str()])
+            .args(["--apps".as_ref(), workspace::fixture("fixtures/apps").as_os_str()])
+            .args(args)
+            .env("XDG_CONFIG_HOME", self.data.path().join("config"))
+            .env_remove("KEYHOLE_MEMBER")
+            .env_remove("KEYHOLE_DATA_DIR")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Calls it with these arguments.
+    pub fn call(&self, args: &[&str]) -> Ended {
+        self.command(args).output().expect("keyhole starts").into()
+    }
+
+    /// Calls it with `input` on standard input.
+    pub fn call_with(&self, args: &[&str], input: &str) -> Ended {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("keyhole starts");
+        // A program that ends without reading closes the pipe, which the caller sees in how it ended.
+        let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        child.wait_with_output().expect("keyhole ends").into()
+    }
+
+    /// Adds a member.
+    pub fn member(&self, name: &str) {
+        self.call(&["members", "add", name]).ok();
+    }
+
+    /// Connects an acme account for `member` and gives its id.
+    pub fn connect(&self, member: &str, key: &str) -> String {
+        let connected =
+            self.call_with(&["--json", "accounts", "connect", "acme", "--as", member, "--stdin", "--no-test"], key);
+        connected.ok().json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Runs a component with an event and gives `run --json`'s object.
+    pub fn run(&self, component: &Path, event: &Value, more: &[&str]) -> Value {
+        let component = component.display().to_string();
+        let mut args = vec!["--json", "run", component.as_str(), "--event", "-"];
+        args.extend(self.flags.iter().map(String::as_str));
+        args.extend(more);
+        self.call_with(&args, &event.to_string()).json()
+    }
+
+    /// Every byte under the data directory, for searching.
+    pub fn stored_bytes(&self) -> Vec<u8> {
+        fn read(dir: &Path, into: &mut Vec<u8>) {
+            for entry in std::fs::read_dir(dir).expect("a readable directory").flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    read(&path, into);
+                } else {
+                    into.extend(std::fs::read(path).expect("a readable file"));
+                }
+            }
+        }
+        let mut bytes = Vec::new();
+        read(&self.data.path().join("data"), &mut bytes);
+        bytes
+    }
+}
