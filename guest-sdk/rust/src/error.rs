@@ -1,0 +1,303 @@
+//! What a step returns when it can't give a value. An error must never carry a
+//! credential; it can't, since the step has none.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::bindings::keyhole::step::accounts::AccessError;
+use crate::bindings::keyhole::step::flow::FlowError;
+use crate::bindings::keyhole::step::signer::SignError;
+use crate::bindings::keyhole::step::types::{Failure, FailureKind};
+
+/// The result of a step and of everything that it calls in this SDK.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of thing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The step's own code decided so.
+    Step,
+    /// The event or a prop has the wrong shape.
+    Input,
+    /// The service answered with an error, or not at all.
+    Upstream,
+    /// An account could not be used: not linked, no access, reconnect needed.
+    Access,
+    /// The broker refused a request.
+    Refused,
+}
+
+/// Why a step gave no value: a message for a person, a kind, and whether the
+/// same call may succeed later.
+///
+/// `?` turns strings and the usual errors of `std` and `serde_json` into one of
+/// kind [`ErrorKind::Step`]. A step may also return `anyhow::Error` or
+/// `Box<dyn std::error::Error>` in its stead.
+///
+/// ```
+/// use keyhole_sdk::{Error, ErrorKind};
+///
+/// let error = Error::upstream("the queue is full").retryable();
+/// assert_eq!(error.kind(), ErrorKind::Upstream);
+/// assert!(error.retry());
+/// assert_eq!(Error::from("no such channel").kind(), ErrorKind::Step);
+/// ```
+#[derive(Debug)]
+pub struct Error {
+    // Boxed: a `Result` that is mostly `Ok` should not be carried around as 80 bytes.
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    retry: bool,
+    status: Option<http::StatusCode>,
+}
+
+impl Error {
+    /// An error of this kind, not worth a retry.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Error {
+        Error { inner: Box::new(Inner { kind, message: message.into(), retry: false, status: None }) }
+    }
+
+    /// The step's own decision to fail.
+    pub fn step(message: impl Into<Cow<'static, str>>) -> Error {
+        Error::new(ErrorKind::Step, message)
+    }
+
+    /// The event or a prop is not what the step can work with.
+    pub fn input(message: impl Into<Cow<'static, str>>) -> Error {
+        Error::new(ErrorKind::Input, message)
+    }
+
+    /// The service did not do its part.
+    pub fn upstream(message: impl Into<Cow<'static, str>>) -> Error {
+        Error::new(ErrorKind::Upstream, message)
+    }
+
+    /// The same error, marked as one that a later attempt may not meet.
+    #[must_use]
+    pub fn retryable(mut self) -> Error {
+        self.inner.retry = true;
+        self
+    }
+
+    /// The same error with `what` in front of its message: "what: message".
+    #[must_use]
+    pub fn context(mut self, what: impl fmt::Display) -> Error {
+        self.inner.message = format!("{what}: {}", self.inner.message).into();
+        self
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// What went wrong and what to do, for a person.
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+
+    /// Whether the same call may succeed later without a change.
+    pub fn retry(&self) -> bool {
+        self.inner.retry
+    }
+
+    /// The status of the answer, for an error made of one by
+    /// [`Response::error_for_status`](crate::http::Response::error_for_status).
+    pub fn status(&self) -> Option<http::StatusCode> {
+        self.inner.status
+    }
+
+    pub(crate) fn with_status(mut self, status: http::StatusCode) -> Error {
+        self.inner.status = Some(status);
+        self
+    }
+
+    /// What a step returned, as one of ours: itself if it is one, else a
+    /// `Step` error with the messages of the whole chain.
+    pub(crate) fn from_boxed(error: Box<dyn std::error::Error>) -> Error {
+        match error.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(error) => {
+                let mut message = error.to_string();
+                let mut source = error.source();
+                while let Some(cause) = source {
+                    // Many errors already print their source.
+                    let cause_text = cause.to_string();
+                    if !message.contains(&cause_text) {
+                        message.push_str(": ");
+                        message.push_str(&cause_text);
+                    }
+                    source = cause.source();
+                }
+                Error::step(message)
+            }
+        }
+    }
+
+    pub(crate) fn into_failure(self) -> Failure {
+        Failure {
+            kind: match self.inner.kind {
+                ErrorKind::Step => FailureKind::Step,
+                ErrorKind::Input => FailureKind::Input,
+                ErrorKind::Upstream => FailureKind::Upstream,
+                ErrorKind::Access => FailureKind::Access,
+                ErrorKind::Refused => FailureKind::Refused,
+            },
+            message: self.inner.message.into_owned(),
+            retry: self.inner.retry,
+            trace: None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<String> for Error {
+    fn from(message: String) -> Error {
+        Error::step(message)
+    }
+}
+
+impl From<&'static str> for Error {
+    fn from(message: &'static str) -> Error {
+        Error::step(message)
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Error {
+        Error::step(format!("JSON: {error}"))
+    }
+}
+
+impl From<Box<dyn std::error::Error>> for Error {
+    fn from(error: Box<dyn std::error::Error>) -> Error {
+        Error::from_boxed(error)
+    }
+}
+
+impl From<std::io::Error> for Error {
+    /// An error of this SDK that went through `std::io` comes out as it was.
+    fn from(error: std::io::Error) -> Error {
+        match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(error) => Error::step(error.to_string()),
+        }
+    }
+}
+
+macro_rules! from_displayed {
+    ($($error:ty),+ $(,)?) => {$(
+        impl From<$error> for Error {
+            fn from(error: $error) -> Error {
+                Error::step(error.to_string())
+            }
+        }
+    )+};
+}
+
+from_displayed!(
+    std::fmt::Error,
+    std::num::ParseIntError,
+    std::num::ParseFloatError,
+    std::num::TryFromIntError,
+    std::str::ParseBoolError,
+    std::str::Utf8Error,
+    std::string::FromUtf8Error,
+    std::time::SystemTimeError,
+    http::Error,
+    http::header::ToStrError,
+    http::header::InvalidHeaderName,
+    http::header::InvalidHeaderValue,
+    http::method::InvalidMethod,
+    http::status::InvalidStatusCode,
+);
+
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> std::io::Error {
+        std::io::Error::other(error)
+    }
+}
+
+impl From<AccessError> for Error {
+    fn from(error: AccessError) -> Error {
+        let (message, retry) = match error {
+            AccessError::NotDeclared(message)
+            | AccessError::NotLinked(message)
+            | AccessError::NoAccess(message)
+            | AccessError::WrongApp(message)
+            | AccessError::ReconnectNeeded(message)
+            | AccessError::Deleted(message) => (message, false),
+            AccessError::Unavailable(message) => (message, true),
+        };
+        let error = Error::new(ErrorKind::Access, message);
+        if retry { error.retryable() } else { error }
+    }
+}
+
+impl From<FlowError> for Error {
+    fn from(error: FlowError) -> Error {
+        match error {
+            FlowError::InvalidJson(message) | FlowError::Limit(message) | FlowError::OutOfRange(message) => {
+                Error::step(message)
+            }
+        }
+    }
+}
+
+impl From<SignError> for Error {
+    fn from(error: SignError) -> Error {
+        match error {
+            SignError::Access(message) => Error::new(ErrorKind::Access, message),
+            SignError::NotAllowed(message) => Error::new(ErrorKind::Refused, message),
+            SignError::TooLong(message) => Error::step(message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_keeps_its_kind_through_io_and_boxes() {
+        let refused = || Error::new(ErrorKind::Refused, "keyhole: no").retryable();
+        let through_io = Error::from(std::io::Error::from(refused()));
+        assert_eq!((through_io.kind(), through_io.retry()), (ErrorKind::Refused, true));
+        let through_box = Error::from_boxed(Box::new(refused()));
+        assert_eq!(through_box.kind(), ErrorKind::Refused);
+    }
+
+    #[test]
+    fn the_whole_chain_of_a_foreign_error_is_in_the_message() {
+        #[derive(Debug)]
+        struct Outer(std::num::ParseIntError);
+        impl fmt::Display for Outer {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bad page number")
+            }
+        }
+        impl std::error::Error for Outer {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let cause = "x".parse::<i32>().expect_err("not a number");
+        assert_eq!(
+            Error::from_boxed(Box::new(Outer(cause))).message(),
+            "bad page number: invalid digit found in string"
+        );
+    }
+}
