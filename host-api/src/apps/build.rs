@@ -216,10 +216,13 @@ impl Judge<'_> {
             if field.secret {
                 let help = "use plain fields alone; secrets belong in a [[place]]";
                 self.add(span, format_args!("{what} would show the secret {name}"), help);
+            } else if what == "headers" {
+                // A header whose field is missing is left out, and the broker refuses
+                // values that no header can have.
             } else if field.optional && field.default.is_none() {
                 let help = format!("give {name} a default, or make it needed");
                 self.add(span, format_args!("{what} needs {name}, which is optional"), help);
-            } else if field.pattern.is_none() && field.choices.is_empty() && what != "headers" {
+            } else if field.pattern.is_none() && field.choices.is_empty() {
                 let help = format!("give {name} a pattern, such as \"[a-z0-9-]+\"");
                 self.add(span, format_args!("{what} takes {name}, which may be anything"), help);
             }

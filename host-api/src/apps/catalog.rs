@@ -7,7 +7,17 @@ use std::sync::Arc;
 
 use super::{App, AppError, Source, check};
 
-const EMBEDDED: &[(&str, &str)] = &[];
+macro_rules! embedded {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../catalog/", $name, ".toml")))),*]
+    };
+}
+
+/// Name and text of each file of `catalog/`.
+const EMBEDDED: &[(&str, &str)] = embedded![
+    "airtable" "anthropic" "github" "mailgun" "notion" "openai" "openweather" "sendgrid" "slack" "stripe" "twilio"
+    "zendesk"
+];
 
 /// App definitions by name.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +44,8 @@ pub enum CatalogError {
 impl Catalog {
     /// The definitions that come with Keyhole.
     pub fn embedded() -> Self {
-        let apps = EMBEDDED.iter().map(|(file, text)| {
-            let app = check(text, file).unwrap_or_else(|errors| panic!("a test loads every embedded app: {errors:?}"));
+        let apps = EMBEDDED.iter().map(|(name, text)| {
+            let app = check(text, name).unwrap_or_else(|errors| panic!("a test loads every embedded app: {errors:?}"));
             (app.name.clone(), Arc::new(app))
         });
         Self { apps: apps.collect() }
@@ -91,5 +101,191 @@ impl Catalog {
     pub fn nearest(&self, name: &str) -> Option<&str> {
         let distance = |known: &&String| strsim::damerau_levenshtein(known, name);
         self.apps.keys().min_by_key(distance).filter(|known| distance(known) <= 2).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::apps::Place;
+
+    #[test]
+    fn every_catalog_file_loads() {
+        let mut errors = Vec::new();
+        for (name, text) in EMBEDDED {
+            match check(text, &format!("{name}.toml")) {
+                Ok(app) => assert_eq!(app.name, *name),
+                Err(found) => errors.extend(found.iter().map(AppError::to_string)),
+            }
+        }
+        assert!(errors.is_empty(), "{}", errors.join("\n"));
+    }
+
+    #[test]
+    fn every_file_of_the_catalog_folder_is_embedded() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("catalog");
+        let mut names: Vec<String> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        names.sort();
+        assert_eq!(names, EMBEDDED.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    }
+
+    /// The plain fields of an account that takes every default and the first choice.
+    fn plain(app: &App) -> BTreeMap<String, String> {
+        let value = |name: &str| match name {
+            "account_sid" => "AC0123456789abcdef0123456789abcdef".to_owned(),
+            "email" => "a@b.example".to_owned(),
+            _ => "acme".to_owned(),
+        };
+        app.fields
+            .iter()
+            .filter(|field| !field.secret && (!field.optional || field.default.is_some()))
+            .map(|field| (field.name.clone(), field.default.clone().unwrap_or_else(|| value(&field.name))))
+            .collect()
+    }
+
+    #[test]
+    fn every_apps_test_request_lies_within_its_hosts_and_outside_its_deny_list() {
+        for app in Catalog::embedded().iter() {
+            let plain = plain(app);
+            for (name, value) in &plain {
+                app.field(name).unwrap().check(value).unwrap();
+            }
+            let url = app.test_url(&plain).expect("every app has a test").unwrap();
+            let hosts = app.hosts_for(&plain).unwrap();
+            assert!(hosts.iter().any(|host| host.matches_url(&url)), "{url}");
+            assert_eq!(url.scheme(), "https");
+            let method = &app.test.as_ref().unwrap().method;
+            assert!(app.denied(method, &url).is_none(), "{url}");
+            assert!(app.docs.is_some(), "{}: docs", app.name);
+        }
+    }
+
+    #[test]
+    fn every_prefix_begins_a_value_that_the_pattern_takes() {
+        // What a placeholder looks like: prefix, mark, letters and digits.
+        for app in Catalog::embedded().iter() {
+            for field in &app.fields {
+                for prefix in &field.prefixes {
+                    let placeholder = format!("{prefix}khp1{}", "aB3".repeat(10));
+                    assert_eq!(field.check(&placeholder), Ok(()), "{}.{}", app.name, field.name);
+                    assert_eq!(field.prefix_of(&placeholder), prefix);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_mints_or_ends_credentials_is_denied_to_steps() {
+        let catalog = Catalog::embedded();
+        let twilio = "https://api.twilio.com/2010-04-01/Accounts/AC0123456789abcdef0123456789abcdef";
+        let table = [
+            ("slack", "POST", "https://slack.com/api/auth.revoke"),
+            ("slack", "POST", "https://slack.com/api/oauth.v2.access"),
+            ("slack", "POST", "https://slack.com/api/apps.uninstall"),
+            ("slack", "POST", "https://slack.com/api/tooling.tokens.rotate"),
+            ("github", "POST", "https://api.github.com/app/installations/1/access_tokens"),
+            ("github", "DELETE", "https://api.github.com/applications/Iv1.x/token"),
+            ("github", "POST", "https://api.github.com/repos/o/r/actions/runners/registration-token"),
+            ("github", "POST", "https://api.github.com/repositories/1/keys"),
+            ("sendgrid", "POST", "https://api.sendgrid.com/v3/api_keys"),
+            ("sendgrid", "PUT", "https://api.sendgrid.com/v3/api_keys/x"),
+            ("stripe", "POST", "https://api.stripe.com/v1/ephemeral_keys"),
+            ("stripe", "POST", "https://api.stripe.com/v2/iam/api_keys"),
+            ("twilio", "POST", &format!("{twilio}/Keys.json")),
+            ("twilio", "POST", &format!("{twilio}/Tokens.json")),
+            ("twilio", "GET", &format!("{twilio}.json")),
+            ("twilio", "POST", "https://api.twilio.com/2010-04-01/Accounts.json"),
+            ("openai", "POST", "https://api.openai.com/v1/organization/admin_api_keys"),
+            ("openai", "POST", "https://api.openai.com/v1/organization/projects/p/service_accounts"),
+            ("openai", "DELETE", "https://api.openai.com/v1/organization/projects/p/api_keys/k"),
+            ("notion", "POST", "https://api.notion.com/v1/oauth/introspect"),
+            ("mailgun", "POST", "https://api.mailgun.net/v1/keys"),
+            ("mailgun", "POST", "https://api.mailgun.net/v3/domains/d.example/credentials"),
+            ("zendesk", "POST", "https://acme.zendesk.com/api/v2/oauth/tokens.json"),
+            ("zendesk", "POST", "https://acme.zendesk.com/api/v2/api_tokens.json"),
+            ("anthropic", "GET", "https://api.anthropic.com/v1/organizations/api_keys"),
+        ];
+        for (app, method, url) in table {
+            let denied = catalog.get(app).unwrap().denied(&method.parse().unwrap(), &url.parse().unwrap());
+            assert!(denied.is_some(), "{method} {url}");
+        }
+    }
+
+    #[test]
+    fn what_steps_are_for_is_not_denied() {
+        let catalog = Catalog::embedded();
+        let twilio = "https://api.twilio.com/2010-04-01/Accounts/AC0123456789abcdef0123456789abcdef";
+        let table = [
+            ("slack", "POST", "https://slack.com/api/chat.postMessage"),
+            ("github", "POST", "https://api.github.com/repos/o/r/issues"),
+            ("github", "GET", "https://api.github.com/user/keys"),
+            ("sendgrid", "POST", "https://api.sendgrid.com/v3/mail/send"),
+            ("stripe", "POST", "https://api.stripe.com/v1/charges"),
+            ("twilio", "POST", &format!("{twilio}/Messages.json")),
+            ("openai", "POST", "https://api.openai.com/v1/responses"),
+            ("notion", "POST", "https://api.notion.com/v1/pages"),
+            ("airtable", "GET", "https://api.airtable.com/v0/app1/tbl1"),
+            ("mailgun", "POST", "https://api.mailgun.net/v3/d.example/messages"),
+            ("zendesk", "POST", "https://acme.zendesk.com/api/v2/tickets.json"),
+        ];
+        for (app, method, url) in table {
+            let app = catalog.get(app).unwrap();
+            assert!(app.denied(&method.parse().unwrap(), &url.parse().unwrap()).is_none(), "{method} {url}");
+        }
+    }
+
+    #[test]
+    fn the_catalog_covers_every_place_and_per_account_hosts() {
+        let catalog = Catalog::embedded();
+        let places: Vec<&Place> = catalog.iter().flat_map(|app| app.all_places()).collect();
+        assert!(places.iter().any(|p| matches!(p, Place::Header { name, .. } if name == "authorization")));
+        assert!(places.iter().any(|p| matches!(p, Place::Header { name, .. } if name == "x-api-key")));
+        assert!(places.iter().any(|p| matches!(p, Place::Basic { .. })));
+        assert!(places.iter().any(|p| matches!(p, Place::Query { .. })));
+        assert!(catalog.iter().any(|app| app.hosts.iter().any(|host| host.fields().next().is_some())));
+    }
+
+    const MINIMAL: &str = r#"
+keyhole = 1
+name = "NAME"
+title = "N"
+hosts = ["api.example.com"]
+[[field]]
+name = "key"
+secret = true
+[[place]]
+header = "x-key"
+template = "{key}"
+"#;
+
+    #[test]
+    fn an_operators_folder_adds_and_overrides() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["slack", "mine"] {
+            std::fs::write(dir.path().join(format!("{name}.toml")), MINIMAL.replace("NAME", name)).unwrap();
+        }
+        std::fs::write(dir.path().join("README.md"), "not a definition").unwrap();
+        let catalog = Catalog::embedded().with_dir(dir.path()).unwrap();
+        assert_eq!(catalog.get("mine").unwrap().source, Source::File(dir.path().join("mine.toml")));
+        assert_eq!(catalog.get("slack").unwrap().title, "N");
+        assert_eq!(catalog.get("github").unwrap().source, Source::Keyhole);
+        assert_eq!(catalog.nearest("githbu"), Some("github"));
+    }
+
+    #[test]
+    fn a_folder_with_errors_is_refused_with_all_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.toml"), "keyhole = 1\n").unwrap();
+        std::fs::write(dir.path().join("b.toml"), MINIMAL.replace("NAME", "slack")).unwrap();
+        let error = Catalog::embedded().with_dir(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("a.toml:1:1: name is missing"), "{error}");
+        assert!(error.contains("b.toml:1:1: the file defines slack"), "{error}");
+        let missing = dir.path().join("missing");
+        assert!(matches!(Catalog::embedded().with_dir(&missing), Err(CatalogError::Read { .. })));
     }
 }

@@ -53,7 +53,8 @@ pub struct App {
     pub places: Vec<Place>,
     /// Where placeholders may stand, too; never part of a request template.
     pub alternatives: Vec<Place>,
-    /// Headers without a secret that the service wants, such as `Notion-Version`.
+    /// Headers without a secret that the service wants, such as `Notion-Version`. One
+    /// whose field an account lacks is left out.
     pub headers: Vec<(HeaderName, Template)>,
     /// What steps may not ask for. Ask [`App::denied`].
     pub deny: Vec<Deny>,
@@ -146,13 +147,24 @@ pub struct TestRequest {
     pub nickname: Option<String>,
 }
 
-/// A value that an answer must hold.
+/// What an answer must hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OkCheck {
     /// JSON pointer (RFC 6901).
     pub pointer: String,
-    /// The value there.
-    pub equals: serde_json::Value,
+    /// The value there; `None` for anything but null.
+    pub equals: Option<serde_json::Value>,
+}
+
+impl OkCheck {
+    /// Whether `answer` holds it.
+    pub fn holds(&self, answer: &serde_json::Value) -> bool {
+        match (answer.pointer(&self.pointer), &self.equals) {
+            (None, _) => false,
+            (Some(value), Some(equals)) => value == equals,
+            (Some(value), None) => !value.is_null(),
+        }
+    }
 }
 
 /// A purpose that the signer serves: an HMAC (RFC 2104).

@@ -81,7 +81,7 @@ pub(super) struct DraftTest {
     pub method: Option<Text>,
     pub path: Option<Text>,
     pub status: Vec<At<i64>>,
-    pub ok: Option<(Text, serde_json::Value)>,
+    pub ok: Option<(Text, Option<serde_json::Value>)>,
     pub error: Option<Text>,
     pub uid: Option<Text>,
     pub nickname: Option<Text>,
@@ -183,7 +183,8 @@ fn test(t: &mut Reader) -> DraftTest {
     let mut ok = None;
     t.one("ok", |o| {
         let pointer = o.needed("pointer");
-        ok = pointer.zip(o.json("equals"));
+        let equals = o.json("equals");
+        ok = pointer.map(|pointer| (pointer, equals));
     });
     DraftTest {
         span: t.span.clone(),
@@ -312,8 +313,8 @@ impl<'a> Reader<'a> {
             DeValue::Integer(_) => as_integer(value).map(|number| number.value.into()),
             _ => None,
         });
-        if json.is_none() {
-            let span = value.map_or(self.span.clone(), Spanned::span);
+        if let (Some(value), None) = (value, &json) {
+            let span = value.span();
             self.problems.add(
                 &span,
                 format_args!("{key} must be a string, a boolean or an integer"),
