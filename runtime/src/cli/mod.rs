@@ -1,0 +1,183 @@
+//! The `keyhole` program: one file a command.
+//!
+//! A command parses, calls what the HTTP API and the console call too, and prints. No
+//! decision on who may do what is made in here.
+
+mod accounts;
+mod apps;
+mod audit;
+mod build;
+mod cargo;
+mod completions;
+mod demo;
+mod doctor;
+mod error;
+mod home;
+mod inspect;
+mod members;
+mod output;
+mod run;
+mod secrets;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
+
+use error::{Error, Result};
+use settings::{Color, Global, Settings};
+
+/// Runs code steps written by people you need not trust, against accounts of your
+/// members, without ever handing a step the key.
+#[derive(Parser, Debug)]
+#[command(name = "keyhole", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Demo(demo::Demo),
+    Build(build::Build),
+    Run(run::Run),
+    Inspect(inspect::Inspect),
+    #[command(subcommand)]
+    Apps(apps::Apps),
+    #[command(subcommand)]
+    Accounts(accounts::Accounts),
+    #[command(subcommand)]
+    Members(members::Members),
+    Audit(audit::Audit),
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    /// The engine's own worker: compiles a component within limits
+    #[command(name = "__compile", hide = true)]
+    Compile {
+        #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    guard_process();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
+    let json = cli.global.json;
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(json),
+    }
+}
+
+fn start(cli: Cli) -> Result {
+    if let Command::Compile { arguments } = cli.command {
+        return compile(arguments);
+    }
+    if let Some(color) = cli.global.color {
+        choose_colors(color);
+    }
+    if let Command::Completions(completions) = cli.command {
+        return completions.run();
+    }
+    let settings = Settings::load(&cli.global)?;
+    choose_colors(settings.color);
+    trace_own_events()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(dispatch(cli.command, &settings));
+    // What still runs is bounded by its own deadlines; nobody waits for it.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    ended
+}
+
+async fn dispatch(command: Command, settings: &Settings) -> Result {
+    match command {
+        Command::Demo(command) => command.run(settings).await,
+        Command::Build(command) => command.run(settings).await,
+        Command::Run(command) => command.run(settings).await,
+        Command::Inspect(command) => command.run(settings).await,
+        Command::Apps(command) => command.run(settings).await,
+        Command::Accounts(command) => command.run(settings).await,
+        Command::Members(command) => command.run(settings).await,
+        Command::Audit(command) => command.run(settings).await,
+        Command::Doctor(command) => command.run(settings).await,
+        Command::Completions(_) | Command::Compile { .. } => Ok(()),
+    }
+}
+
+/// A command line that clap could not read, in clap's words or as JSON.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && wants_json {
+        let text = error.render().to_string();
+        let (message, help) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let message = message.trim_start_matches("error: ").trim();
+        let error = json!({"error": {"message": message, "where": null, "help": help.trim()}});
+        output::stderr_line(&format!("{error:#}"));
+        return ExitCode::from(2);
+    }
+    // That nobody reads the help is no error.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// No core dumps, which would hold credentials, and as many descriptors as the system
+/// lets us have.
+fn guard_process() {
+    // Not 0: the kernel ignores that where cores go to a program. It takes 1 as "none".
+    let none = Rlimit { current: Some(1), maximum: Some(1) };
+    if setrlimit(Resource::Core, none).is_err() {
+        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    }
+    let descriptors = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: descriptors.maximum, ..descriptors });
+}
+
+fn choose_colors(color: Color) {
+    match color {
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::AlwaysAnsi,
+        Color::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
+}
+
+/// Keyhole's own traces, at the level that `KEYHOLE_LOG` names. Those of the libraries
+/// stay off: some of them print headers.
+fn trace_own_events() -> Result {
+    let level = std::env::var("KEYHOLE_LOG").unwrap_or_else(|_| "warn".to_owned());
+    let level: tracing_subscriber::filter::LevelFilter = level.parse().map_err(|_| {
+        Error::usage(format!("KEYHOLE_LOG is '{level}'")).help("set it to off, error, warn, info, debug or trace")
+    })?;
+    let filter = tracing_subscriber::filter::EnvFilter::new(format!("off,keyhole={level},keyhole_host_api={level}"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    Ok(())
+}
+
+/// Ends when someone asks the program to stop.
+async fn interrupt() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,351 @@
+//! Where settings come from: a flag wins over a variable, a variable over the
+//! configuration file, the file over the default. A list given by flag replaces the file's.
+//!
+//! A file that says something unknown is refused, with line and column: a setting that
+//! is silently ignored may have been someone's protection.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum, ValueHint};
+use etcetera::BaseStrategy as _;
+use ipnet::IpNet;
+use keyhole_host_api::broker::{Egress, Resolve, audit::AuditMode};
+use keyhole_host_api::vault::MasterKeySource;
+use serde::{Deserialize, Deserializer, de};
+
+use super::error::{Context as _, Error, Result};
+use super::output::Output;
+
+/// The variable that holds the master key itself.
+pub const MASTER_KEY_VARIABLE: &str = "KEYHOLE_MASTER_KEY";
+/// The variable that names a command which prints the master key.
+pub const MASTER_KEY_COMMAND_VARIABLE: &str = "KEYHOLE_MASTER_KEY_COMMAND";
+
+/// Flags that every command takes.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Where the store lies [default: keyhole in the XDG data directory]
+    #[arg(long, global = true, env = "KEYHOLE_DATA_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: Option<PathBuf>,
+
+    /// The configuration file [default: keyhole/config.toml in the XDG configuration directory]
+    #[arg(long, global = true, env = "KEYHOLE_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+
+    /// A folder with app definitions of your own, beside those that Keyhole brings
+    #[arg(long, global = true, env = "KEYHOLE_APPS", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub apps: Option<PathBuf>,
+
+    /// Print one JSON document, also for an error
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Print only what was asked for
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+
+    /// When to use colours; NO_COLOR holds for 'auto'
+    #[arg(long, global = true, value_name = "WHEN", value_enum)]
+    pub color: Option<Color>,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Color {
+    /// On a terminal that has them.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// On whose behalf.
+#[derive(Args, Debug, Clone)]
+pub struct AsMember {
+    /// The member on whose behalf [default: the only member, if there is just one]
+    #[arg(long = "as", env = "KEYHOLE_MEMBER", value_name = "MEMBER")]
+    pub member: Option<String>,
+}
+
+/// The operator's flags on where requests may go.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Where requests go")]
+pub struct EgressFlags {
+    /// Lead a name to an address, as curl does; ADDR may have a port of its own, ADDR:PORT
+    #[arg(long, value_name = "HOST:PORT:ADDR")]
+    pub resolve: Vec<Resolve>,
+
+    /// Trust the certificate authorities in this PEM file, too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub ca_cert: Vec<PathBuf>,
+
+    /// Let requests reach these addresses although they are not public
+    #[arg(long, value_name = "CIDR")]
+    pub allow_range: Vec<IpNet>,
+
+    /// Whether a request waits until its audit record is on disk [default: strict]
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub audit: Option<AuditFlag>,
+}
+
+/// How strictly the audit is kept.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum AuditFlag {
+    /// A request leaves when its record is on disk
+    Strict,
+    /// Records are on disk within 50 ms
+    Relaxed,
+}
+
+/// What the configuration file may say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    data_dir: Option<PathBuf>,
+    apps: Option<PathBuf>,
+    member: Option<String>,
+    color: Option<Color>,
+    master_key: Option<MasterKeyFile>,
+    egress: EgressFile,
+    run: RunFile,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "lowercase")]
+enum MasterKeyFile {
+    File(PathBuf),
+    Command(String),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EgressFile {
+    #[serde(deserialize_with = "parsed_list")]
+    resolve: Vec<Resolve>,
+    ca_cert: Vec<PathBuf>,
+    #[serde(deserialize_with = "parsed_list")]
+    allow_range: Vec<IpNet>,
+    audit: Option<AuditMode>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RunFile {
+    #[serde(deserialize_with = "parsed_duration")]
+    timeout: Option<Duration>,
+    #[serde(deserialize_with = "parsed_size")]
+    memory: Option<u64>,
+}
+
+/// All settings, with their precedence applied.
+pub struct Settings {
+    /// Where the store lies.
+    pub data_dir: PathBuf,
+    /// The configuration file that was read.
+    pub config: Option<PathBuf>,
+    /// The operator's app definitions.
+    pub apps: Option<PathBuf>,
+    /// Who is meant when a command does not say.
+    pub member: Option<String>,
+    /// Where the master key is; `None` for the file in the data directory.
+    master_key: Option<MasterKeyFile>,
+    /// The file's word on where requests may go.
+    egress: EgressFile,
+    /// The file's limit on a run's time.
+    pub timeout: Option<Duration>,
+    /// The file's limit on a run's memory, in bytes.
+    pub memory: Option<u64>,
+    /// When to use colours.
+    pub color: Color,
+    /// How to print.
+    pub out: Output,
+}
+
+impl Settings {
+    /// Reads the configuration file and puts the flags above it.
+    pub fn load(global: &Global) -> Result<Self> {
+        let out = Output { json: global.json, quiet: global.quiet };
+        let directories = etcetera::choose_base_strategy();
+        let (path, file) = match &global.config {
+            Some(path) => (Some(path.clone()), read(path, &read_text(path)?)?),
+            None => match &directories {
+                Ok(directories) => {
+                    let path = directories.config_dir().join("keyhole/config.toml");
+                    match std::fs::read_to_string(&path) {
+                        Ok(text) => (Some(path.clone()), read(&path, &text)?),
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (None, File::default()),
+                        Err(error) => return Err(Error::from(error).doing("the configuration file can't be read").at(path.display())),
+                    }
+                }
+                Err(_) => (None, File::default()),
+            },
+        };
+        let data_dir = match global.data_dir.clone().or(file.data_dir) {
+            Some(dir) => dir,
+            None => directories.help("name a directory with --data-dir DIR")?.data_dir().join("keyhole"),
+        };
+        Ok(Self {
+            data_dir,
+            config: path,
+            apps: global.apps.clone().or(file.apps),
+            member: file.member,
+            master_key: file.master_key,
+            egress: file.egress,
+            timeout: file.run.timeout,
+            memory: file.run.memory,
+            color: global.color.or(file.color).unwrap_or(Color::Auto),
+            out,
+        })
+    }
+
+    /// Where the master key is: the environment, the configuration file, or `master.key`
+    /// in the data directory.
+    pub fn master_key(&self) -> MasterKeySource {
+        if let Ok(value) = std::env::var(MASTER_KEY_VARIABLE) {
+            return MasterKeySource::Env(value);
+        }
+        if let Ok(command) = std::env::var(MASTER_KEY_COMMAND_VARIABLE) {
+            return MasterKeySource::Command(command);
+        }
+        match &self.master_key {
+            Some(MasterKeyFile::File(path)) => MasterKeySource::File(path.clone()),
+            Some(MasterKeyFile::Command(command)) => MasterKeySource::Command(command.clone()),
+            None => MasterKeySource::File(self.data_dir.join("master.key")),
+        }
+    }
+
+    /// Where requests may go: the flags, each kind replacing what the file says of it.
+    pub fn egress(&self, flags: &EgressFlags) -> Result<Egress> {
+        let or = |flag: &Vec<PathBuf>, file: &Vec<PathBuf>| if flag.is_empty() { file.clone() } else { flag.clone() };
+        let mut ca_certs = Vec::new();
+        for path in or(&flags.ca_cert, &self.egress.ca_cert) {
+            let text = read_text(&path)?;
+            if !text.contains("-----BEGIN CERTIFICATE-----") {
+                return Err(Error::usage("the file holds no certificate in PEM form")
+                    .at(path.display())
+                    .help("a PEM certificate starts with -----BEGIN CERTIFICATE-----; openssl x509 -inform der turns others into it"));
+            }
+            ca_certs.push(text);
+        }
+        Ok(Egress {
+            resolve: if flags.resolve.is_empty() { self.egress.resolve.clone() } else { flags.resolve.clone() },
+            ca_certs,
+            allow_ranges: if flags.allow_range.is_empty() {
+                self.egress.allow_range.clone()
+            } else {
+                flags.allow_range.clone()
+            },
+            audit: match flags.audit {
+                Some(AuditFlag::Strict) => AuditMode::Strict,
+                Some(AuditFlag::Relaxed) => AuditMode::Relaxed,
+                None => self.egress.audit.unwrap_or_default(),
+            },
+        })
+    }
+}
+
+/// A text file, or an error that names it.
+pub fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::usage("there is no such file").at(path.display()),
+        std::io::ErrorKind::InvalidData => Error::usage("the file is not UTF-8 text").at(path.display()),
+        _ => Error::from(error).doing("the file can't be read").at(path.display()),
+    })
+}
+
+/// Reads the file's text; its relative paths start at the folder that the file is in.
+fn read(path: &Path, text: &str) -> Result<File> {
+    let mut file: File = toml::from_str(text).map_err(|error| {
+        let (line, column) = error.span().map_or((1, 1), |span| line_column(text, span.start));
+        Error::usage(error.message().trim().replace('\n', ", ")).at(format!("{}:{line}:{column}", path.display()))
+    })?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let anchor = |path: &mut PathBuf| *path = folder.join(&*path);
+    file.data_dir.as_mut().map(anchor);
+    file.apps.as_mut().map(anchor);
+    file.egress.ca_cert.iter_mut().for_each(anchor);
+    if let Some(MasterKeyFile::File(path)) = &mut file.master_key {
+        anchor(path);
+    }
+    Ok(file)
+}
+
+/// Line and column, both from 1, of a byte offset.
+fn line_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+fn parsed_list<'de, D, T>(deserializer: D) -> std::result::Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    Vec::<String>::deserialize(deserializer)?
+        .iter()
+        .map(|text| text.parse().map_err(|error| de::Error::custom(format!("'{text}': {error}"))))
+        .collect()
+}
+
+fn parsed_duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Duration>, D::Error> {
+    parse_duration(&String::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
+}
+
+fn parsed_size<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<u64>, D::Error> {
+    parse_size(&String::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
+}
+
+/// A length of time such as `30s`, `1m 30s`, `500ms`; a bare number means seconds.
+pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
+    let wrong = || format!("'{text}' is not a length of time; write 30s, 500ms or 2m");
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(Duration::from_secs(seconds.into()));
+    }
+    let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(signed).map_err(|_| wrong())
+}
+
+/// A size such as `256MiB`; a bare number means bytes.
+pub fn parse_size(text: &str) -> std::result::Result<u64, String> {
+    text.parse::<bytesize::ByteSize>()
+        .map(|size| size.as_u64())
+        .map_err(|_| format!("'{text}' is not a size; write 64MiB or 1GiB"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_setting_is_named_with_line_and_column() {
+        let error = read(Path::new("/etc/k.toml"), "member = \"a\"\n[egress]\nresolv = []\n").unwrap_err();
+        let text = format!("{error:?}");
+        assert!(text.contains("/etc/k.toml:3:1"), "{text}");
+        assert!(text.contains("unknown field `resolv`"), "{text}");
+        let error = read(Path::new("k.toml"), "[egress]\nallow_range = [\"10.0.0.0/33\"]\n").unwrap_err();
+        assert!(format!("{error:?}").contains("k.toml:2:"), "{error:?}");
+        let error = read(Path::new("k.toml"), "[run]\ntimeout = \"soon\"\n").unwrap_err();
+        assert!(format!("{error:?}").contains("write 30s"), "{error:?}");
+    }
+
+    #[test]
+    fn paths_in_the_file_start_at_its_folder() {
+        let file = read(Path::new("/etc/keyhole/config.toml"), "apps = \"apps\"\nmaster_key.file = \"/run/key\"\n").unwrap();
+        assert_eq!(file.apps.unwrap(), Path::new("/etc/keyhole/apps"));
+        assert!(matches!(file.master_key, Some(MasterKeyFile::File(path)) if path == Path::new("/run/key")));
+    }
+
+    #[test]
+    fn lengths_of_time_and_sizes_read_as_people_write_them() {
+        assert_eq!(parse_duration("30").unwrap(), Duration::from_secs(30));
+        assert_eq!(parse_duration("1m 30s").unwrap(), Duration::from_secs(90));
+        assert!(parse_duration("-3s").is_err());
+        assert_eq!(parse_size("256MiB").unwrap(), 256 << 20);
+        assert!(parse_size("lots").is_err());
+    }
+}
