@@ -101,7 +101,7 @@ impl Account {
     pub fn client(&self) -> &Client {
         self.client.get_or_init(|| {
             let template = self.handle.request();
-            Client::from_template(template.base_url, &template.headers, template.query)
+            Client::from_template(template.base_url, template.headers, template.query)
         })
     }
 
@@ -132,7 +132,7 @@ impl Account {
     }
 
     /// A request with any method to `path` under the app's base URL.
-    pub fn request(&self, method: Method, path: impl AsRef<str>) -> RequestBuilder {
+    pub fn request(&self, method: impl Into<Method>, path: impl AsRef<str>) -> RequestBuilder {
         self.client().request(method, path)
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::bindings::keyhole::step::flow;
 use crate::bindings::keyhole::step::types::Input;
-use crate::http::HeaderMap;
+use crate::http::Headers;
 use crate::props::{self, PropType};
 use crate::{Error, Result};
 
@@ -60,7 +60,7 @@ impl Ctx {
     /// # Errors
     /// [`ErrorKind::Input`](crate::ErrorKind::Input) if the event has another shape; the message says where.
     pub fn event<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(&self.event).map_err(|error| Error::input(format!("event: {error}")))
+        serde_json::from_slice(self.event.as_bytes()).map_err(|error| Error::input(format!("event: {error}")))
     }
 
     /// What earlier steps exported and returned: an object by step name, whose
@@ -69,7 +69,7 @@ impl Ctx {
     /// # Errors
     /// [`ErrorKind::Input`](crate::ErrorKind::Input) if it is not of `T`'s shape.
     pub fn steps<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(&self.steps).map_err(|error| Error::input(format!("steps: {error}")))
+        serde_json::from_slice(self.steps.as_bytes()).map_err(|error| Error::input(format!("steps: {error}")))
     }
 
     /// The value of a prop that `configure` added; `Option<T>` where it may be
@@ -163,7 +163,7 @@ impl Ctx {
     }
 
     fn context(&self) -> &Context {
-        self.parsed.get_or_init(|| serde_json::from_str(&self.context).unwrap_or_default())
+        self.parsed.get_or_init(|| serde_json::from_slice(self.context.as_bytes()).unwrap_or_default())
     }
 }
 
@@ -201,10 +201,10 @@ impl Reply {
 
     /// Adds headers, such as those of a service's answer. Values that are not text are left out.
     #[must_use]
-    pub fn headers(mut self, headers: &HeaderMap) -> Reply {
-        for (name, value) in headers {
-            if let Ok(value) = value.to_str() {
-                self.0.headers.push((name.as_str().to_owned(), value.to_owned()));
+    pub fn headers(mut self, headers: &Headers) -> Reply {
+        for (name, value) in headers.iter() {
+            if let Ok(value) = std::str::from_utf8(value) {
+                self.0.headers.push((name.to_owned(), value.to_owned()));
             }
         }
         self

@@ -8,6 +8,7 @@ use crate::bindings::keyhole::step::accounts::AccessError;
 use crate::bindings::keyhole::step::flow::FlowError;
 use crate::bindings::keyhole::step::signer::SignError;
 use crate::bindings::keyhole::step::types::{Failure, FailureKind};
+use crate::http::Status;
 
 /// The result of a step and of everything that it calls in this SDK.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -54,7 +55,7 @@ struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
     retry: bool,
-    status: Option<http::StatusCode>,
+    status: Option<Status>,
 }
 
 impl Error {
@@ -109,11 +110,11 @@ impl Error {
 
     /// The status of the answer, for an error made of one by
     /// [`Response::error_for_status`](crate::http::Response::error_for_status).
-    pub fn status(&self) -> Option<http::StatusCode> {
+    pub fn status(&self) -> Option<Status> {
         self.inner.status
     }
 
-    pub(crate) fn with_status(mut self, status: http::StatusCode) -> Error {
+    pub(crate) fn with_status(mut self, status: Status) -> Error {
         self.inner.status = Some(status);
         self
     }
@@ -129,7 +130,7 @@ impl Error {
                 while let Some(cause) = source {
                     // Many errors already print their source.
                     let cause_text = cause.to_string();
-                    if !message.contains(&cause_text) {
+                    if !message.ends_with(&cause_text) {
                         message.push_str(": ");
                         message.push_str(&cause_text);
                     }
@@ -217,12 +218,6 @@ from_displayed!(
     std::str::Utf8Error,
     std::string::FromUtf8Error,
     std::time::SystemTimeError,
-    http::Error,
-    http::header::ToStrError,
-    http::header::InvalidHeaderName,
-    http::header::InvalidHeaderValue,
-    http::method::InvalidMethod,
-    http::status::InvalidStatusCode,
 );
 
 impl From<Error> for std::io::Error {

@@ -10,6 +10,7 @@ use crate::props::{AsObject, Declared, Props, Values};
 use crate::{Choices, Configure, Ctx, Error, Result};
 
 /// What `#[step]` knows of the step.
+#[allow(missing_docs)]
 #[derive(Debug)]
 pub struct About {
     pub name: &'static str,

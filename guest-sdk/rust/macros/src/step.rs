@@ -87,7 +87,6 @@ pub fn expand(arguments: Arguments, function: ItemFn) -> Result<TokenStream> {
         #function
 
         const _: () = {
-            #[allow(dead_code)]
             struct Step;
 
             impl ::keyhole_sdk::__private::Guest for Step {
@@ -117,7 +116,13 @@ pub fn expand(arguments: Arguments, function: ItemFn) -> Result<TokenStream> {
                 }
             }
 
-            // On the host there is nobody to export to; `run` would be a symbol like any other.
+            // On the host there is nobody to export to, and `run` would be a symbol like any
+            // other. Naming it keeps the compiler from calling the step unused.
+            #[cfg(not(target_family = "wasm"))]
+            const _: fn(
+                ::keyhole_sdk::__private::Input,
+            ) -> ::core::result::Result<::std::string::String, ::keyhole_sdk::__private::Failure> =
+                <Step as ::keyhole_sdk::__private::Guest>::run;
             #[cfg(target_family = "wasm")]
             ::keyhole_sdk::__private::export_step!(Step with_types_in ::keyhole_sdk::__private::bindings);
         };

@@ -1,10 +1,10 @@
 //! What several requests have in common.
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use super::request::{IntoHeaderName, IntoHeaderValue};
-use super::{HeaderMap, HeaderName, HeaderValue, Method, RequestBuilder, target};
-use crate::{Error, Result};
+use super::{Headers, Method, RequestBuilder, target};
+use crate::Error;
 
 /// Where requests start: a base URL, headers, query parameters and a timeout.
 /// An account's own is [`Account::client`](crate::Account::client).
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 ///
 /// let api = Client::new()
 ///     .base_url("https://api.acme.example/v1/")
-///     .header("x-api-key", token)?
+///     .header("x-api-key", token)
 ///     .timeout(Duration::from_secs(10));
 /// let me: serde_json::Value = api.get("me").send()?.json()?;
 /// # Ok(()) }
@@ -24,7 +24,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, Default)]
 pub struct Client {
     base_url: Option<String>,
-    headers: HeaderMap,
+    headers: Headers,
     query: Vec<(String, String)>,
     timeout: Option<Duration>,
 }
@@ -37,16 +37,10 @@ impl Client {
 
     pub(crate) fn from_template(
         base_url: Option<String>,
-        template: &[(String, String)],
+        headers: Vec<(String, String)>,
         query: Vec<(String, String)>,
     ) -> Client {
-        let mut headers = HeaderMap::with_capacity(template.len());
-        for (name, value) in template {
-            // The host checked both when it loaded the app's definition.
-            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-                headers.append(name, value);
-            }
-        }
+        let headers = Headers(headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect());
         Client { base_url, headers, query, timeout: None }
     }
 
@@ -58,12 +52,10 @@ impl Client {
     }
 
     /// A header for every request.
-    ///
-    /// # Errors
-    /// If name or value may not stand in a header.
-    pub fn header(mut self, name: impl IntoHeaderName, value: impl IntoHeaderValue) -> Result<Client> {
-        self.headers.insert(name.into_name()?, value.into_value()?);
-        Ok(self)
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Display) -> Client {
+        self.headers.insert(name, value.to_string());
+        self
     }
 
     /// A query parameter for every request.
@@ -82,32 +74,32 @@ impl Client {
 
     /// A `GET` to `path` under the base URL, or to a whole URL.
     pub fn get(&self, path: impl AsRef<str>) -> RequestBuilder {
-        self.request(Method::GET, path)
+        self.request(Method::Get, path)
     }
 
     /// A `POST` to `path` under the base URL, or to a whole URL.
     pub fn post(&self, path: impl AsRef<str>) -> RequestBuilder {
-        self.request(Method::POST, path)
+        self.request(Method::Post, path)
     }
 
     /// A `PUT` to `path` under the base URL, or to a whole URL.
     pub fn put(&self, path: impl AsRef<str>) -> RequestBuilder {
-        self.request(Method::PUT, path)
+        self.request(Method::Put, path)
     }
 
     /// A `PATCH` to `path` under the base URL, or to a whole URL.
     pub fn patch(&self, path: impl AsRef<str>) -> RequestBuilder {
-        self.request(Method::PATCH, path)
+        self.request(Method::Patch, path)
     }
 
     /// A `DELETE` to `path` under the base URL, or to a whole URL.
     pub fn delete(&self, path: impl AsRef<str>) -> RequestBuilder {
-        self.request(Method::DELETE, path)
+        self.request(Method::Delete, path)
     }
 
     /// A request with any method to `path` under the base URL, or to a whole URL.
-    pub fn request(&self, method: Method, path: impl AsRef<str>) -> RequestBuilder {
-        let path = path.as_ref();
+    pub fn request(&self, method: impl Into<Method>, path: impl AsRef<str>) -> RequestBuilder {
+        let (method, path) = (method.into(), path.as_ref());
         let mut request = match target::join(self.base_url.as_deref(), path) {
             Some(url) => RequestBuilder::new(method, url),
             None => RequestBuilder::failed(

@@ -30,6 +30,7 @@
 mod body;
 mod client;
 mod failure;
+mod head;
 mod pending;
 mod request;
 mod response;
@@ -37,38 +38,37 @@ mod target;
 
 pub use body::{Body, Upload};
 pub use client::Client;
-pub use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-pub use http::{Method, StatusCode};
+pub use head::{Headers, Method, Status};
 pub use pending::{Pending, wait_all, wait_any};
 pub use request::RequestBuilder;
 pub use response::Response;
 
 /// A `GET` to `url`.
 pub fn get(url: impl AsRef<str>) -> RequestBuilder {
-    request(Method::GET, url)
+    request(Method::Get, url)
 }
 
 /// A `POST` to `url`.
 pub fn post(url: impl AsRef<str>) -> RequestBuilder {
-    request(Method::POST, url)
+    request(Method::Post, url)
 }
 
 /// A `PUT` to `url`.
 pub fn put(url: impl AsRef<str>) -> RequestBuilder {
-    request(Method::PUT, url)
+    request(Method::Put, url)
 }
 
 /// A `PATCH` to `url`.
 pub fn patch(url: impl AsRef<str>) -> RequestBuilder {
-    request(Method::PATCH, url)
+    request(Method::Patch, url)
 }
 
 /// A `DELETE` to `url`.
 pub fn delete(url: impl AsRef<str>) -> RequestBuilder {
-    request(Method::DELETE, url)
+    request(Method::Delete, url)
 }
 
-/// A request with any method to `url`.
-pub fn request(method: Method, url: impl AsRef<str>) -> RequestBuilder {
-    RequestBuilder::new(method, url.as_ref().to_owned())
+/// A request with any method, such as `"PROPFIND"` or [`Method::Head`], to `url`.
+pub fn request(method: impl Into<Method>, url: impl AsRef<str>) -> RequestBuilder {
+    RequestBuilder::new(method.into(), url.as_ref().to_owned())
 }

@@ -2,12 +2,11 @@
 
 use std::io::{self, Read};
 
-use http::header::CONTENT_LENGTH;
 use serde::de::DeserializeOwned;
 
 use super::failure::from_stream;
 use super::pending::Exchange;
-use super::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use super::{Headers, Status};
 use crate::bindings::wasi::http::types::{IncomingBody, IncomingResponse};
 use crate::bindings::wasi::io::streams::InputStream;
 use crate::{Error, Result};
@@ -33,8 +32,8 @@ const EXCERPT: usize = 1024;
 /// ```
 #[derive(Debug)]
 pub struct Response {
-    status: StatusCode,
-    headers: HeaderMap,
+    status: Status,
+    headers: Headers,
     // Dropped in this order: a stream may not outlive its body.
     stream: Option<InputStream>,
     _body: IncomingBody,
@@ -46,42 +45,36 @@ pub struct Response {
 
 impl Response {
     pub(super) fn new(exchange: Exchange, incoming: IncomingResponse) -> Result<Response> {
-        let broken = |part: &str| Error::upstream(format!("{}: the answer's {part} can't be read", exchange.what));
-        let status = StatusCode::from_u16(incoming.status()).map_err(|_| broken("status"))?;
-        let entries = incoming.headers().entries();
-        let mut headers = HeaderMap::with_capacity(entries.len());
-        for (name, value) in entries {
-            let name = HeaderName::try_from(name).map_err(|_| broken("headers"))?;
-            let value = HeaderValue::try_from(value).map_err(|_| broken("headers"))?;
-            headers.append(name, value);
-        }
-        let body = incoming.consume().map_err(|()| broken("body"))?;
-        let stream = body.stream().map_err(|()| broken("body"))?;
+        let broken = || Error::upstream(format!("{}: the answer's body can't be read", exchange.what));
+        let status = Status(incoming.status());
+        let headers = Headers(incoming.headers().entries());
+        let body = incoming.consume().map_err(|()| broken())?;
+        let stream = body.stream().map_err(|()| broken())?;
         Ok(Response { status, headers, stream: Some(stream), _body: body, exchange, left: Vec::new(), given: 0 })
     }
 
     /// The status.
-    pub fn status(&self) -> StatusCode {
+    pub fn status(&self) -> Status {
         self.status
     }
 
     /// The headers.
-    pub fn headers(&self) -> &HeaderMap {
+    pub fn headers(&self) -> &Headers {
         &self.headers
     }
 
     /// One header, if it is there and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        self.headers.get(name)
     }
 
     /// How long the body says it is.
     pub fn content_length(&self) -> Option<u64> {
-        self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+        self.header("content-length")?.parse().ok()
     }
 
     /// An error if the status is 400 or above: of kind [`Upstream`](crate::ErrorKind::Upstream), with the
-    /// beginning of the body in its message, and worth a retry for 408, 425, 429, 500, 502, 503 and 504.
+    /// beginning of the body in its message, and worth a retry if the [status](Status::is_retryable) is.
     ///
     /// # Errors
     /// That one.
@@ -98,10 +91,7 @@ impl Response {
             message.push_str(String::from_utf8_lossy(&excerpt).trim());
         }
         let error = Error::upstream(message).with_status(self.status);
-        Err(match self.status.as_u16() {
-            408 | 425 | 429 | 500 | 502 | 503 | 504 => error.retryable(),
-            _ => error,
-        })
+        Err(if self.status.is_retryable() { error.retryable() } else { error })
     }
 
     /// All of the body as JSON.

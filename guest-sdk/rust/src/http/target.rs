@@ -20,7 +20,8 @@ impl Target {
     /// `query` is encoded already.
     pub fn parse(url: &str, query: &str) -> Result<Target> {
         let problem = |what: &str| Error::input(format!("\"{}\" {what}", without_query(url)));
-        let Some((scheme, rest)) = url.split_once("://") else {
+        let parts = url.split_once(':').and_then(|(scheme, rest)| Some((scheme, rest.strip_prefix("//")?)));
+        let Some((scheme, rest)) = parts else {
             return Err(problem("is not a whole URL: it should start with https://"));
         };
         let rest = rest.split_once('#').map_or(rest, |(before, _fragment)| before);
