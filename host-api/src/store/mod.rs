@@ -3,14 +3,18 @@
 //! The trait is small so that an implementation across machines can stand beside
 //! [`redb`]: reads by key, ordered scans by prefix, and writes that compare and swap
 //! **one** key. Nothing above it may rely on a lock that only this process sees.
+//! [`records`] is the typed layer that the rest of Keyhole uses.
 
 mod error;
+pub mod records;
+pub mod redb;
 
 use async_trait::async_trait;
 
 pub use error::StoreError;
 
-/// The number of a key's current value. Every write to a key raises it.
+/// The number of a key's current value. Every write to a key raises it, also across a
+/// delete: a key that comes back has a higher one than it ever had.
 pub type Revision = u64;
 
 /// A value with the revision it was read at.
@@ -39,19 +43,25 @@ pub type Durable = futures_util::future::BoxFuture<'static, Result<(), StoreErro
 /// Records by key. Keys are paths, such as `accounts/01J…`; a prefix scan lists a folder.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The value of `key`, or `None`. Never waits for a writer.
+    /// The value of `key`, or `None`. Never waits for a writer, and never misses a write
+    /// that was acknowledged before the call, by whichever process.
     async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError>;
 
     /// Up to `limit` records whose key starts with `prefix`, in key order, after the
     /// key `after` if one is given.
-    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Versioned)>, StoreError>;
+    async fn scan(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Versioned)>, StoreError>;
 
     /// Puts `value` at `key`, or deletes it for `None`, if `expect` holds. Returns once
     /// it is on disk. Concurrent writes share one commit.
     async fn write(&self, key: &str, expect: Expect, value: Option<Vec<u8>>) -> Result<Revision, StoreError>;
 
-    /// Puts `value` at `key` within 50 ms, without waiting. Once any such write has
-    /// failed, every later call fails.
+    /// Puts `value` at `key` within 50 ms, without waiting. When such a write fails, it is
+    /// kept and tried again, and until it is on disk every later call fails.
     fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError>;
 
     /// Puts `value` at `key`. Taken over, in the order of the calls, before this returns;

@@ -1,0 +1,196 @@
+//! Typed records on top of a [`Store`]: JSON with a format version, one folder a type.
+//!
+//! It must never put a record's content into an error: those are logged.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Expect, Revision, Store, StoreError, Versioned};
+
+/// How often [`Records::update`] tries before it gives up. Each failed try means that someone
+/// else's change was written, so this is never reached unless something is wrong.
+const MAX_TRIES: usize = 1000;
+/// Records that [`Records::all`] reads at a time.
+const PAGE: usize = 1000;
+
+/// A type that is kept in the store, as a JSON object.
+///
+/// On disk it has one more member, `v`, so the type itself must have none of that name and must
+/// not deny unknown fields.
+pub trait Record: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// What its keys start with, before the `/`.
+    const FOLDER: &'static str;
+    /// The version of its format. Raise it when the JSON changes its meaning.
+    const VERSION: u32;
+
+    /// Turns the JSON of version `from`, which is below [`Record::VERSION`], into the present one.
+    ///
+    /// # Errors
+    /// The reason, without any of the content, if `value` is not of that version.
+    fn upgrade(from: u32, value: Value) -> Result<Value, String> {
+        let _ = from;
+        Ok(value)
+    }
+}
+
+/// All records of one type in one store.
+pub struct Records<T> {
+    store: Arc<dyn Store>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Records<T> {
+    fn clone(&self) -> Self {
+        Self { store: Arc::clone(&self.store), of: PhantomData }
+    }
+}
+
+impl<T: Record> Records<T> {
+    /// The records of type `T` in `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, of: PhantomData }
+    }
+
+    /// The key of the record `id`.
+    pub fn key(id: &str) -> String {
+        format!("{}/{id}", T::FOLDER)
+    }
+
+    /// The record `id` and its revision.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerVersion`] or [`StoreError::Corrupt`] if it can't be read as a `T`.
+    pub async fn get(&self, id: &str) -> Result<Option<(T, Revision)>, StoreError> {
+        let key = Self::key(id);
+        let Some(Versioned { revision, value }) = self.store.get(&key).await? else { return Ok(None) };
+        Ok(Some((decode(&key, &value)?, revision)))
+    }
+
+    /// Writes the record `id` if `expect` holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if it does not.
+    pub async fn put(&self, id: &str, expect: Expect, record: &T) -> Result<Revision, StoreError> {
+        let key = Self::key(id);
+        let value = encode(&key, record)?;
+        self.store.write(&key, expect, Some(value)).await
+    }
+
+    /// Changes the record `id`, over again if someone else changed it meanwhile. `None` if there is none.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn update(
+        &self,
+        id: &str,
+        mut change: impl FnMut(&mut T) + Send,
+    ) -> Result<Option<(T, Revision)>, StoreError> {
+        self.try_update(id, |record| {
+            change(record);
+            Ok::<(), StoreError>(())
+        })
+        .await
+    }
+
+    /// Like [`Records::update`], for a change that may be refused: then nothing is written.
+    ///
+    /// # Errors
+    /// The change's own error, or whatever the store says.
+    pub async fn try_update<E: From<StoreError>>(
+        &self,
+        id: &str,
+        mut change: impl FnMut(&mut T) -> Result<(), E> + Send,
+    ) -> Result<Option<(T, Revision)>, E> {
+        let mut conflict = None;
+        for _ in 0..MAX_TRIES {
+            let Some((mut record, revision)) = self.get(id).await? else { return Ok(None) };
+            change(&mut record)?;
+            match self.put(id, Expect::Revision(revision), &record).await {
+                Ok(revision) => return Ok(Some((record, revision))),
+                Err(error @ StoreError::Conflict { .. }) => conflict = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(conflict.unwrap_or_else(|| StoreError::Conflict { key: Self::key(id) }).into())
+    }
+
+    /// Deletes the record `id` if `expect` holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if it does not.
+    pub async fn delete(&self, id: &str, expect: Expect) -> Result<(), StoreError> {
+        self.store.write(&Self::key(id), expect, None).await?;
+        Ok(())
+    }
+
+    /// Up to `limit` records in the order of their ids, after `after` if it is given.
+    ///
+    /// # Errors
+    /// As [`Records::get`]; one unreadable record fails the whole page.
+    pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, T, Revision)>, StoreError> {
+        let folder = Self::key("");
+        let after = after.map(Self::key);
+        let page = self.store.scan(&folder, after.as_deref(), limit).await?;
+        page.into_iter()
+            .map(|(key, Versioned { revision, value })| {
+                let record = decode(&key, &value)?;
+                Ok((key[folder.len()..].to_owned(), record, revision))
+            })
+            .collect()
+    }
+
+    /// Every record, in the order of their ids.
+    ///
+    /// # Errors
+    /// As [`Records::list`].
+    pub async fn all(&self) -> Result<Vec<(String, T, Revision)>, StoreError> {
+        let mut all: Vec<(String, T, Revision)> = Vec::new();
+        loop {
+            let page = self.list(all.last().map(|(id, ..)| id.as_str()), PAGE).await?;
+            let ended = page.len() < PAGE;
+            all.extend(page);
+            if ended {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+fn encode<T: Record>(key: &str, record: &T) -> Result<Vec<u8>, StoreError> {
+    let failed = || StoreError::Failed(format!("`{key}` can't be written as a JSON object"));
+    let json = serde_json::to_vec(record).map_err(|_| failed())?;
+    let members = json.strip_prefix(b"{").ok_or_else(failed)?;
+    let mut envelope = format!("{{\"v\":{}", T::VERSION).into_bytes();
+    envelope.reserve(members.len() + 1);
+    if members != b"}" {
+        envelope.push(b',');
+    }
+    envelope.extend_from_slice(members);
+    Ok(envelope)
+}
+
+fn decode<T: Record>(key: &str, value: &[u8]) -> Result<T, StoreError> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        v: u32,
+    }
+    // What serde_json says may quote the content; where it was is enough.
+    let corrupt = |error: serde_json::Error| StoreError::Corrupt {
+        place: key.to_owned(),
+        reason: format!("{:?} error at byte {} of the record", error.classify(), error.column()),
+    };
+    let Envelope { v } = serde_json::from_slice(value).map_err(corrupt)?;
+    if v > T::VERSION {
+        return Err(StoreError::NewerVersion { place: key.to_owned(), found: v.into(), known: T::VERSION.into() });
+    }
+    if v == T::VERSION {
+        return serde_json::from_slice(value).map_err(corrupt);
+    }
+    let old = serde_json::from_slice(value).map_err(corrupt)?;
+    let upgraded = T::upgrade(v, old).map_err(|reason| StoreError::Corrupt { place: key.to_owned(), reason })?;
+    serde_json::from_value(upgraded).map_err(corrupt)
+}

@@ -1,0 +1,189 @@
+//! The embedded store: one redb file in the data directory, shared by any number of
+//! processes on one machine.
+//!
+//! A read costs one `pread` and a walk down a tree in memory (`file.rs` says why it is
+//! never stale). Writes go to one thread, which commits whatever is queued together
+//! (`writer.rs`). It must never acknowledge what is not on disk, and never repair a file
+//! that was cut short: what is lost then would look as if it had never been.
+
+mod file;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use tokio::sync::oneshot;
+
+use super::{Durable, Expect, Revision, Store, StoreError, Versioned};
+use file::Shared;
+use writer::Job;
+
+pub use file::FILE_NAME;
+
+/// Keys are paths of at most this many bytes.
+const MAX_KEY: usize = 512;
+/// Values are records, not blobs.
+const MAX_VALUE: usize = 64 << 20;
+/// More than this handed to [`Store::write_soon`] and not yet on disk means that the disk can't keep up.
+const MAX_SOON: usize = 64 << 20;
+/// A scan gives way to other tasks after so many records.
+const SCAN_STRIDE: usize = 256;
+
+/// The store of one data directory. Dropping it writes what is still queued.
+pub struct RedbStore {
+    shared: Arc<Shared>,
+    jobs: mpsc::Sender<Job>,
+    /// Bytes handed to [`Store::write_soon`] and not yet on disk.
+    soon: Arc<AtomicUsize>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl RedbStore {
+    /// Opens the store in `dir`, making it if there is none. `dir` itself must exist.
+    ///
+    /// # Errors
+    /// One variant for each thing that an operator can do something about; see [`StoreError`].
+    /// A damaged file is left as it is.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared::open(dir)?);
+        let soon = Arc::new(AtomicUsize::new(0));
+        let (jobs, writer) = writer::start(Arc::clone(&shared), Arc::clone(&soon))?;
+        Ok(Self { shared, jobs, soon, writer: Some(writer) })
+    }
+
+    /// The store file.
+    pub fn path(&self) -> PathBuf {
+        self.shared.path().to_owned()
+    }
+
+    /// Fails with [`StoreError::Corrupt`] unless every page of the store file in `dir` is as it
+    /// was written. Reads the whole file; no other process may write meanwhile.
+    pub fn check(dir: &Path) -> Result<(), StoreError> {
+        Shared::check(dir)
+    }
+
+    fn send(&self, job: Job) -> Result<(), StoreError> {
+        self.jobs.send(job).map_err(|_| writer_gone())
+    }
+}
+
+fn writer_gone() -> StoreError {
+    StoreError::Failed("its writer has ended; restart Keyhole".to_owned())
+}
+
+fn check_key(key: &str) -> Result<(), StoreError> {
+    let reason = match key {
+        "" => "it is empty",
+        _ if key.len() > MAX_KEY => "it is longer than 512 bytes",
+        _ if key.chars().any(char::is_control) => "it has a control character",
+        _ => return Ok(()),
+    };
+    Err(StoreError::BadKey { key: key.chars().take(64).flat_map(char::escape_debug).collect(), reason })
+}
+
+fn check_value(key: &str, value: &[u8]) -> Result<(), StoreError> {
+    if value.len() > MAX_VALUE {
+        return Err(StoreError::Failed(format!("the value of `{key}` is over {} MiB", MAX_VALUE >> 20)));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Store for RedbStore {
+    async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        self.shared.read(|records| {
+            let Some(found) = records.get(key)? else { return Ok(None) };
+            let (revision, value) = found.value();
+            Ok(Some(Versioned { revision, value: value.to_vec() }))
+        })
+    }
+
+    async fn scan(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Versioned)>, StoreError> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let mut found: Vec<(String, Versioned)> = Vec::new();
+        loop {
+            let stride = SCAN_STRIDE.min(limit - found.len());
+            let after = found.last().map(|(key, _)| key.as_str()).or(after);
+            let start = match after {
+                Some(after) if after >= prefix => Excluded(after),
+                _ => Included(prefix),
+            };
+            let page = self.shared.read(|records| {
+                let mut page = Vec::with_capacity(stride);
+                for entry in records.range::<&str>((start, Unbounded))?.take(stride) {
+                    let (key, value) = entry?;
+                    if !key.value().starts_with(prefix) {
+                        break;
+                    }
+                    let (revision, value) = value.value();
+                    page.push((key.value().to_owned(), Versioned { revision, value: value.to_vec() }));
+                }
+                Ok(page)
+            })?;
+            let ended = page.len() < stride;
+            found.extend(page);
+            if ended || found.len() >= limit {
+                return Ok(found);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn write(&self, key: &str, expect: Expect, value: Option<Vec<u8>>) -> Result<Revision, StoreError> {
+        check_key(key)?;
+        check_value(key, value.as_deref().unwrap_or_default())?;
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Write { key: key.to_owned(), expect, value, answer })?;
+        answered.await.unwrap_or_else(|_| Err(writer_gone()))
+    }
+
+    fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError> {
+        check_key(key)?;
+        check_value(key, &value)?;
+        if let Some(failed) = self.shared.soon_failed() {
+            return Err(failed);
+        }
+        if self.soon.load(Ordering::Relaxed) > MAX_SOON {
+            return Err(StoreError::Failed("the disk is too slow for what is to be written; try again".to_owned()));
+        }
+        self.soon.fetch_add(value.len(), Ordering::Relaxed);
+        self.send(Job::Soon { key: key.to_owned(), value })
+    }
+
+    fn append(&self, key: &str, value: Vec<u8>) -> Durable {
+        let (answer, answered) = oneshot::channel();
+        let handed_over = check_key(key)
+            .and_then(|()| check_value(key, &value))
+            .and_then(|()| self.send(Job::Append { key: key.to_owned(), value, answer }));
+        async move {
+            handed_over?;
+            answered.await.unwrap_or_else(|_| Err(writer_gone()))
+        }
+        .boxed()
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Flush { answer })?;
+        answered.await.unwrap_or_else(|_| Err(writer_gone()))
+    }
+}
+
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        // A failed send or join means that the writer is gone already, with nothing queued.
+        let _ = self.jobs.send(Job::Stop);
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
