@@ -1,0 +1,186 @@
+//! Disks that are full or read-only. They are real: a small tmpfs, mounted in a mount namespace
+//! of its own, so this program runs itself again through `unshare`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use keyhole_host_api::store::redb::{FILE_NAME, RedbStore};
+use keyhole_host_api::store::{Expect, Store as _, StoreError};
+
+use crate::{assert_one_line, child, open, open_error, parents_dir, text};
+
+/// Runs the test `part` in a mount namespace where it may mount things.
+fn in_own_mounts(part: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let test = child(part, dir.path());
+    let mut unshare = Command::new("unshare");
+    // Root needs no user namespace, and may lack the right to make one.
+    unshare.arg(if rustix::process::geteuid().is_root() { "-m" } else { "-rm" });
+    unshare.arg(test.get_program()).args(test.get_args()).env(crate::CHILD, dir.path());
+    let output = unshare.output().expect("`unshare` (util-linux) must be there");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("\npart played"),
+        "{part} failed, or mounting is not allowed here:\n{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).status().unwrap();
+    assert!(status.success(), "{program} {arguments:?}");
+}
+
+/// A tmpfs of `kib` KiB below the parent's directory.
+fn small_disk(kib: usize) -> Option<PathBuf> {
+    let disk = parents_dir()?.join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    run("mount", &["-t", "tmpfs", "-o", &format!("size={kib}k"), "keyhole-test", disk.to_str().unwrap()]);
+    Some(disk)
+}
+
+/// Fills the disk to the last byte.
+fn fill(disk: &Path) -> PathBuf {
+    use std::io::Write as _;
+    let path = disk.join("filler");
+    let mut filler = std::fs::File::create(&path).unwrap();
+    for size in [4096, 1] {
+        while filler.write_all(&vec![0; size]).is_ok() {}
+    }
+    path
+}
+
+#[test]
+fn a_full_disk_is_reported_and_the_store_recovers_with_all_that_was_acknowledged() {
+    in_own_mounts("faults::child_fills_the_disk");
+}
+
+#[tokio::test]
+#[ignore = "runs in its own mounts, through a_full_disk_is_reported_…"]
+async fn child_fills_the_disk() {
+    let Some(disk) = small_disk(4096) else { return };
+    let ballast = disk.join("ballast");
+    std::fs::write(&ballast, vec![0; 1 << 20]).unwrap();
+    let store = open(&disk);
+    let mut acknowledged = 0;
+    let error = loop {
+        match store.write(&format!("records/{acknowledged:05}"), Expect::Absent, Some(vec![7; 20_000])).await {
+            Ok(_) => acknowledged += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(acknowledged > 20, "{acknowledged}");
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    assert_one_line(&error);
+    fill(&disk);
+
+    // Full as it is, everything can be read, also after opening it again.
+    assert_eq!(store.scan("records/", None, 1000).await.unwrap().len(), acknowledged);
+    drop(store);
+    let store = open(&disk);
+    assert_eq!(store.scan("records/", None, 1000).await.unwrap().len(), acknowledged);
+
+    // What was to be written soon is kept and said to have failed, until there is space.
+    store.write_soon("soon", vec![9; 50_000]).unwrap();
+    assert!(matches!(store.flush().await, Err(StoreError::Full { .. })));
+    assert!(matches!(store.write_soon("later", b"later".to_vec()), Err(StoreError::Full { .. })));
+    assert!(store.append("appended", vec![1; 50_000]).await.is_err());
+    assert!(matches!(store.write("records/x", Expect::Any, Some(vec![1; 50_000])).await, Err(StoreError::Full { .. })));
+    assert_eq!(store.get("records/x").await.unwrap().map(|found| found.revision), None);
+
+    std::fs::remove_file(ballast).unwrap();
+    store.write("records/y", Expect::Absent, Some(b"y".to_vec())).await.unwrap();
+    assert_eq!(store.get("soon").await.unwrap().unwrap().value, vec![9; 50_000]);
+    store.write_soon("later", b"later".to_vec()).unwrap();
+    store.flush().await.unwrap();
+    assert_eq!(store.scan("records/", None, 1000).await.unwrap().len(), acknowledged + 1);
+    drop(store);
+    RedbStore::check(&disk).unwrap();
+    assert_eq!(text(&open(&disk), "later").await.as_deref(), Some("later"));
+
+    println!("\npart played");
+}
+
+#[test]
+fn a_disk_too_small_for_a_store_is_reported_and_nothing_is_left_on_it() {
+    in_own_mounts("faults::child_makes_a_store_on_a_full_disk");
+}
+
+#[tokio::test]
+#[ignore = "runs in its own mounts, through a_disk_too_small_for_a_store_…"]
+async fn child_makes_a_store_on_a_full_disk() {
+    let Some(disk) = small_disk(512) else { return };
+    let filler = fill(&disk);
+    let error = open_error(&disk);
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    assert_eq!(std::fs::read_dir(&disk).unwrap().count(), 1, "only the filler");
+    std::fs::remove_file(filler).unwrap();
+    drop(open(&disk));
+    println!("\npart played");
+}
+
+#[test]
+fn a_read_only_data_directory_is_reported() {
+    in_own_mounts("faults::child_opens_a_read_only_disk");
+}
+
+#[tokio::test]
+#[ignore = "runs in its own mounts, through a_read_only_data_directory_is_reported"]
+async fn child_opens_a_read_only_disk() {
+    let Some(disk) = small_disk(4096) else { return };
+    let remount = |how: &str| run("mount", &["-o", &format!("remount,{how}"), disk.to_str().unwrap()]);
+    remount("ro");
+    let error = open_error(&disk);
+    assert!(matches!(error, StoreError::ReadOnly { .. }), "no store yet: {error:?}");
+    remount("rw");
+    let store = open(&disk);
+    store.write("key", Expect::Any, Some(b"value".to_vec())).await.unwrap();
+    drop(store);
+    remount("ro");
+    let before = std::fs::read(disk.join(FILE_NAME)).unwrap();
+    let error = open_error(&disk);
+    assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}");
+    assert_one_line(&error);
+    assert!(std::fs::read(disk.join(FILE_NAME)).unwrap() == before);
+    remount("rw");
+    assert_eq!(text(&open(&disk), "key").await.as_deref(), Some("value"));
+    println!("\npart played");
+}
+
+#[test]
+fn a_directory_of_someone_else_is_reported() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let forbidden = dir.path().join("forbidden");
+    std::fs::create_dir(&forbidden).unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&forbidden, std::fs::Permissions::from_mode(0o500)).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        return assert!(matches!(open_error(&forbidden), StoreError::Denied { .. }));
+    }
+    // Root may do anything, so the part is played by nobody, from a copy that nobody can reach.
+    let program = dir.path().join("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let part = child("faults::child_opens_a_forbidden_directory", &forbidden);
+    let output = Command::new(program)
+        .args(part.get_args())
+        .env(crate::CHILD, &forbidden)
+        .current_dir("/")
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("\npart played"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+#[ignore = "plays the user of a_directory_of_someone_else_is_reported"]
+fn child_opens_a_forbidden_directory() {
+    let Some(dir) = parents_dir() else { return };
+    let error = open_error(&dir);
+    assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    assert_one_line(&error);
+    println!("\npart played");
+}
