@@ -1,25 +1,22 @@
 //! A [`Draft`] judged and made an [`App`]. The same rules hold for definitions that come
 //! with Keyhole, for an operator's and for a member's own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use super::error::{Problems, Span};
 use super::field::{MAX_PLAIN, Pattern};
-use super::read::{At, Draft, DraftDeny, DraftField, DraftPlace, DraftSigning, DraftTest, Text};
+use super::read::{At, Draft, DraftField, Text};
 use super::template::is_field_name;
-use super::{
-    Addresses, App, CUSTOM, Deny, Encoding, FieldDef, Hash, HostTemplate, OkCheck, PathPattern, Place, Signing, Source,
-    Template, TestRequest,
-};
+use super::{Addresses, App, CUSTOM, FieldDef, HostTemplate, Source, Template};
 
 /// Judges `draft`. `None` if it lacks what an app cannot be without; problems are noted in
 /// either case.
 pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
-    let mut judge = Judge { problems };
+    let mut judge = Judge { problems, field_spans: BTreeMap::new() };
     let name = judge.name(draft.name);
     let title = judge.line("title", draft.title);
     let fields = judge.fields(draft.fields);
@@ -58,16 +55,18 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
     Some(app)
 }
 
-struct Judge<'a> {
-    problems: &'a mut Problems,
+pub(super) struct Judge<'a> {
+    pub problems: &'a mut Problems,
+    /// Where each field is defined.
+    pub field_spans: BTreeMap<String, Span>,
 }
 
 impl Judge<'_> {
-    fn add(&mut self, span: &Span, message: impl fmt::Display, help: impl Into<String>) {
+    pub(super) fn add(&mut self, span: &Span, message: impl fmt::Display, help: impl Into<String>) {
         self.problems.add(span, message, help);
     }
 
-    fn missing(&mut self, what: &str, span: &Span) {
+    pub(super) fn missing(&mut self, what: &str, span: &Span) {
         self.add(span, format_args!("{what} is missing"), format!("add {what} = \"…\""));
     }
 
@@ -111,7 +110,7 @@ impl Judge<'_> {
         }
     }
 
-    fn template(&mut self, text: &Text) -> Option<Template> {
+    pub(super) fn template(&mut self, text: &Text) -> Option<Template> {
         match Template::parse(&text.value) {
             Ok(template) => Some(template),
             Err(error) => {
@@ -169,6 +168,7 @@ impl Judge<'_> {
             if let (true, Some(choice)) = (draft.secret, draft.choices.first()) {
                 self.add(&choice.span, "a secret cannot have choices", "leave them out");
             }
+            self.field_spans.insert(name.value.clone(), name.span.clone());
             let field = FieldDef {
                 label: draft.label.map_or_else(|| name.value.clone(), |label| label.value),
                 name: name.value,
@@ -194,7 +194,7 @@ impl Judge<'_> {
     }
 
     /// The field `name`, or a complaint with the nearest name.
-    fn known<'f>(&mut self, name: &str, span: &Span, fields: &'f [FieldDef]) -> Option<&'f FieldDef> {
+    pub(super) fn known<'f>(&mut self, name: &str, span: &Span, fields: &'f [FieldDef]) -> Option<&'f FieldDef> {
         let field = fields.iter().find(|field| field.name == name);
         if field.is_none() {
             let nearest = fields.iter().min_by_key(|field| strsim::damerau_levenshtein(&field.name, name));
@@ -210,7 +210,7 @@ impl Judge<'_> {
     }
 
     /// Complains of secrets where plain fields alone may stand.
-    fn plain_only(&mut self, what: &str, span: &Span, template: &Template, fields: &[FieldDef]) {
+    pub(super) fn plain_only(&mut self, what: &str, span: &Span, template: &Template, fields: &[FieldDef]) {
         for name in template.fields() {
             let Some(field) = self.known(name, span, fields) else { continue };
             if field.secret {
@@ -274,7 +274,7 @@ impl Judge<'_> {
         hosts
     }
 
-    fn header_name(&mut self, name: &Text) -> Option<HeaderName> {
+    pub(super) fn header_name(&mut self, name: &Text) -> Option<HeaderName> {
         // What frames a message or belongs to the connection is the broker's alone.
         const BROKERS: [&str; 14] = [
             "host",
@@ -306,7 +306,7 @@ impl Judge<'_> {
     }
 
     /// A template of a header's value: visible characters and blanks.
-    fn header_value(&mut self, value: &Text) -> Option<Template> {
+    pub(super) fn header_value(&mut self, value: &Text) -> Option<Template> {
         let template = self.template(value)?;
         if HeaderValue::from_str(&value.value).is_err() || value.value.trim() != value.value {
             self.add(&value.span, "this cannot be a header's value", "leave out line breaks, and blanks at the ends");
@@ -325,245 +325,4 @@ impl Judge<'_> {
         }
         headers
     }
-
-    fn places(&mut self, drafts: Vec<DraftPlace>, fields: &[FieldDef]) -> (Vec<Place>, Vec<Place>) {
-        let (mut places, mut alternatives) = (Vec::new(), Vec::new());
-        let mut placed: BTreeSet<String> = BTreeSet::new();
-        for draft in drafts {
-            let (span, alternative) = (draft.span.clone(), draft.alternative);
-            let Some(place) = self.place(draft) else { continue };
-            let mut secret = false;
-            for name in place.fields() {
-                let Some(field) = self.known(name, &span, fields) else { continue };
-                placed.insert(name.to_owned());
-                secret |= field.secret;
-                if field.host_only {
-                    let help = "leave host_only out, or the place";
-                    self.add(&span, format_args!("{name} is host_only, so it has no place in a request"), help);
-                }
-            }
-            if !secret {
-                let help = "a place is where a secret goes; plain values belong in [headers]";
-                self.add(&span, "no secret stands in this place", help);
-            }
-            let list = if alternative { &mut alternatives } else { &mut places };
-            list.push(place);
-        }
-        for field in fields.iter().filter(|field| field.has_placeholder() && !placed.contains(&field.name)) {
-            let help = "add a [[place]] for it, or host_only = true if steps never send it";
-            self.add(&(0..0), format_args!("the secret {} has no place", field.name), help);
-        }
-        (places, alternatives)
-    }
-
-    fn place(&mut self, draft: DraftPlace) -> Option<Place> {
-        let span = draft.span;
-        let kinds = [draft.header.is_some(), draft.query.is_some(), draft.basic.is_some()];
-        if kinds.iter().filter(|given| **given).count() != 1 {
-            let help = "give header = \"…\", query = \"…\" or basic = { username = \"…\", password = \"…\" }";
-            self.add(&span, "a place is one of header, query and basic", help);
-            return None;
-        }
-        if let Some((username, password)) = draft.basic {
-            if let Some(template) = &draft.template {
-                self.add(&template.span, "basic has its own templates", "leave template out");
-            }
-            let (name, word) = (self.header_value(&username), self.header_value(&password));
-            if username.value.contains(':') {
-                self.add(&username.span, "a Basic username cannot hold a ':' (RFC 7617)", "put it in the password");
-            }
-            return Some(Place::Basic { username: name?, password: word? });
-        }
-        let Some(template) = draft.template else {
-            self.missing("template", &span);
-            return None;
-        };
-        if let Some(header) = draft.header {
-            let (name, template) = (self.header_name(&header), self.header_value(&template));
-            return Some(Place::Header { name: name?, template: template? });
-        }
-        let query = draft.query?;
-        if query.value.is_empty() || query.value.chars().any(char::is_control) {
-            self.add(&query.span, "this cannot be a parameter's name", "");
-        }
-        Some(Place::Query { name: query.value, template: self.template(&template)? })
-    }
-
-    fn deny(&mut self, draft: DraftDeny) -> Option<Deny> {
-        let Some(path) = draft.path else {
-            self.missing("path", &draft.span);
-            return None;
-        };
-        let Some(reason) = draft.reason else {
-            self.missing("reason", &draft.span);
-            return None;
-        };
-        let method = draft.method.and_then(|method| self.method(&method, true));
-        match PathPattern::parse(&path.value) {
-            Ok(path) => Some(Deny { method, path, reason: reason.value }),
-            Err(error) => {
-                self.add(&path.span, error, "");
-                None
-            }
-        }
-    }
-
-    /// `None` for `*`, where that is allowed.
-    fn method(&mut self, method: &Text, any: bool) -> Option<Method> {
-        if any && method.value == "*" {
-            return None;
-        }
-        match method.value.as_str() {
-            "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method.value.parse().ok(),
-            other => {
-                let help =
-                    if any { "use GET, POST, PUT, PATCH, DELETE, or leave it out for all" } else { "use GET or POST" };
-                self.add(&method.span, format_args!("'{other}' is not a method"), help);
-                None
-            }
-        }
-    }
-
-    fn pointer(&mut self, pointer: Option<Text>) -> Option<String> {
-        let At { value, span } = pointer?;
-        let escapes = value.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
-        if !value.is_empty() && (!value.starts_with('/') || !escapes) {
-            self.add(&span, format_args!("'{value}' is not a JSON pointer"), "write it as /user/id (RFC 6901)");
-        }
-        Some(value)
-    }
-
-    fn test(&mut self, draft: DraftTest, fields: &[FieldDef]) -> Option<TestRequest> {
-        let method = draft.method.map_or(Some(Method::GET), |method| self.method(&method, false));
-        let Some(path) = draft.path else {
-            self.missing("path", &draft.span);
-            return None;
-        };
-        let template = self.template(&path)?;
-        self.plain_only("path", &path.span, &template, fields);
-        let mut status = Vec::new();
-        for At { value, span } in draft.status {
-            match u16::try_from(value) {
-                Ok(code) if (200..600).contains(&code) => status.push(code),
-                _ => self.add(&span, format_args!("{value} is not a status"), "use 200 to 599"),
-            }
-        }
-        if status.is_empty() {
-            status.push(200);
-        }
-        let ok = draft.ok.and_then(|(pointer, equals)| Some(OkCheck { pointer: self.pointer(Some(pointer))?, equals }));
-        Some(TestRequest {
-            method: method?,
-            path: template,
-            status,
-            ok,
-            error: self.pointer(draft.error),
-            uid: self.pointer(draft.uid),
-            nickname: self.pointer(draft.nickname),
-        })
-    }
-
-    fn signing(&mut self, drafts: Vec<DraftSigning>, fields: &[FieldDef]) -> BTreeMap<String, Signing> {
-        let mut purposes = BTreeMap::new();
-        for draft in drafts {
-            let (Some(purpose), Some(key)) = (draft.purpose, draft.key) else {
-                self.missing("key", &draft.span);
-                continue;
-            };
-            if let Some(field) = self.known(&key.value, &key.span, fields) {
-                if !field.host_only {
-                    let help = format!("give {} secret = true and host_only = true", field.name);
-                    self.add(&key.span, "a signing key must never be handed to a step", help);
-                }
-            }
-            let hash = match draft.hash.as_ref().map(|hash| hash.value.as_str()) {
-                Some("sha1") => Hash::Sha1,
-                Some("sha512") => Hash::Sha512,
-                Some("sha256") | None => Hash::Sha256,
-                Some(other) => {
-                    let span = draft.hash.as_ref().map_or(draft.span.clone(), |hash| hash.span.clone());
-                    self.add(&span, format_args!("'{other}' is not a hash"), "use sha1, sha256 or sha512");
-                    continue;
-                }
-            };
-            let encoding = match draft.encoding.as_ref().map(|encoding| encoding.value.as_str()) {
-                Some("base64") => Encoding::Base64,
-                Some("hex") | None => Encoding::Hex,
-                Some(other) => {
-                    let span = draft.encoding.as_ref().map_or(draft.span.clone(), |e| e.span.clone());
-                    self.add(&span, format_args!("'{other}' is not an encoding"), "use hex or base64");
-                    continue;
-                }
-            };
-            purposes.insert(purpose.value, Signing { key: key.value, hash, encoding });
-        }
-        purposes
-    }
-
-    /// The base URL and the test request must be within the hosts and outside the deny
-    /// list, whatever an account's fields are.
-    fn reach(&mut self, app: &App, base_span: &Span, test_span: &Span) {
-        if app.base_url.is_none() {
-            if app.test.is_some() {
-                self.add(test_span, "a test request needs a base_url to be joined to", "add base_url");
-            }
-            return;
-        }
-        if !self.problems.is_empty() {
-            return;
-        }
-        for plain in samples(app) {
-            let url = match app.base_url(&plain) {
-                Ok(Some(url)) => url,
-                Ok(None) => return,
-                Err(super::BaseUrlError::Elsewhere(_)) => {
-                    let help = match app.insecure_http {
-                        true => "add its host (and port, where it has one) to hosts",
-                        false => {
-                            "add its host (and port) to hosts; it must begin with https:// unless insecure_http = true"
-                        }
-                    };
-                    return self.add(base_span, "base_url is not within hosts", help);
-                }
-                Err(error) => return self.add(base_span, format_args!("base_url: {error}"), ""),
-            };
-            if !url.path().ends_with('/') || url.query().is_some() || url.fragment().is_some() {
-                let help = "so that paths can be joined to it, and without a query";
-                return self.add(base_span, "base_url must end with '/'", help);
-            }
-            match app.test_url(&plain) {
-                None => {}
-                Some(Err(error)) => return self.add(test_span, error, "give a path relative to base_url"),
-                Some(Ok(url)) => {
-                    if let Some(deny) = app.test.as_ref().and_then(|test| app.denied(&test.method, &url)) {
-                        let message = format!("the test request is denied by the rule {}", deny.path);
-                        return self.add(test_span, message, "test with another request, or narrow the rule");
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Accounts to try a definition with: each choice of each field, and a word that could
-/// stand in a host for those that may be anything.
-fn samples(app: &App) -> Vec<BTreeMap<String, String>> {
-    let whole: BTreeSet<&str> = app.hosts.iter().filter_map(HostTemplate::whole).collect();
-    let mut samples = vec![BTreeMap::new()];
-    for field in app.fields.iter().filter(|field| !field.secret) {
-        let stand_in = if whole.contains(field.name.as_str()) { "a.invalid" } else { "a1" };
-        let values = if field.choices.is_empty() { vec![stand_in.to_owned()] } else { field.choices.clone() };
-        samples = samples
-            .iter()
-            .flat_map(|sample| {
-                values.iter().map(|value| {
-                    let mut sample: BTreeMap<String, String> = sample.clone();
-                    sample.insert(field.name.clone(), value.clone());
-                    sample
-                })
-            })
-            .take(256)
-            .collect();
-    }
-    samples
 }

@@ -118,8 +118,11 @@ const DECODINGS: usize = 5;
 pub(super) fn readings(url: &Url) -> Vec<Vec<String>> {
     // `url` has resolved literal and `%2e` dot segments. What an encoded slash or a
     // second encoding hides is still in there.
-    let mut found = Vec::new();
     let mut text = url.path().to_owned();
+    if !text.contains(['%', ';', '\\']) {
+        return vec![segments(&text, false)];
+    }
+    let mut found = Vec::new();
     for _ in 0..DECODINGS {
         let decoded = percent_decode_str(&text).decode_utf8_lossy().into_owned();
         let ended = decoded == text;

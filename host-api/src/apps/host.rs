@@ -260,6 +260,8 @@ fn holds_suffixes(zone: &str) -> bool {
 pub struct HostTemplate {
     template: Template,
     addresses: Addresses,
+    /// What it comes to for every account, if it has no fields.
+    fixed: Option<HostPattern>,
 }
 
 impl HostTemplate {
@@ -267,12 +269,14 @@ impl HostTemplate {
     /// one with fields must not leave a public registry's suffix as its fixed end.
     pub fn parse(text: &str, addresses: Addresses) -> Result<Self, HostError> {
         let template = Template::parse(text)?;
-        let this = Self { template, addresses };
+        let mut this = Self { template, addresses, fixed: None };
         // A stand-in of one label, so that all that does not depend on a value is checked now.
         let stand_in = if this.whole().is_some() { "a.invalid" } else { "a" };
         let rendered = this.template.render(|_| Some(stand_in)).unwrap_or_default();
-        HostPattern::parse_as(&rendered, addresses).map_err(|error| error.about(text))?;
-        if this.whole().is_none() && this.template.fields().next().is_some() {
+        let pattern = HostPattern::parse_as(&rendered, addresses).map_err(|error| error.about(text))?;
+        if this.template.fields().next().is_none() {
+            this.fixed = Some(pattern);
+        } else if this.whole().is_none() {
             this.check_end(text)?;
         }
         Ok(this)
@@ -314,6 +318,9 @@ impl HostTemplate {
     /// The hosts of an account with these fields. A value that would be more than labels
     /// of a host is refused, so that no field can smuggle a host, a port or a path.
     pub fn resolve(&self, fields: &BTreeMap<String, String>) -> Result<HostPattern, HostError> {
+        if let Some(pattern) = &self.fixed {
+            return Ok(pattern.clone());
+        }
         let whole = self.whole().is_some();
         for field in self.template.fields() {
             let value = fields.get(field).ok_or_else(|| HostError::MissingField {
@@ -328,7 +335,7 @@ impl HostTemplate {
         let text = self.template.render(|field| fields.get(field).map(String::as_str)).unwrap_or_default();
         let pattern = HostPattern::parse_as(&text, self.addresses)?;
         // What `url` made of it must be what was written: no mapping, no decoding.
-        if !pattern.to_string().eq_ignore_ascii_case(&text) && self.template.fields().next().is_some() {
+        if !pattern.to_string().eq_ignore_ascii_case(&text) {
             return Err(HostError::Syntax(text));
         }
         Ok(pattern)
@@ -355,5 +362,243 @@ impl HostError {
 impl fmt::Display for HostTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.template.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_pattern_matches_its_hosts_and_no_others() {
+        let table = [
+            ("api.example.com", "https://api.example.com/", true),
+            ("api.example.com", "https://API.EXAMPLE.COM/", true),
+            ("API.Example.com", "https://api.example.com/", true),
+            ("api.example.com", "https://api.example.com:443/", true),
+            ("api.example.com", "http://api.example.com/", true),
+            ("api.example.com", "https://api.example.com:444/", false),
+            ("api.example.com:444", "https://api.example.com:444/", true),
+            ("api.example.com:444", "https://api.example.com/", false),
+            ("api.example.com", "https://api.example.com./", false),
+            ("api.example.com", "https://api.example.com.evil.com/", false),
+            ("api.example.com", "https://api.example.com@evil.com/", false),
+            ("api.example.com", "https://evil.com/api.example.com", false),
+            ("api.example.com", "https://evil.com\\@api.example.com/", false),
+            ("api.example.com", "https://evil.com#api.example.com", false),
+            ("api.example.com", "https://apixexample.com/", false),
+            ("api.example.com", "https://ap%69.example.com/", true),
+            ("api.example.com", "https://а\u{0440}i.example.com/", false), // Cyrillic
+            ("api.example.com", "https://api.example。com/", true),        // the ideographic stop is a stop
+            ("api.example.com", "ftp://api.example.com/", false),
+            ("*.example.com", "https://a.example.com/", true),
+            ("*.example.com", "https://a.b.example.com/", true),
+            ("*.example.com", "https://example.com/", false),
+            ("*.example.com", "https://.example.com/", false),
+            ("*.example.com", "https://aexample.com/", false),
+            ("*.example.com", "https://a.example.com.evil.com/", false),
+            ("bücher.example", "https://xn--bcher-kva.example/", true),
+        ];
+        for (pattern, address, expected) in table {
+            let Ok(address) = Url::parse(address) else { continue };
+            assert_eq!(HostPattern::parse(pattern).unwrap().matches_url(&address), expected, "{pattern} {address}");
+        }
+    }
+
+    #[test]
+    fn public_suffixes_are_refused_private_section_included() {
+        for text in [
+            "com",
+            "co.uk",
+            "github.io",
+            "herokuapp.com",
+            "s3.amazonaws.com",
+            "myshopify.com",
+            "公司.cn",
+            "xn--55qx5d.cn",
+            "foo.ck",
+            "vercel.app",
+            "*.github.io",
+            "*.com",
+            "*.co.uk",
+            "*.herokuapp.com",
+            "*.vercel.app",
+            "*.公司.cn",
+            "*.s3.amazonaws.com",
+            "*.localhost",
+            "*.internal",
+        ] {
+            let error = HostPattern::parse(text).unwrap_err();
+            assert!(matches!(error, HostError::PublicSuffix(_)), "{text}: {error}");
+        }
+        // The vendor runs these zones, but lets anyone have a host below them.
+        for text in ["*.amazonaws.com", "*.windows.net", "*.fastly.net"] {
+            let error = HostPattern::parse(text).unwrap_err();
+            assert!(matches!(error, HostError::HoldsPublicSuffixes(_)), "{text}: {error}");
+        }
+        for text in ["*.slack.com", "acme.github.io", "*.acme.github.io", "*.zendesk.com", "sts.amazonaws.com"] {
+            HostPattern::parse(text).unwrap();
+        }
+    }
+
+    #[test]
+    fn addresses_are_refused_in_every_notation_unless_allowed() {
+        for text in [
+            "127.0.0.1",
+            "2130706433",
+            "0x7f000001",
+            "0177.0.0.1",
+            "127.1",
+            "0x7f.1",
+            "[::1]",
+            "[::ffff:10.0.0.1]",
+            "１２７.0.0.1",
+            "127.0.0.1:8080",
+        ] {
+            let error = HostPattern::parse(text).unwrap_err();
+            assert!(matches!(error, HostError::Address(_)), "{text}: {error}");
+        }
+        let v4 = HostPattern::parse_as("127.0.0.1:8080", Addresses::Allowed).unwrap();
+        assert!(v4.matches_url(&url("http://127.0.0.1:8080/")));
+        assert!(v4.matches_url(&url("http://0x7f.1:8080/")), "the same address to one parser");
+        let v6 = HostPattern::parse_as("[::1]:8443", Addresses::Allowed).unwrap();
+        assert!(v6.matches_url(&url("https://[::1]:8443/")));
+        assert_eq!(v6.to_string(), "[::1]:8443");
+        assert!(HostPattern::parse_as("*.127.0.0.1", Addresses::Allowed).is_err());
+    }
+
+    #[test]
+    fn what_is_not_a_host_is_refused() {
+        for text in [
+            "",
+            ".",
+            "..",
+            "a..b",
+            ".a.b",
+            "a.b.",
+            "a.b..",
+            "https://a.b",
+            "a.b/",
+            "a.b/c",
+            "u@a.b",
+            "a.b?x",
+            "a.b#x",
+            "a b.c",
+            "a.b\n",
+            "a\t.b",
+            "a%2eb.c",
+            "a\\b.c",
+            "-a.b",
+            "a-.b",
+            "*",
+            "*.",
+            "**.a.b",
+            "a.*.b",
+            "*a.b.c",
+            "*.*.a.b",
+            "a.b:",
+            "a.b:0",
+            "a.b:65536",
+            "a.b:x",
+            "a.b:80:80",
+            "a.b:+80",
+            "::1",
+            "[::1",
+            "a\0.b",
+        ] {
+            assert!(HostPattern::parse(text).is_err(), "{text:?}");
+        }
+        let long = format!("{}.com", "a".repeat(64));
+        assert!(HostPattern::parse(&long).is_err());
+    }
+
+    #[test]
+    fn a_pattern_survives_being_written_and_read() {
+        for text in ["api.example.com", "*.example.com:8443", "xn--bcher-kva.example"] {
+            let pattern = HostPattern::parse(text).unwrap();
+            let json = serde_json::to_string(&pattern).unwrap();
+            assert_eq!(json, format!("\"{text}\""));
+            assert_eq!(serde_json::from_str::<HostPattern>(&json).unwrap(), pattern);
+        }
+    }
+
+    #[test]
+    fn no_field_smuggles_a_host() {
+        let subdomain = HostTemplate::parse("{subdomain}.zendesk.com", Addresses::Refused).unwrap();
+        let with = |value: &str| subdomain.resolve(&BTreeMap::from([("subdomain".to_owned(), value.to_owned())]));
+        assert_eq!(with("acme").unwrap().to_string(), "acme.zendesk.com");
+        assert_eq!(with("ACME-1").unwrap().to_string(), "acme-1.zendesk.com");
+        for evil in [
+            "",
+            "evil.com/",
+            "evil.com#",
+            "evil.com?",
+            "evil.com\\",
+            "a.b",
+            "a.b@c",
+            "x#",
+            "..",
+            ".",
+            "a.",
+            ".a",
+            "x:1",
+            "a@b",
+            "evil.com:443/",
+            "%2e",
+            "a%2Fb",
+            "a/b",
+            "a b",
+            "a\tb",
+            "a\nb",
+            "a\0",
+            "*",
+            "*.a",
+            "-a",
+            "a-",
+            "a_b",
+            "аcme",
+            "ａ",
+            "a。b",
+            "ß",
+            "xn--",
+            "xn--a",
+            "\u{200d}",
+            "\u{ad}",
+        ] {
+            assert!(with(evil).is_err(), "{evil:?} gave {:?}", with(evil).map(|p| p.to_string()));
+        }
+        assert!(with(&"a".repeat(64)).is_err());
+        assert!(matches!(subdomain.resolve(&BTreeMap::new()), Err(HostError::MissingField { .. })));
+    }
+
+    #[test]
+    fn a_field_that_is_the_whole_host_is_held_to_the_rules_of_hosts() {
+        let host = HostTemplate::parse("{host}:8443", Addresses::Refused).unwrap();
+        let with = |value: &str| host.resolve(&BTreeMap::from([("host".to_owned(), value.to_owned())]));
+        assert_eq!(with("git.example.org").unwrap().to_string(), "git.example.org:8443");
+        for evil in
+            ["*.example.org", "github.io", "com", "10.0.0.1", "0x7f.1", "a.b:80", "a.b/", "u@a.b", "a.b.", "[::1]", ""]
+        {
+            assert!(with(evil).is_err(), "{evil:?}");
+        }
+    }
+
+    #[test]
+    fn a_template_whose_fixed_end_anyone_can_register_under_is_refused() {
+        for text in
+            ["{x}.com", "{x}.co.uk", "a.{x}.com", "{x}", "{x}.example", "{x}.{y}", "a.{x}", "*.{x}", "a-{x}.com:8443"]
+        {
+            let parsed = HostTemplate::parse(text, Addresses::Refused);
+            assert_eq!(parsed.is_ok(), text == "{x}", "{text}");
+        }
+        for text in
+            ["{x}.zendesk.com", "{x}.myshopify.com", "api-{x}.example.com", "*.{x}.example.com", "{x}.{y}.example.com"]
+        {
+            HostTemplate::parse(text, Addresses::Refused).unwrap();
+        }
     }
 }

@@ -8,8 +8,12 @@ mod deny;
 mod error;
 mod field;
 mod host;
+mod parts;
+mod reach;
 mod read;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,0 +1,235 @@
+//! Claims about whole definitions.
+
+use super::*;
+
+const GOOD: &str = r#"keyhole = 1
+name = "acme"
+title = "Acme"
+base_url = "https://{sub}.acme.example.com/v1/"
+hosts = ["{sub}.acme.example.com", "up.acme.example.com"]
+deny = [{ method = "POST", path = "/v1/keys/**", reason = "gives out keys" }]
+
+[[field]]
+name = "sub"
+pattern = "[a-z0-9-]+"
+
+[[field]]
+name = "key"
+secret = true
+prefixes = ["ak_"]
+
+[[field]]
+name = "hook"
+secret = true
+host_only = true
+optional = true
+
+[[place]]
+header = "X-Key"
+template = "{key}"
+
+[[place]]
+query = "key"
+template = "{key}"
+alternative = true
+
+[headers]
+X-Version = "1"
+
+[test]
+path = "me"
+ok = { pointer = "/ok", equals = true }
+
+[signing.hook]
+key = "hook"
+hash = "sha1"
+encoding = "base64"
+"#;
+
+/// The errors of [`GOOD`] with `from` replaced, as `line:column: message`.
+fn errors(from: &str, to: &str) -> Vec<String> {
+    assert!(GOOD.contains(from), "{from}");
+    match check(&GOOD.replacen(from, to, 1), "acme.toml") {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.iter().map(|e| format!("{}:{}: {} ({})", e.line, e.column, e.message, e.help)).collect(),
+    }
+}
+
+#[test]
+fn a_good_definition_is_read_in_full() {
+    let app = check(GOOD, "acme.toml").unwrap();
+    let plain = BTreeMap::from([("sub".to_owned(), "x".to_owned())]);
+    assert_eq!(app.base_url(&plain).unwrap().unwrap().as_str(), "https://x.acme.example.com/v1/");
+    assert_eq!(app.test_url(&plain).unwrap().unwrap().as_str(), "https://x.acme.example.com/v1/me");
+    assert_eq!((app.places.len(), app.alternatives.len(), app.all_places().count()), (1, 1, 2));
+    assert_eq!(app.headers[0].0.as_str(), "x-version");
+    assert_eq!(app.signing["hook"], Signing { key: "hook".into(), hash: Hash::Sha1, encoding: Encoding::Base64 });
+    assert!(app.field("key").unwrap().has_placeholder());
+    assert!(!app.field("hook").unwrap().has_placeholder());
+    assert_eq!(app.test.unwrap().status, [200]);
+}
+
+#[test]
+fn every_error_names_its_line_and_column_and_what_to_do() {
+    let table = [
+        ("name = \"acme\"", "name = \"Acme!\"", "2:8: 'Acme!' cannot be an app's name"),
+        ("name = \"acme\"", "name = \"custom\"", "2:8: 'custom' is the app that members define"),
+        ("name = \"acme\"", "name = 3", "2:8: name is an integer, not a string"),
+        ("keyhole = 1", "keyhole = 2", "1:11: this definition has format 2; this version of keyhole reads format 1"),
+        ("keyhole = 1", "", "1:1: the format of the definition is missing"),
+        ("title = ", "titel = ", "3:1: there is no key titel here (did you mean title?)"),
+        ("header = \"X-Key\"", "haeder = \"X-Key\"", "24:1: there is no key haeder here (did you mean header?)"),
+        ("hosts = [\"{sub}", "hosts = [\"{sup}", "5:10: there is no field sup (did you mean sub?)"),
+        ("\"up.acme.example.com\"", "\"*.com\"", "5:36: '*.com' is a public suffix"),
+        ("\"up.acme.example.com\"", "\"10.0.0.1\"", "5:36: '10.0.0.1' is an IP address"),
+        ("pattern = \"[a-z0-9-]+\"", "pattern = \".+\"", "5:10: sub is part of a host, so its pattern must admit"),
+        ("pattern = \"[a-z0-9-]+\"", "", "5:10: sub is part of a host, so its pattern must admit"),
+        ("pattern = \"[a-z0-9-]+\"", "pattern = \"[a-z\"", "10:11: pattern: error: unclosed character class"),
+        ("pattern = \"[a-z0-9-]+\"", "secret = true", "5:10: a host would show the secret sub"),
+        ("prefixes = [\"ak_\"]", "prefixes = [\"a b\"]", "15:13: 'a b' cannot be a prefix"),
+        ("X-Key", "Host", "24:10: the header host is the broker's to set"),
+        ("template = \"{key}\"", "template = \"{hook}\"", "23:1: hook is host_only, so it has no place"),
+        ("template = \"{key}\"", "template = \"{key\"", "25:12: a '{' is never closed"),
+        ("template = \"{key}\"", "template = \"x\"", "23:1: no secret stands in this place"),
+        ("query = \"key\"", "", "27:1: a place is one of header, query and basic"),
+        ("X-Version = \"1\"", "X-Version = \"{key}\"", "33:13: headers would show the secret key"),
+        ("path = \"/v1/keys/**\"", "path = \"v1\"", "6:35: 'v1' is not a path pattern"),
+        ("path = \"/v1/keys/**\"", "path = \"/v1/*\"", ""),
+        (
+            "method = \"POST\", path = \"/v1/keys/**\"",
+            "path = \"/v1/*\"",
+            "36:8: the test request is denied by the rule /v1/*",
+        ),
+        (
+            "path = \"me\"",
+            "path = \"https://evil.example/\"",
+            "36:8: the URL https://evil.example/ with this account's",
+        ),
+        ("path = \"me\"", "path = \"//evil.example/\"", "36:8: the URL //evil.example/ with this account's"),
+        ("base_url = \"https:", "base_url = \"http:", "4:12: base_url is not within hosts"),
+        ("{sub}.acme.example.com/v1/", "acme.example.com/v1/", "4:12: base_url is not within hosts"),
+        ("{sub}.acme.example.com/v1/", "{sub}.acme.example.com/v1", "4:12: base_url must end with '/'"),
+        ("pointer = \"/ok\"", "pointer = \"ok\"", "37:18: 'ok' is not a JSON pointer"),
+        ("host_only = true\n", "host_only = false\n", "40:7: a signing key must never be handed to a step"),
+        ("hash = \"sha1\"", "hash = \"md5\"", "41:8: 'md5' is not a hash"),
+        ("[test]", "[test", "35:6: this is not TOML"),
+    ];
+    let mut wrong = Vec::new();
+    for (from, to, expected) in table {
+        let found = errors(from, to);
+        let fits = if expected.is_empty() { found.is_empty() } else { found.iter().any(|e| e.starts_with(expected)) };
+        if !fits {
+            wrong.push(format!("{from} → {to}\n  wanted: {expected}\n  found: {found:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn all_errors_of_a_file_are_told_at_once() {
+    let text = GOOD.replace("name = \"acme\"", "name = \"A\"").replace("title", "titel").replace("X-Key", "Host");
+    let errors = check(&text, "acme.toml").unwrap_err();
+    let lines: Vec<usize> = errors.iter().map(|e| e.line).collect();
+    for line in [2, 3, 24] {
+        assert!(lines.contains(&line), "{errors:#?}");
+    }
+    assert!(lines.is_sorted());
+    assert!(errors[1].to_string().starts_with("acme.toml:"), "{}", errors[1]);
+}
+
+#[test]
+fn nothing_that_is_fed_to_check_makes_it_panic() {
+    for cut in 0..GOOD.len() {
+        let _ = check(&GOOD[..cut], "cut");
+        let _ = check(&GOOD[cut..], "cut");
+    }
+    for odd in [
+        "",
+        "\u{feff}",
+        "keyhole = 99999999999999999999",
+        "keyhole = 1\nfield = 1\nplace = {}\ndeny = [1]\nheaders = 1\ntest = []",
+    ] {
+        assert!(check(odd, "odd").is_err());
+    }
+}
+
+#[test]
+fn a_path_field_stays_within_its_segment() {
+    let text = GOOD
+        .replace("example.com/v1/\"", "example.com/v1/{id}/\"")
+        .replace("[[place]]\nheader", "[[field]]\nname = \"id\"\npattern = \".+\"\n[[place]]\nheader");
+    let app = check(&text, "acme.toml").unwrap();
+    let with = |id: &str| {
+        let plain = BTreeMap::from([("sub".to_owned(), "x".to_owned()), ("id".to_owned(), id.to_owned())]);
+        app.base_url(&plain).map(|url| url.unwrap().path().to_owned())
+    };
+    assert_eq!(with("a/../b?c#d").unwrap(), "/v1/a%2F..%2Fb%3Fc%23d/");
+    assert_eq!(with("ü").unwrap(), "/v1/%C3%BC/");
+}
+
+#[test]
+fn a_request_template_takes_the_first_complete_place_of_each_header() {
+    let text = GOOD.replace(
+        "[headers]",
+        "[[place]]\nbasic = { username = \"u\", password = \"{a}\" }\n[[place]]\nheader = \"Authorization\"\ntemplate = \"Bearer {b}\"\n\
+         [[field]]\nname = \"a\"\nsecret = true\noptional = true\n[[field]]\nname = \"b\"\nsecret = true\noptional = true\n[headers]",
+    );
+    let app = check(&text, "acme.toml").unwrap();
+    let kinds = |has: &[&str]| -> Vec<String> {
+        app.request_places(|field| has.contains(&field))
+            .into_iter()
+            .map(|place| match place {
+                Place::Header { name, .. } => name.to_string(),
+                Place::Basic { .. } => "basic".to_owned(),
+                Place::Query { name, .. } => format!("?{name}"),
+            })
+            .collect()
+    };
+    assert_eq!(kinds(&["key", "a", "b"]), ["x-key", "basic"]);
+    assert_eq!(kinds(&["key", "b"]), ["x-key", "authorization"]);
+    assert_eq!(kinds(&["key"]), ["x-key"]);
+}
+
+fn custom() -> CustomApp {
+    serde_json::from_value(serde_json::json!({
+        "hosts": ["api.acme.example.com"],
+        "base_url": "https://api.acme.example.com/",
+        "fields": [{ "name": "key", "secret": true }, { "name": "id" }],
+        "places": [{ "header": { "name": "X-Key", "template": "{key}" } }, { "query": { "name": "k", "template": "{key}" } }],
+        "headers": { "X-Id": "{id}" },
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_custom_app_is_an_app() {
+    let app = custom().app().unwrap();
+    assert_eq!((app.name.as_str(), app.source.clone()), (CUSTOM, Source::Account));
+    assert!(!app.insecure_http && !app.allow_ip);
+    assert_eq!(app.places.len(), 2);
+    let basic = CustomPlace::Basic { username: "{key}".into(), password: String::new() };
+    CustomApp { places: vec![basic], ..custom() }.app().unwrap();
+}
+
+#[test]
+fn a_custom_app_is_held_to_the_rules_of_every_definition() {
+    for host in ["*.com", "github.io", "127.0.0.1", "0x7f.1", "a.b/c", "u@a.b", "[::1]", "a.b.", ""] {
+        let error = CustomApp { hosts: vec![host.into()], base_url: None, ..custom() }.app();
+        assert!(error.is_err(), "{host}");
+    }
+    let bad = [
+        CustomApp { hosts: vec![], ..custom() },
+        CustomApp { base_url: Some("http://api.acme.example.com/".into()), ..custom() },
+        CustomApp { base_url: Some("https://evil.example/".into()), ..custom() },
+        CustomApp { base_url: Some("https://u:p@api.acme.example.com/".into()), ..custom() },
+        CustomApp { places: vec![], ..custom() },
+        CustomApp { hosts: vec!["{id}.acme.example.com".into()], base_url: None, ..custom() },
+        CustomApp { headers: BTreeMap::from([("X-Key".into(), "{key}".into())]), ..custom() },
+        CustomApp { headers: BTreeMap::from([("Host".into(), "evil.example".into())]), ..custom() },
+    ];
+    for app in bad {
+        assert!(app.app().is_err(), "{app:?}");
+    }
+    let error = CustomApp { hosts: vec!["*.com".into()], ..custom() }.app().unwrap_err().to_string();
+    assert!(error.contains("'*.com' is a public suffix"), "{error}");
+}
