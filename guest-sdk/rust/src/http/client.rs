@@ -72,6 +72,16 @@ impl Client {
         self
     }
 
+    /// The headers that every request gets.
+    pub fn default_headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// The query parameters that every request gets.
+    pub fn default_query(&self) -> &[(String, String)] {
+        &self.query
+    }
+
     /// A `GET` to `path` under the base URL, or to a whole URL.
     pub fn get(&self, path: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::Get, path)
