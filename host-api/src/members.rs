@@ -1,0 +1,206 @@
+//! The people of the workspace. A member who was removed must leave nothing behind that
+//! anyone could still use, a later member of the same name least of all.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::accounts::{Departed, Sweep};
+use crate::store::records::{Record, Records};
+use crate::store::{Expect, Store, StoreError};
+
+/// A member's name: `[a-z0-9][a-z0-9._-]{0,62}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MemberId(String);
+
+/// What a name must look like.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' cannot be a member's name; use up to 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit"
+)]
+pub struct MemberIdError(String);
+
+impl MemberId {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for MemberId {
+    type Error = MemberIdError;
+
+    fn try_from(name: String) -> Result<Self, MemberIdError> {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+        let begins = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        // These are words of an account's access.
+        let reserved = ["private", "workspace"].contains(&name.as_str());
+        match begins && name.len() <= 63 && name.bytes().all(allowed) && !reserved {
+            true => Ok(Self(name)),
+            false => Err(MemberIdError(name)),
+        }
+    }
+}
+
+impl FromStr for MemberId {
+    type Err = MemberIdError;
+
+    fn from_str(name: &str) -> Result<Self, MemberIdError> {
+        Self::try_from(name.to_owned())
+    }
+}
+
+impl From<MemberId> for String {
+    fn from(id: MemberId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a member may do besides using accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Adds and removes members, sees that an account exists, deletes it. Does not use it.
+    Admin,
+    /// Connects and uses accounts.
+    Member,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Admin => "admin",
+            Self::Member => "member",
+        })
+    }
+}
+
+/// A person of the workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The name.
+    pub id: MemberId,
+    /// What they may do.
+    pub role: Role,
+    /// Since when.
+    pub added: Timestamp,
+    /// When they were removed. The record stays, so that a removal that was cut short is
+    /// finished before the name is used again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    removed: Option<Timestamp>,
+}
+
+impl Record for Member {
+    const FOLDER: &'static str = "members";
+    const VERSION: u32 = 1;
+}
+
+/// Why the members could not be changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemberError {
+    /// The name is taken.
+    #[error("there is a member {0} already; choose another name")]
+    Exists(MemberId),
+    /// There is no such member.
+    #[error("there is no member {0}; see `keyhole members list`")]
+    NotThere(MemberId),
+    /// Nobody would be left to manage the others.
+    #[error("{0} is the only admin; add another one first with `keyhole members add NAME --role admin`")]
+    LastAdmin(MemberId),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The members of the workspace. Whether the caller may change them is for it to check.
+#[derive(Clone)]
+pub struct Members {
+    records: Records<Member>,
+    sweep: Sweep,
+}
+
+impl Members {
+    /// The members that `store` holds.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { records: Records::new(store.clone()), sweep: Sweep::new(store) }
+    }
+
+    /// Adds a member. Without a role, the first one becomes an admin and the others do not.
+    ///
+    /// # Errors
+    /// [`MemberError::Exists`], or whatever the store says.
+    pub async fn add(&self, id: MemberId, role: Option<Role>) -> Result<Member, MemberError> {
+        let role = match role {
+            Some(role) => role,
+            None if self.list().await?.is_empty() => Role::Admin,
+            None => Role::Member,
+        };
+        let expect = match self.records.get(id.as_str()).await? {
+            None => Expect::Absent,
+            Some((Member { removed: None, .. }, _)) => return Err(MemberError::Exists(id)),
+            Some((_, revision)) => {
+                // Again, in case a grant to the old bearer of the name was under way when
+                // they were removed, or the removal was cut short.
+                self.sweep.member(&id).await?;
+                Expect::Revision(revision)
+            }
+        };
+        let member = Member { id, role, added: Timestamp::now(), removed: None };
+        match self.records.put(member.id.as_str(), expect, &member).await {
+            Ok(_) => Ok(member),
+            Err(StoreError::Conflict { .. }) => Err(MemberError::Exists(member.id)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The member `id`; `None` too if they were removed.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn get(&self, id: &MemberId) -> Result<Option<Member>, StoreError> {
+        let found = self.records.get(id.as_str()).await?;
+        Ok(found.map(|(member, _)| member).filter(|member| member.removed.is_none()))
+    }
+
+    /// All members, by name.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn list(&self) -> Result<Vec<Member>, StoreError> {
+        let all = self.records.all().await?;
+        Ok(all.into_iter().map(|(_, member, _)| member).filter(|member| member.removed.is_none()).collect())
+    }
+
+    /// Removes a member: from now on nothing works for them; when this returns, their
+    /// accounts are deleted and no account's access names them. Repeat it if it was cut short.
+    ///
+    /// # Errors
+    /// [`MemberError::NotThere`], [`MemberError::LastAdmin`], or whatever the store says.
+    pub async fn remove(&self, id: &MemberId) -> Result<Departed, MemberError> {
+        let not_there = || MemberError::NotThere(id.clone());
+        let (member, _) = self.records.get(id.as_str()).await?.ok_or_else(not_there)?;
+        if member.removed.is_none() {
+            let others = self.list().await?;
+            let admins = others.iter().filter(|other| other.role == Role::Admin && other.id != *id).count();
+            if member.role == Role::Admin && admins == 0 && others.len() > 1 {
+                return Err(MemberError::LastAdmin(id.clone()));
+            }
+            self.records.update(id.as_str(), |member| member.removed = Some(Timestamp::now())).await?;
+        }
+        let departed = self.sweep.member(id).await?;
+        match member.removed.is_some() && departed.is_empty() {
+            true => Err(not_there()),
+            false => Ok(departed),
+        }
+    }
+}

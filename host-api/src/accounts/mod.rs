@@ -1,0 +1,274 @@
+//! Members' connections to apps: connect, reconnect, rename, access, delete, and the
+//! check whether one may be used. A credential is in here only while it is on its way
+//! into the vault or out of it; nothing here shows one, and no check that can't be made
+//! is taken as passed.
+
+mod access;
+mod change;
+mod connect;
+mod see;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use access::{Access, AccessParseError, UseError};
+pub use change::ChangeError;
+pub use connect::{Connect, ConnectError, Connected, Prepared};
+pub use see::{FindError, Summary};
+pub use sweep::Departed;
+pub(crate) use sweep::Sweep;
+
+use crate::apps::{App, CUSTOM, Catalog, CustomApp, HostError, HostPattern};
+use crate::members::{Member, MemberId, Members};
+use crate::store::records::{Record, Records};
+use crate::store::{Store, StoreError};
+use crate::vault::{Binding, Sealed, Secret, Vault, VaultError};
+
+/// An account's id, a ULID: it sorts by when the account was connected.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AccountId(String);
+
+/// What is not an account's id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not an account's id; see `keyhole accounts list`")]
+pub struct AccountIdError(String);
+
+impl AccountId {
+    fn generate() -> Self {
+        Self(ulid::Ulid::generate().to_string())
+    }
+
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for AccountId {
+    type Error = AccountIdError;
+
+    fn try_from(text: String) -> Result<Self, AccountIdError> {
+        match ulid::Ulid::from_string(&text) {
+            // In the one way of writing it that is a key of the store.
+            Ok(ulid) => Ok(Self(ulid.to_string())),
+            Err(_) => Err(AccountIdError(text)),
+        }
+    }
+}
+
+impl FromStr for AccountId {
+    type Err = AccountIdError;
+
+    fn from_str(text: &str) -> Result<Self, AccountIdError> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<AccountId> for String {
+    fn from(id: AccountId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether an account's credentials work, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// They do.
+    Ok,
+    /// They do not. The owner must reconnect the account.
+    ReconnectNeeded {
+        /// What the service said, scrubbed.
+        reason: String,
+    },
+}
+
+/// What may be known of a secret without opening it: what its placeholder keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Its public beginning, such as `xoxb-`; empty if it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// Its length in bytes, where the definition says that a placeholder keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<usize>,
+}
+
+/// One member's connection to an app. One record, so that no change needs two writes.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Account {
+    /// The id.
+    pub id: AccountId,
+    /// The app's name.
+    pub app: String,
+    /// What its owner calls it.
+    pub nickname: String,
+    /// Who connected it.
+    pub owner: MemberId,
+    /// Who else may use it.
+    pub access: Access,
+    /// Whether it works.
+    pub health: Health,
+    /// Counts the credentials: every reconnect raises it. What was sealed for another
+    /// version does not open.
+    pub version: u64,
+    /// When it was connected.
+    pub created: Timestamp,
+    /// When it was last changed.
+    pub updated: Timestamp,
+    /// The plain fields.
+    pub plain: BTreeMap<String, String>,
+    /// What may be known of each secret field.
+    pub shapes: BTreeMap<String, Shape>,
+    /// What identifies it at the service, as its test request told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// The member's own definition, for the app `custom`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<CustomApp>,
+    /// The secret fields.
+    pub sealed: Sealed,
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Account({} {} of {}, {})", self.id, self.app, self.owner, self.access)
+    }
+}
+
+impl Account {
+    /// The definition of its app; `None` if the catalog no longer has it.
+    pub fn app(&self, catalog: &Catalog) -> Option<Arc<App>> {
+        match (&self.custom, self.app.as_str()) {
+            (Some(custom), CUSTOM) => custom.app().ok().map(Arc::new),
+            _ => catalog.get(&self.app).cloned(),
+        }
+    }
+
+    /// The hosts that its secrets may go to, made from its own fields.
+    ///
+    /// # Errors
+    /// If a field is not what a host may be made from. It was when the account was stored.
+    pub fn hosts(&self, app: &App) -> Result<Vec<HostPattern>, HostError> {
+        app.hosts_for(&self.plain)
+    }
+
+    /// The names of its secret fields.
+    pub fn secret_fields(&self) -> impl Iterator<Item = &str> {
+        self.shapes.keys().map(String::as_str)
+    }
+
+    /// Whether it has the field, secret or plain.
+    pub fn has(&self, field: &str) -> bool {
+        self.plain.contains_key(field) || self.shapes.contains_key(field)
+    }
+
+    /// What a placeholder for `field` keeps of the secret.
+    pub fn shape(&self, field: &str) -> Option<&Shape> {
+        self.shapes.get(field)
+    }
+}
+
+/// What lies under an account's id: the account, or that it was deleted.
+#[derive(Clone, Serialize, Deserialize)]
+struct Entry {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<Account>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deleted: Option<Tombstone>,
+}
+
+/// What is left of a deleted account, so that a run can be told so. No ciphertext.
+#[derive(Clone, Serialize, Deserialize)]
+struct Tombstone {
+    app: String,
+    owner: MemberId,
+    by: MemberId,
+    at: Timestamp,
+}
+
+impl Record for Entry {
+    const FOLDER: &'static str = "accounts";
+    const VERSION: u32 = 1;
+}
+
+impl Entry {
+    fn live(account: Account) -> Self {
+        Self { account: Some(account), deleted: None }
+    }
+
+    /// Puts a tombstone in the account's place.
+    fn delete(&mut self, by: &MemberId) {
+        if let Some(Account { app, owner, .. }) = self.account.take() {
+            self.deleted = Some(Tombstone { app, owner, by: by.clone(), at: Timestamp::now() });
+        }
+    }
+}
+
+/// The accounts of the workspace.
+pub struct Accounts {
+    records: Records<Entry>,
+    members: Members,
+    vault: Arc<Vault>,
+    catalog: Arc<Catalog>,
+    workspace: String,
+}
+
+impl Accounts {
+    /// The accounts that `store` holds, of the workspace whose id is in every sealed record.
+    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, catalog: Arc<Catalog>, workspace: impl Into<String>) -> Self {
+        let members = Members::new(store.clone());
+        Self { records: Records::new(store), members, vault, catalog, workspace: workspace.into() }
+    }
+
+    /// The catalog that accounts are connected by.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// The members who own them.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// Opens a secret field. Ask [`Accounts::usable`] first.
+    ///
+    /// # Errors
+    /// If the field is not there, or was sealed for another account, version or workspace.
+    pub fn secret(&self, account: &Account, field: &str) -> Result<Secret, VaultError> {
+        self.vault.open_field(&self.binding(&account.id, account.version), &account.sealed, field)
+    }
+
+    fn binding<'a>(&'a self, id: &'a AccountId, version: u64) -> Binding<'a> {
+        Binding { workspace: &self.workspace, account: id.as_str(), version }
+    }
+
+    /// The account, if it is there and not deleted. No check is made of who asks.
+    async fn live(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
+        Ok(self.records.get(id.as_str()).await?.and_then(|(entry, _)| entry.account))
+    }
+
+    async fn all(&self) -> Result<Vec<Account>, StoreError> {
+        let all = self.records.all().await?;
+        Ok(all.into_iter().filter_map(|(_, entry, _)| entry.account).collect())
+    }
+
+    async fn member(&self, id: &MemberId) -> Result<Option<Member>, StoreError> {
+        self.members.get(id).await
+    }
+}
