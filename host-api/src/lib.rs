@@ -9,3 +9,4 @@ pub mod broker;
 pub mod members;
 pub mod store;
 pub mod vault;
+pub mod workspace;
