@@ -36,7 +36,7 @@ impl Build {
         let talkative = !out.json && !out.quiet && std::io::stderr().is_terminal();
         let built = cargo::build(&self.folder, &cargo::Options { deadline: self.timeout, talkative }, out).await?;
         let bytes = std::fs::read(&built.wasm).at(built.wasm.display())?;
-        let checked = super::inspect::look_into(&bytes, settings).await.at(built.wasm.display())?;
+        let checked = super::inspect::look_into(&bytes).await.at(built.wasm.display())?;
         let file = format!("{}.wasm", built.package);
         let path = match self.output {
             Some(path) if path.is_dir() => path.join(file),
@@ -45,9 +45,9 @@ impl Build {
         };
         write_whole(&path, &bytes)?;
         let size = bytes.len() as u64;
-        out.either(&json!({"path": path, "size": size, "name": checked.name, "version": checked.version}), || {
+        out.either(&json!({"path": path, "size": size, "name": checked.definition.name, "version": checked.definition.version}), || {
             let bold = style::BOLD;
-            format!("{bold}{}{bold:#}  {} {}, {}", path.display(), checked.name, checked.version, output::size(size))
+            format!("{bold}{}{bold:#}  {} {}, {}", path.display(), checked.definition.name, checked.definition.version, output::size(size))
         })
     }
 }

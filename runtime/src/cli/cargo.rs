@@ -28,6 +28,9 @@ const PROFILE: &[&str] = &[
     "profile.release.panic=\"abort\"",
 ];
 
+/// When a build is given up, unless its author says otherwise.
+pub const DEADLINE: Duration = Duration::from_secs(600);
+
 /// A component that was built.
 pub struct Built {
     /// The file that Cargo made.

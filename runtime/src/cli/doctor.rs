@@ -63,7 +63,7 @@ impl Doctor {
     pub async fn run(self, settings: &Settings) -> Result {
         let mut checks = vec![data_directory(&settings.data_dir)];
         checks.extend(free_space(&settings.data_dir));
-        checks.push(master_key(&settings.master_key()));
+        checks.push(master_key(&settings.master_key));
         checks.push(store(settings).await);
         checks.extend(build_tools().await);
         checks.push(node().await);
@@ -173,9 +173,9 @@ async fn store(settings: &Settings) -> Check {
         return Check::ok(NAME, "empty, made on first use");
     }
     match Home::open(settings).await {
-        Ok(home) => match home.counts().await {
-            Ok((members, accounts)) => Check::ok(NAME, format!("opens; {members} members, {accounts} accounts")),
-            Err(error) => Check::fail(NAME, error.message().to_owned(), "restore the data directory from a backup"),
+        Ok(home) => match home.members.list().await {
+            Ok(members) => Check::ok(NAME, format!("opens; members: {}", members.len())),
+            Err(error) => Check::fail(NAME, error.to_string(), "restore the data directory from a backup"),
         },
         Err(error) => Check::fail(NAME, error.message().to_owned(), error.advice().unwrap_or("see the message").to_owned()),
     }

@@ -22,7 +22,9 @@ mod settings;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use keyhole::engine::compile::worker_main;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -57,37 +59,38 @@ enum Command {
     Completions(completions::Completions),
     /// The engine's own worker: compiles a component within limits
     #[command(name = "__compile", hide = true)]
-    Compile {
-        #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
-        arguments: Vec<String>,
-    },
+    Compile,
 }
 
 /// The whole program.
 pub fn main() -> ExitCode {
     guard_process();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let data_dir_given = matches.value_source("data_dir") == Some(ValueSource::CommandLine);
+        Ok((Cli::from_arg_matches(&matches)?, data_dir_given))
+    });
+    let (cli, data_dir_given) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return not_understood(&error),
     };
+    if let Command::Compile = cli.command {
+        return worker_main(std::io::stdin().lock(), std::io::stdout().lock());
+    }
     let json = cli.global.json;
-    match start(cli) {
+    match start(cli, data_dir_given) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(json),
     }
 }
 
-fn start(cli: Cli) -> Result {
-    if let Command::Compile { arguments } = cli.command {
-        return compile(arguments);
-    }
+fn start(cli: Cli, data_dir_given: bool) -> Result {
     if let Some(color) = cli.global.color {
         choose_colors(color);
     }
     if let Command::Completions(completions) = cli.command {
         return completions.run();
     }
-    let settings = Settings::load(&cli.global)?;
+    let settings = Settings::load(&cli.global, data_dir_given)?;
     choose_colors(settings.color);
     trace_own_events()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -108,7 +111,7 @@ async fn dispatch(command: Command, settings: &Settings) -> Result {
         Command::Members(command) => command.run(settings).await,
         Command::Audit(command) => command.run(settings).await,
         Command::Doctor(command) => command.run(settings).await,
-        Command::Completions(_) | Command::Compile { .. } => Ok(()),
+        Command::Completions(_) | Command::Compile => Ok(()),
     }
 }
 
@@ -172,8 +175,6 @@ async fn interrupt() {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -121,7 +121,7 @@ enum MasterKeyFile {
     Command(String),
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct EgressFile {
     #[serde(deserialize_with = "parsed_list")]
@@ -142,6 +142,7 @@ struct RunFile {
 }
 
 /// All settings, with their precedence applied.
+#[derive(Clone)]
 pub struct Settings {
     /// Where the store lies.
     pub data_dir: PathBuf,
@@ -151,8 +152,10 @@ pub struct Settings {
     pub apps: Option<PathBuf>,
     /// Who is meant when a command does not say.
     pub member: Option<String>,
-    /// Where the master key is; `None` for the file in the data directory.
-    master_key: Option<MasterKeyFile>,
+    /// Whether the data directory was named on the command line.
+    pub data_dir_given: bool,
+    /// Where the master key is.
+    pub master_key: MasterKeySource,
     /// The file's word on where requests may go.
     egress: EgressFile,
     /// The file's limit on a run's time.
@@ -167,7 +170,7 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the configuration file and puts the flags above it.
-    pub fn load(global: &Global) -> Result<Self> {
+    pub fn load(global: &Global, data_dir_given: bool) -> Result<Self> {
         let out = Output { json: global.json, quiet: global.quiet };
         let directories = etcetera::choose_base_strategy();
         let (path, file) = match &global.config {
@@ -189,33 +192,18 @@ impl Settings {
             None => directories.help("name a directory with --data-dir DIR")?.data_dir().join("keyhole"),
         };
         Ok(Self {
+            master_key: master_key(file.master_key, &data_dir),
             data_dir,
+            data_dir_given,
             config: path,
             apps: global.apps.clone().or(file.apps),
             member: file.member,
-            master_key: file.master_key,
             egress: file.egress,
             timeout: file.run.timeout,
             memory: file.run.memory,
             color: global.color.or(file.color).unwrap_or(Color::Auto),
             out,
         })
-    }
-
-    /// Where the master key is: the environment, the configuration file, or `master.key`
-    /// in the data directory.
-    pub fn master_key(&self) -> MasterKeySource {
-        if let Ok(value) = std::env::var(MASTER_KEY_VARIABLE) {
-            return MasterKeySource::Env(value);
-        }
-        if let Ok(command) = std::env::var(MASTER_KEY_COMMAND_VARIABLE) {
-            return MasterKeySource::Command(command);
-        }
-        match &self.master_key {
-            Some(MasterKeyFile::File(path)) => MasterKeySource::File(path.clone()),
-            Some(MasterKeyFile::Command(command)) => MasterKeySource::Command(command.clone()),
-            None => MasterKeySource::File(self.data_dir.join("master.key")),
-        }
     }
 
     /// Where requests may go: the flags, each kind replacing what the file says of it.
@@ -245,6 +233,22 @@ impl Settings {
                 None => self.egress.audit.unwrap_or_default(),
             },
         })
+    }
+}
+
+/// Where the master key is: the environment, the configuration file, or `master.key` in
+/// the data directory.
+fn master_key(file: Option<MasterKeyFile>, data_dir: &Path) -> MasterKeySource {
+    if let Ok(value) = std::env::var(MASTER_KEY_VARIABLE) {
+        return MasterKeySource::Env(value);
+    }
+    if let Ok(command) = std::env::var(MASTER_KEY_COMMAND_VARIABLE) {
+        return MasterKeySource::Command(command);
+    }
+    match file {
+        Some(MasterKeyFile::File(path)) => MasterKeySource::File(path),
+        Some(MasterKeyFile::Command(command)) => MasterKeySource::Command(command),
+        None => MasterKeySource::File(data_dir.join("master.key")),
     }
 }
 
