@@ -98,6 +98,9 @@ pub struct Member {
     /// finished before the name is used again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     removed: Option<Timestamp>,
+    /// Whether what was theirs is gone, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    swept: bool,
 }
 
 impl Record for Member {
@@ -155,7 +158,7 @@ impl Members {
                 Expect::Revision(revision)
             }
         };
-        let member = Member { id, role, added: Timestamp::now(), removed: None };
+        let member = Member { id, role, added: Timestamp::now(), removed: None, swept: false };
         match self.records.put(member.id.as_str(), expect, &member).await {
             Ok(_) => Ok(member),
             Err(StoreError::Conflict { .. }) => Err(MemberError::Exists(member.id)),
@@ -197,10 +200,30 @@ impl Members {
             }
             self.records.update(id.as_str(), |member| member.removed = Some(Timestamp::now())).await?;
         }
-        let departed = self.sweep.member(id).await?;
+        let departed = self.finish(id).await?;
         match member.removed.is_some() && departed.is_empty() {
             true => Err(not_there()),
             false => Ok(departed),
         }
+    }
+
+    /// Finishes removals that were cut short, by a kill for instance. To be called once at
+    /// the start of a program.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn finish_removals(&self) -> Result<(), StoreError> {
+        for (_, member, _) in self.records.all().await? {
+            if member.removed.is_some() && !member.swept {
+                self.finish(&member.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(&self, id: &MemberId) -> Result<Departed, StoreError> {
+        let departed = self.sweep.member(id).await?;
+        self.records.update(id.as_str(), |member| member.swept = member.removed.is_some()).await?;
+        Ok(departed)
     }
 }

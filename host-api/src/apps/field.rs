@@ -121,9 +121,9 @@ impl FieldDef {
     }
 
     /// The public beginning of `value`: the longest of the prefixes that it has, or nothing.
-    pub fn prefix_of(&self, value: &str) -> &str {
+    pub fn prefix_of<'v>(&self, value: &'v str) -> &'v str {
         let fitting = self.prefixes.iter().filter(|prefix| value.starts_with(prefix.as_str()));
-        fitting.max_by_key(|prefix| prefix.len()).map_or("", String::as_str)
+        &value[..fitting.map(String::len).max().unwrap_or(0)]
     }
 
     /// Whether steps are given a placeholder for it.

@@ -8,12 +8,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use sync_wrapper::SyncWrapper;
 use tokio::time::{Instant, Sleep};
 
-use super::substitute::{BodyWatch, Refusal};
+use super::scrub::Unsearchable;
+use super::survey::{BodyWatch, Refusal};
 
 /// A body as engine and broker hand it to each other.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -38,6 +39,9 @@ pub enum BodyError {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// What can't be searched for credentials is not passed on.
+    #[error(transparent)]
+    Unsearchable(#[from] Unsearchable),
     /// A placeholder stands where none may be.
     #[error(transparent)]
     Refused(#[from] Refusal),

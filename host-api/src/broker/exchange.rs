@@ -15,7 +15,7 @@ use super::body::{Body, BodyError, Incoming, Outgoing};
 use super::limits::{BUFFERED_BODY, Limits, Timeouts};
 use super::record::Record;
 use super::scrub::{ScrubBody, Scrubber};
-use super::substitute::BodyWatch;
+use super::survey::BodyWatch;
 use super::{SendError, TransportError};
 
 /// A request's body, as far as the survey sees it before the request leaves.

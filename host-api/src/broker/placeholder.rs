@@ -1,156 +1,291 @@
-//! Placeholders: what a step gets instead of a credential. Minted per attempt of a step
-//! from the system's random source; a placeholder names nothing and is worth nothing
-//! outside its [`Table`].
+//! Placeholders: what a step is given where a secret would be. One [`Table`] holds those
+//! of one attempt at one step, makes them, and finds them again in what the step sends,
+//! logs or returns.
 //!
-//! Every placeholder carries [`MARKER`], so that the broker can tell one of another run, a
-//! guessed one and an altered one for what it is, and refuse all three alike.
+//! A placeholder is `{public prefix}khp1{base62}`. It is drawn at random and says nothing
+//! of the credential but what the app's definition calls public: its prefix, and its
+//! length where an SDK checks that. Nothing in here ever sees a credential.
+//!
+//! What is found: the text as it is. Its letters are the ones that percent-, JSON-, form-
+//! and HTML-encoding leave alone, so only someone who wants it hidden writes it otherwise;
+//! [`substitute`](super::substitute) undoes those encodings, [`Table::redact`] does not.
+//! Nor does it know a placeholder that was cut to pieces: less than 22 of its letters are a
+//! worthless string among others.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::Finder;
+use zeroize::Zeroize;
 
-use crate::accounts::{Account, AccountId};
-use crate::apps::App;
+use crate::accounts::AccountId;
+use crate::apps::FieldDef;
+use crate::vault::Secret;
 
-/// What every placeholder has after the credential's public prefix. Eight characters, so
-/// that ten megabytes of random base64 hold it with a chance of less than one in ten million.
-pub const MARKER: &str = "keyh0le1";
-/// Fewest random characters after the marker: 131 bits.
-pub const RANDOM: usize = 22;
-/// Random characters where no length is to be kept.
-const USUAL: usize = 32;
+/// What every placeholder has between its prefix and its random letters.
+pub const MARKER: &str = "khp1";
+/// Fewest random letters: 130 bits.
+pub const MIN_RANDOM: usize = 22;
+/// Random letters where the definition does not ask for the credential's length: 190 bits.
+pub const RANDOM: usize = 32;
+/// What stands in records for a placeholder that is not of this attempt.
+pub const UNKNOWN_LABEL: &str = "‹placeholder›";
 
-const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// The system's random source failed, so nothing was minted.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("the system's random source failed: {0}")]
-pub struct NoRandomness(String);
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MARKER));
 
-/// One placeholder and what it stands for.
-pub(super) struct Entry {
-    pub(super) text: String,
-    /// Where the marker stands in `text`.
-    marker: usize,
-    pub(super) account: Arc<Account>,
-    pub(super) app: Arc<App>,
-    pub(super) field: String,
-}
-
-/// The placeholders of one attempt.
-#[derive(Default)]
-pub(super) struct Table {
-    entries: Vec<Entry>,
-}
-
-/// A placeholder found in bytes. `entry` is none if it is not one of this attempt's.
-pub(super) struct Hit<'t> {
-    pub(super) range: Range<usize>,
-    pub(super) entry: Option<&'t Entry>,
-}
-
-impl Table {
-    /// A placeholder for `field` of `account`. It begins with `prefix` and has `length`
-    /// characters, if that leaves room for the randomness. The same field of the same
-    /// account keeps its placeholder.
-    pub(super) fn mint(
-        &mut self,
-        account: &Arc<Account>,
-        app: &Arc<App>,
-        field: &str,
-        prefix: &str,
-        length: Option<usize>,
-    ) -> Result<String, NoRandomness> {
-        if let Some(text) = self.placeholder_of(&account.id, field) {
-            return Ok(text.to_owned());
-        }
-        // A prefix that could not stand in a URL would not survive its encodings.
-        let prefix = if prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) { prefix } else { "" };
-        let fixed = prefix.len() + MARKER.len();
-        let random = length.and_then(|length| length.checked_sub(fixed)).filter(|n| *n >= RANDOM).unwrap_or(USUAL);
-        let mut text = String::with_capacity(fixed + random);
-        text.push_str(prefix);
-        text.push_str(MARKER);
-        push_random(&mut text, random)?;
-        self.entries.push(Entry {
-            text: text.clone(),
-            marker: prefix.len(),
-            account: account.clone(),
-            app: app.clone(),
-            field: field.to_owned(),
-        });
-        Ok(text)
-    }
-
-    /// The placeholder of one field of one account.
-    pub(super) fn placeholder_of(&self, account: &AccountId, field: &str) -> Option<&str> {
-        let entry = self.entries.iter().find(|entry| entry.account.id == *account && entry.field == field)?;
-        Some(&entry.text)
-    }
-
-    /// Every placeholder in `bytes`, this attempt's or not.
-    pub(super) fn find<'t>(&'t self, bytes: &[u8]) -> Vec<Hit<'t>> {
-        let mut hits: Vec<Hit<'t>> = Vec::new();
-        for at in memmem::find_iter(bytes, MARKER) {
-            if hits.last().is_some_and(|last| at < last.range.end) {
-                continue;
-            }
-            let known = self.entries.iter().find_map(|entry| {
-                let start = at.checked_sub(entry.marker)?;
-                let range = start..start + entry.text.len();
-                (bytes.get(range.clone()) == Some(entry.text.as_bytes())).then_some(Hit { range, entry: Some(entry) })
-            });
-            if let Some(hit) = known {
-                hits.push(hit);
-                continue;
-            }
-            let rest = &bytes[at + MARKER.len()..];
-            let random = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-            if random >= RANDOM {
-                hits.push(Hit { range: at..at + MARKER.len() + random, entry: None });
-            }
-        }
-        hits
-    }
-
-    /// `text` with a label in the place of each placeholder.
-    pub(super) fn redact<'s>(&self, text: &'s str) -> Cow<'s, str> {
-        let hits = self.find(text.as_bytes());
-        if hits.is_empty() {
-            return Cow::Borrowed(text);
-        }
-        let mut shown = String::with_capacity(text.len());
-        let mut end = 0;
-        for hit in hits {
-            // Placeholders are ASCII, so these are boundaries of characters.
-            shown.push_str(&text[end..hit.range.start]);
-            match hit.entry {
-                Some(entry) => shown.push_str(&label(&entry.app.name, &entry.field)),
-                None => shown.push_str("‹placeholder›"),
-            }
-            end = hit.range.end;
-        }
-        shown.push_str(&text[end..]);
-        Cow::Owned(shown)
-    }
-}
-
-/// What stands for a field of an account wherever something is recorded.
+/// What records show in place of the secret `field` of an account of `app`.
 pub fn label(app: &str, field: &str) -> String {
     format!("‹{app}.{field}›")
 }
 
-/// Appends `count` characters, each of the 62 equally likely.
-fn push_random(text: &mut String, count: usize) -> Result<(), NoRandomness> {
-    let mut pool = [0_u8; 64];
-    let end = text.len() + count;
-    while text.len() < end {
-        getrandom::fill(&mut pool).map_err(|error| NoRandomness(error.to_string()))?;
-        // 248 is the largest multiple of 62 that fits a byte; what is above would favour some.
-        let fair = pool.iter().filter(|byte| **byte < 248).take(end - text.len());
-        text.extend(fair.map(|byte| char::from(ALPHABET[usize::from(byte % 62)])));
+/// What a placeholder stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The account.
+    pub account: AccountId,
+    /// The account's app.
+    pub app: String,
+    /// The secret field.
+    pub field: String,
+    /// The prop through which the step got it.
+    pub prop: String,
+}
+
+/// What of a credential's looks its placeholder keeps.
+#[derive(Clone, Copy, Default)]
+pub struct Shape<'s> {
+    /// The public beginning, such as `xoxb-`.
+    pub prefix: &'s str,
+    /// The credential's length, if it is to be kept.
+    pub length: Option<usize>,
+}
+
+impl<'s> Shape<'s> {
+    /// What the definition of `field` calls public of `credential`.
+    pub fn of(field: &FieldDef, credential: &'s Secret) -> Self {
+        let credential = credential.expose();
+        Self { prefix: field.prefix_of(credential), length: field.keep_length.then_some(credential.len()) }
     }
-    Ok(())
+
+    fn random_letters(&self) -> usize {
+        let fixed = self.prefix.len() + MARKER.len();
+        // Where the credential is too short to be unguessable at its length, the length gives way.
+        self.length.and_then(|length| length.checked_sub(fixed)).filter(|left| *left >= MIN_RANDOM).unwrap_or(RANDOM)
+    }
+}
+
+/// The system's random source failed, so nothing unguessable can be made.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the system's random source failed ({0}); see whether /dev/urandom can be read")]
+pub struct MintError(String);
+
+/// Letters drawn evenly from base62. Random bytes are fetched for several placeholders at
+/// once, since each fetch is a system call.
+struct Letters {
+    pool: [u8; 128],
+    left: usize,
+}
+
+impl Letters {
+    fn append(&mut self, text: &mut String, count: usize) -> Result<(), MintError> {
+        for _ in 0..count {
+            text.push(self.next()?);
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<char, MintError> {
+        loop {
+            if self.left == 0 {
+                getrandom::fill(&mut self.pool).map_err(|error| MintError(error.to_string()))?;
+                self.left = self.pool.len();
+            }
+            self.left -= 1;
+            // 6 bits are 64 values: the two too many are drawn again, so that no letter is likelier.
+            let drawn = usize::from(std::mem::take(&mut self.pool[self.left]) & 63);
+            if let Some(letter) = BASE62.get(drawn) {
+                return Ok(char::from(*letter));
+            }
+        }
+    }
+}
+
+impl Drop for Letters {
+    fn drop(&mut self) {
+        self.pool.zeroize();
+    }
+}
+
+/// A placeholder and what it stands for.
+#[derive(Clone)]
+pub(super) struct Entry {
+    text: String,
+    prefix: usize,
+    pub(super) origin: Origin,
+}
+
+impl Entry {
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn body(&self) -> &[u8] {
+        &self.text.as_bytes()[self.prefix..]
+    }
+}
+
+/// Whether `bytes` begins with `expected`, in a time that does not tell where they differ.
+fn begins_with(bytes: &[u8], expected: &[u8]) -> bool {
+    let Some(bytes) = bytes.get(..expected.len()) else { return false };
+    std::hint::black_box(bytes.iter().zip(expected).fold(0, |differ, (a, b)| differ | (a ^ b))) == 0
+}
+
+/// The placeholders of one attempt at one step.
+///
+/// A look-up compares with every entry, each in full: there are few, and what it takes
+/// says nothing of how near a guess came.
+pub struct Table {
+    entries: Vec<Entry>,
+    letters: Letters,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { entries: Vec::new(), letters: Letters { pool: [0; 128], left: 0 } }
+    }
+}
+
+/// Shows labels, never placeholders.
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.entries.iter().map(|entry| label(&entry.origin.app, &entry.origin.field))).finish()
+    }
+}
+
+/// Something that looks like a placeholder.
+#[derive(Clone)]
+pub struct Hit<'t> {
+    /// Where it is. The prefix is included if the placeholder is known.
+    pub range: Range<usize>,
+    /// What it stands for; `None` if it is none of this attempt's.
+    pub origin: Option<&'t Origin>,
+}
+
+impl Table {
+    /// Makes a placeholder.
+    pub fn mint(&mut self, origin: Origin, shape: Shape<'_>) -> Result<String, MintError> {
+        let random = shape.random_letters();
+        let mut text = String::with_capacity(shape.prefix.len() + MARKER.len() + random);
+        text.push_str(shape.prefix);
+        text.push_str(MARKER);
+        self.letters.append(&mut text, random)?;
+        self.entries.push(Entry { text: text.clone(), prefix: shape.prefix.len(), origin });
+        Ok(text)
+    }
+
+    /// The latest placeholder of a secret, if there is one.
+    pub fn placeholder_of(&self, account: &AccountId, field: &str) -> Option<&str> {
+        let of = |entry: &&Entry| entry.origin.account == *account && entry.origin.field == field;
+        self.entries.iter().rev().find(of).map(|entry| entry.text.as_str())
+    }
+
+    /// Bytes that must be seen together so that no placeholder, or what looks like one, is missed.
+    pub(super) fn longest(&self) -> usize {
+        let own = self.entries.iter().map(|entry| entry.text.len()).max().unwrap_or(0);
+        own.max(MARKER.len() + MIN_RANDOM)
+    }
+
+    /// A table that finds what this one finds, and mints on its own.
+    pub(super) fn copy(&self) -> Self {
+        Self { entries: self.entries.clone(), ..Self::default() }
+    }
+
+    /// Whether there is none yet.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Everything in `bytes` that is a placeholder of this attempt or has the shape of one.
+    pub fn find<'t>(&'t self, bytes: &'t [u8]) -> impl Iterator<Item = Hit<'t>> {
+        self.hits(bytes, |_| true)
+    }
+
+    /// The same, for content: bodies, logs, results. Here a shape that is not of this
+    /// attempt counts only where a word begins, or behind a prefix. In a few megabytes of
+    /// base64, the shape of a placeholder occurs by chance inside a longer word.
+    pub fn find_in_content<'t>(&'t self, bytes: &'t [u8]) -> impl Iterator<Item = Hit<'t>> {
+        self.hits(bytes, |marker| self.word_begins(bytes, marker))
+    }
+
+    fn hits<'t>(&'t self, bytes: &'t [u8], counts: impl Fn(usize) -> bool) -> impl Iterator<Item = Hit<'t>> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            loop {
+                let marker = at + FINDER.find(&bytes[at..])?;
+                if let Some(entry) = self.known_at(bytes, marker) {
+                    let range = marker - entry.prefix..marker - entry.prefix + entry.text.len();
+                    at = range.end;
+                    return Some(Hit { range, origin: Some(&entry.origin) });
+                }
+                let random = bytes[marker + MARKER.len()..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+                if random >= MIN_RANDOM && counts(marker) {
+                    at = marker + MARKER.len() + random;
+                    return Some(Hit { range: marker..at, origin: None });
+                }
+                // A real one may begin within what was none.
+                at = marker + 1;
+            }
+        })
+    }
+
+    fn known_at(&self, bytes: &[u8], marker: usize) -> Option<&Entry> {
+        let mut found = None;
+        for entry in &self.entries {
+            let Some(start) = marker.checked_sub(entry.prefix) else { continue };
+            if begins_with(&bytes[marker..], entry.body()) & bytes[start..].starts_with(&entry.text.as_bytes()[..entry.prefix])
+            {
+                found = Some(entry);
+            }
+        }
+        found
+    }
+
+    /// Whether what stands before `marker` is not part of the same word as base64 has
+    /// them, or is a public prefix.
+    fn word_begins(&self, bytes: &[u8], marker: usize) -> bool {
+        let before = &bytes[..marker];
+        before.last().is_none_or(|byte| !byte.is_ascii_alphanumeric() && !b"+/".contains(byte))
+            || self.entries.iter().any(|entry| {
+                entry.prefix > 0 && before.ends_with(&entry.text.as_bytes()[..entry.prefix])
+            })
+    }
+
+    /// Puts `‹app.field›` where `text` holds a placeholder of this attempt, and
+    /// `‹placeholder›` where it holds something of that shape.
+    pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut redacted = String::new();
+        let mut done = 0;
+        for hit in self.find_in_content(text.as_bytes()) {
+            // Placeholders are ASCII, so both ends are boundaries of characters.
+            redacted.push_str(&text[done..hit.range.start]);
+            match hit.origin {
+                Some(origin) => redacted.push_str(&label(&origin.app, &origin.field)),
+                None => redacted.push_str(UNKNOWN_LABEL),
+            }
+            done = hit.range.end;
+        }
+        if done == 0 {
+            return Cow::Borrowed(text);
+        }
+        redacted.push_str(&text[done..]);
+        Cow::Owned(redacted)
+    }
 }

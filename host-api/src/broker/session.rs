@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderMap;
 use http::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,12 +20,13 @@ use url::Url;
 use super::body::Body;
 use super::exchange::{self, Outbound};
 use super::limits::Timeouts;
-use super::placeholder::Table;
+use super::placeholder::{Origin, Shape, Table, label};
 use super::policy;
 use super::record::{Record, Requests};
 use super::scrub::Scrubber;
 use super::send::TransportError;
-use super::substitute::{self, BodyWatch, Survey};
+use super::sign;
+use super::survey::{self, BodyWatch, Party, Survey};
 use super::{AccessError, Broker, Brokered, Field, Injected, Link, Scope, SendError, SignError};
 use crate::accounts::{Account, AccountId, UseError};
 use crate::apps::{App, Place};
@@ -47,6 +50,8 @@ pub struct Session {
 struct State {
     table: Table,
     injected: BTreeMap<String, (AccountId, Injected)>,
+    /// The accounts whose placeholders the table holds.
+    parties: BTreeMap<AccountId, Arc<Party>>,
     /// Every version of every account whose secrets this attempt could see echoed.
     held: Vec<Arc<Account>>,
     scrubber: Option<Arc<Scrubber>>,
@@ -80,7 +85,7 @@ impl Session {
         {
             return Ok(injected.clone());
         }
-        let injected = state.inject(prop, &account, &app);
+        let injected = state.inject(prop, &account, &app)?;
         state.injected.insert(prop.to_owned(), (account.id.clone(), injected.clone()));
         state.hold(&account);
         Ok(injected)
@@ -103,7 +108,7 @@ impl Session {
             .secret(&account, &signing.key)
             .map_err(|error| AccessError::Unavailable(error.to_string()))?;
         self.state().hold(&account);
-        Ok(signing.sign(&key, message))
+        Ok(sign::hmac(signing, &key, message))
     }
 
     /// Puts a label where `text` holds a placeholder. Whatever is recorded goes through here.
@@ -189,10 +194,10 @@ impl Session {
         url: &Url,
         record: &mut Record,
     ) -> Result<(Url, HeaderMap), SendError> {
-        let id = survey.account().clone();
+        let id = &survey.party().account.id;
         record.used.account = Some(id.to_string());
-        record.used.app = Some(survey.app().to_owned());
-        let account = self.usable(&id).await.map_err(|error| match error {
+        record.used.app = Some(survey.party().account.app.clone());
+        let account = self.usable(id).await.map_err(|error| match error {
             UseError::Store(error) => SendError::Unavailable(error.to_string()),
             other => SendError::Refused(other.to_string()),
         })?;
@@ -210,7 +215,7 @@ impl Session {
                 .map_err(|error| SendError::Unavailable(error.to_string()))?;
             secrets.insert(field.to_owned(), secret);
         }
-        let substituted = substitute::substitute(survey, url, &parts.headers, |field| secrets.get(field))?;
+        let substituted = survey::substitute(survey, url, &parts.headers, |field| secrets.get(field))?;
         self.broker.audit.intent(&record.used).await.map_err(|error| SendError::Unavailable(error.to_string()))?;
         record.intended = true;
         Ok(substituted)
@@ -228,7 +233,7 @@ impl Session {
             let Ok(account) = self.usable(id).await else { continue };
             let Ok(app) = self.app_of(&account) else { continue };
             let Ok(hosts) = account.hosts(&app) else { continue };
-            if app.allows_scheme(url) && hosts.iter().any(|host: &HostPattern| host.matches_url(url)) {
+            if app.allows_scheme(url) && hosts.iter().any(|host| host.matches_url(url)) {
                 return Ok(());
             }
         }
@@ -271,7 +276,7 @@ impl Session {
     /// Every placeholder in the request, judged. `None` if there is none.
     fn survey(&self, url: &Url, headers: &HeaderMap, body: Option<&[u8]>) -> Result<Option<Survey>, SendError> {
         let state = self.state();
-        Ok(substitute::survey(&state.table, url, headers, body)?)
+        Ok(survey::survey(&state.table, &state.parties, url, headers, body)?)
     }
 
     fn watch(&self) -> BodyWatch {
@@ -291,7 +296,7 @@ impl Session {
                         .secret(account, field)
                         .map_err(|error| SendError::Unavailable(error.to_string()))?;
                     let shown = state.table.placeholder_of(&account.id, field);
-                    let shown = shown.unwrap_or_else(|| label(&account.app, field));
+                    let shown = shown.map_or_else(|| label(&account.app, field), str::to_owned);
                     secrets.push((secret, shown));
                 }
             }
@@ -310,14 +315,34 @@ impl State {
         }
     }
 
+    /// The placeholder of one secret of one account, the same for every prop.
+    fn placeholder(&mut self, prop: &str, account: &Account, field: &str) -> Result<String, AccessError> {
+        if let Some(known) = self.table.placeholder_of(&account.id, field) {
+            return Ok(known.to_owned());
+        }
+        let kept = account.shape(field);
+        let shape = Shape {
+            prefix: kept.map_or("", |shape| shape.prefix.as_str()),
+            length: kept.and_then(|shape| shape.length),
+        };
+        let origin = Origin {
+            account: account.id.clone(),
+            app: account.app.clone(),
+            field: field.to_owned(),
+            prop: prop.to_owned(),
+        };
+        self.table.mint(origin, shape).map_err(|error| AccessError::Unavailable(error.to_string()))
+    }
+
     /// Mints a placeholder for each secret, and fills the app's request template with them.
-    fn inject(&mut self, prop: &str, account: &Account, app: &App) -> Result<Injected, AccessError> {
+    fn inject(&mut self, prop: &str, account: &Arc<Account>, app: &Arc<App>) -> Result<Injected, AccessError> {
+        self.parties.insert(account.id.clone(), Arc::new(Party { account: account.clone(), app: app.clone() }));
         let mut auth = Vec::with_capacity(app.fields.len());
         for field in &app.fields {
             if let Some(value) = account.plain.get(&field.name) {
                 auth.push(Field { name: field.name.clone(), value: value.clone(), secret: false });
             } else if field.has_placeholder() && account.secret_fields().any(|name| name == field.name) {
-                let value = self.table.mint(field, account, prop);
+                let value = self.placeholder(prop, account, &field.name)?;
                 auth.push(Field { name: field.name.clone(), value, secret: true });
             }
         }
@@ -352,4 +377,9 @@ impl State {
             query,
         })
     }
+}
+
+/// `Authorization: Basic` as RFC 7617 writes it.
+fn basic(username: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
 }

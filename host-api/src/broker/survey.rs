@@ -6,7 +6,7 @@
 //! anew with the credentials. Nothing here sends anything.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -17,8 +17,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use url::Url;
 
-use super::placeholder::{Entry, MARKER, RANDOM, Table};
-use crate::accounts::Account;
+use super::placeholder::{MARKER, MIN_RANDOM, Origin, Table};
+use crate::accounts::{Account, AccountId};
 use crate::apps::{App, Place, Template};
 use crate::vault::Secret;
 
@@ -42,6 +42,9 @@ pub enum Refusal {
         /// The places that its definition names.
         allowed: String,
     },
+    /// In a body that was already on its way.
+    #[error("the body holds a placeholder; credentials go where the app's definition says, never in a body")]
+    Streamed,
     /// Of more than one account.
     #[error("the request carries credentials of two accounts; send one request for each")]
     MixedAccounts,
@@ -63,9 +66,14 @@ pub enum Refusal {
 
 /// The account whose placeholders a request carries, and where.
 pub(super) struct Survey {
-    account: Arc<Account>,
-    app: Arc<App>,
+    party: Arc<Party>,
     spots: Vec<Spot>,
+}
+
+/// An account whose placeholders the table holds, with its app.
+pub(super) struct Party {
+    pub(super) account: Arc<Account>,
+    pub(super) app: Arc<App>,
 }
 
 /// One place of a request that is to be rendered anew.
@@ -77,8 +85,8 @@ enum Spot {
 }
 
 impl Survey {
-    pub(super) fn account(&self) -> &Arc<Account> {
-        &self.account
+    pub(super) fn party(&self) -> &Arc<Party> {
+        &self.party
     }
 
     /// The secret fields that the places need.
@@ -90,7 +98,7 @@ impl Survey {
                 Spot::Basic { username, password } => fields.extend(username.fields().chain(password.fields())),
             }
         }
-        fields.retain(|field| !self.account.plain.contains_key(*field));
+        fields.retain(|field| !self.party.account.plain.contains_key(*field));
         fields
     }
 }
@@ -98,51 +106,70 @@ impl Survey {
 /// Finds every placeholder in the request. `body` is none if it streams and is watched.
 pub(super) fn survey(
     table: &Table,
+    parties: &BTreeMap<AccountId, Arc<Party>>,
     url: &Url,
     headers: &HeaderMap,
     body: Option<&[u8]>,
 ) -> Result<Option<Survey>, Refusal> {
-    let mut found = Found { table, account: None, spots: Vec::new() };
+    let mut found = Found { table, parties, party: None, spots: Vec::new() };
     found.headers(headers)?;
     found.query(url.query().unwrap_or_default())?;
     found.nowhere("the path", url.path().as_bytes())?;
     found.nowhere("the host", url.host_str().unwrap_or_default().as_bytes())?;
     if let Some(body) = body {
-        found.nowhere("the body", body)?;
+        found.body(body)?;
     }
-    Ok(found.account.map(|(account, app)| Survey { account, app, spots: found.spots }))
+    Ok(found.party.map(|party| Survey { party, spots: found.spots }))
 }
 
 struct Found<'t> {
     table: &'t Table,
-    account: Option<(Arc<Account>, Arc<App>)>,
+    parties: &'t BTreeMap<AccountId, Arc<Party>>,
+    party: Option<Arc<Party>>,
     spots: Vec<Spot>,
 }
 
 impl<'t> Found<'t> {
-    /// The first placeholder in any reading of `bytes`. One account for the whole request.
-    fn first(&mut self, place: &str, bytes: &[u8]) -> Result<Option<&'t Entry>, Refusal> {
-        let mut first = None;
+    /// Whose placeholder shows in any reading of `bytes`. One account for the whole request.
+    fn whose(&mut self, place: &str, bytes: &[u8]) -> Result<Option<Arc<Party>>, Refusal> {
+        let mut found = None;
         for reading in readings(bytes) {
             for hit in self.table.find(&reading) {
-                let entry = hit.entry.ok_or_else(|| Refusal::Unknown { place: place.to_owned() })?;
-                match &self.account {
-                    Some((account, _)) if account.id != entry.account.id => return Err(Refusal::MixedAccounts),
-                    Some(_) => {}
-                    None => self.account = Some((entry.account.clone(), entry.app.clone())),
-                }
-                first = first.or(Some(entry));
+                found = Some(self.one_party(place, hit.origin)?);
             }
         }
-        Ok(first)
+        Ok(found)
+    }
+
+    fn one_party(&mut self, place: &str, origin: Option<&Origin>) -> Result<Arc<Party>, Refusal> {
+        let party = origin.and_then(|origin| self.parties.get(&origin.account));
+        let party = party.ok_or_else(|| Refusal::Unknown { place: place.to_owned() })?;
+        match &self.party {
+            Some(other) if other.account.id != party.account.id => return Err(Refusal::MixedAccounts),
+            Some(_) => {}
+            None => self.party = Some(party.clone()),
+        }
+        Ok(party.clone())
     }
 
     /// A part where no placeholder may stand.
     fn nowhere(&mut self, place: &str, bytes: &[u8]) -> Result<(), Refusal> {
-        match self.first(place, bytes)? {
+        match self.whose(place, bytes)? {
             None => Ok(()),
-            Some(entry) => Err(misplaced(place, entry)),
+            Some(party) => Err(misplaced(place, &party.app)),
         }
+    }
+
+    /// A body that was read whole. It is content: what merely looks like a placeholder
+    /// counts only where a word begins.
+    fn body(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        for reading in readings(bytes) {
+            if let Some(hit) = self.table.find_in_content(&reading).next() {
+                let party = self.one_party("the body", hit.origin)?;
+                return Err(misplaced("the body", &party.app));
+            }
+        }
+        Ok(())
     }
 
     fn headers(&mut self, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -150,11 +177,11 @@ impl<'t> Found<'t> {
             self.nowhere("a header's name", name.as_str().as_bytes())?;
             for value in headers.get_all(name) {
                 let place = format!("the header {name}");
-                let Some(entry) = self.first(&place, value.as_bytes())? else { continue };
+                let Some(party) = self.whose(&place, value.as_bytes())? else { continue };
                 if headers.get_all(name).iter().count() > 1 {
                     return Err(Refusal::Twice(name.to_string()));
                 }
-                let spot = self.header_spot(entry, name, value).ok_or_else(|| misplaced(&place, entry))?;
+                let spot = self.header_spot(&party, name, value).ok_or_else(|| misplaced(&place, &party.app))?;
                 self.spots.push(spot);
             }
         }
@@ -162,18 +189,18 @@ impl<'t> Found<'t> {
     }
 
     /// The place of the definition that this header is, to the letter.
-    fn header_spot(&self, entry: &Entry, name: &HeaderName, value: &HeaderValue) -> Option<Spot> {
+    fn header_spot(&self, party: &Party, name: &HeaderName, value: &HeaderValue) -> Option<Spot> {
         let value = value.to_str().ok()?;
         let pair = (name == header::AUTHORIZATION).then(|| basic_pair(value)).flatten();
-        entry.app.all_places().find_map(|place| match place {
+        party.app.all_places().find_map(|place| match place {
             Place::Header { name: named, template } if named == name => {
-                same_but_for_scheme(&self.expected(entry, template)?, value)
+                same_but_for_scheme(&self.expected(party, template)?, value)
                     .then(|| Spot::Header { name: name.clone(), template: template.clone() })
             }
             Place::Basic { username, password } => {
                 let (given_username, given_password) = pair.as_ref()?;
-                let fits = self.expected(entry, username)? == *given_username
-                    && self.expected(entry, password)? == *given_password;
+                let fits = self.expected(party, username)? == *given_username
+                    && self.expected(party, password)? == *given_password;
                 fits.then(|| Spot::Basic { username: username.clone(), password: password.clone() })
             }
             _ => None,
@@ -186,23 +213,23 @@ impl<'t> Found<'t> {
             self.nowhere("a query parameter's name", name.as_bytes())?;
             let name = form_decode(name);
             let place = "the query";
-            let Some(entry) = self.first(place, value.as_bytes())? else { continue };
+            let Some(party) = self.whose(place, value.as_bytes())? else { continue };
             let value = form_decode(value);
-            let spot = entry.app.all_places().find_map(|place| match place {
+            let spot = party.app.all_places().find_map(|place| match place {
                 Place::Query { name: named, template } if named.as_bytes() == &*name => {
-                    let fits = self.expected(entry, template)?.as_bytes() == &*value;
+                    let fits = self.expected(&party, template)?.as_bytes() == &*value;
                     fits.then(|| Spot::Query { index, name: named.clone(), template: template.clone() })
                 }
                 _ => None,
             });
-            self.spots.push(spot.ok_or_else(|| misplaced(place, entry))?);
+            self.spots.push(spot.ok_or_else(|| misplaced(place, &party.app))?);
         }
         Ok(())
     }
 
     /// What a place holds when the step fills it as it should.
-    fn expected(&self, entry: &Entry, template: &Template) -> Option<String> {
-        let account = &entry.account;
+    fn expected(&self, party: &Party, template: &Template) -> Option<String> {
+        let account = &party.account;
         template.render(|field| {
             self.table.placeholder_of(&account.id, field).or_else(|| account.plain.get(field).map(String::as_str))
         })
@@ -265,12 +292,7 @@ pub(super) fn substitute<'s>(
 
 impl Survey {
     fn plain(&self, field: &str) -> Option<&str> {
-        self.account.plain.get(field).map(String::as_str)
-    }
-
-    /// The account's app, as it was when the placeholders were minted.
-    pub(super) fn app(&self) -> &Arc<App> {
-        &self.app
+        self.party.account.plain.get(field).map(String::as_str)
     }
 }
 
@@ -285,9 +307,9 @@ fn sensitive(value: &str, template: &Template, place: &str) -> Result<HeaderValu
     Ok(value)
 }
 
-fn misplaced(place: &str, entry: &Entry) -> Refusal {
-    let places: Vec<String> = entry.app.all_places().map(describe).collect();
-    Refusal::Place { place: place.to_owned(), app: entry.app.name.clone(), allowed: places.join("; ") }
+fn misplaced(place: &str, app: &App) -> Refusal {
+    let places: Vec<String> = app.all_places().map(describe).collect();
+    Refusal::Place { place: place.to_owned(), app: app.name.clone(), allowed: places.join("; ") }
 }
 
 fn describe(place: &Place) -> String {
@@ -336,7 +358,7 @@ fn readings(bytes: &[u8]) -> Vec<Cow<'_, [u8]>> {
         readings.push(Cow::Owned(json_unescape(bytes)));
     }
     // No shorter token can hold a placeholder.
-    let shortest = (MARKER.len() + RANDOM) * 4 / 3;
+    let shortest = (MARKER.len() + MIN_RANDOM) * 4 / 3;
     for token in bytes.split(|byte| !is_base64(*byte)).filter(|token| token.len() >= shortest) {
         // A token may begin in the middle of a group of four.
         for skip in 0..4 {
@@ -392,29 +414,28 @@ fn form_decode(text: &str) -> Vec<u8> {
 }
 
 /// Watches a body that streams: a placeholder in it, this attempt's or not, cuts the request.
-pub struct BodyWatch {
+pub(super) struct BodyWatch {
+    table: Table,
     /// The end of what has passed, in which a placeholder may have begun.
     tail: Vec<u8>,
 }
 
 impl BodyWatch {
-    /// A watch at the beginning of a body.
-    pub fn new() -> Self {
-        Self { tail: Vec::new() }
+    /// A watch for what `table` holds and what looks like it.
+    pub(super) fn new(table: &Table) -> Self {
+        Self { table: table.copy(), tail: Vec::new() }
     }
 
     /// Looks at the next part of the body, before it leaves.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<(), Refusal> {
-        let table = Table::default();
-        let seen = |bytes: &[u8]| !table.find(bytes).is_empty();
-        let reach = MARKER.len() + RANDOM - 1;
-        self.tail.extend_from_slice(&chunk[..chunk.len().min(reach)]);
-        if seen(&self.tail) || seen(chunk) {
-            return Err(Refusal::Unknown { place: "the body".to_owned() });
+    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<(), Refusal> {
+        let reach = self.table.longest() - 1;
+        let (seam, rest) = chunk.split_at(chunk.len().min(reach));
+        self.tail.extend_from_slice(seam);
+        if self.table.find_in_content(&self.tail).next().is_some() || self.table.find_in_content(chunk).next().is_some() {
+            return Err(Refusal::Streamed);
         }
-        self.tail.extend_from_slice(&chunk[chunk.len().min(reach)..][..]);
-        let keep = self.tail.len().saturating_sub(reach);
-        self.tail.drain(..keep);
+        self.tail.extend_from_slice(&rest[rest.len().saturating_sub(reach)..]);
+        self.tail.drain(..self.tail.len().saturating_sub(reach));
         Ok(())
     }
 }

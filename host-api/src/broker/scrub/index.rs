@@ -1,0 +1,265 @@
+//! Where in the input a pattern may begin, found at a fraction of a cycle a byte.
+//!
+//! A match begins in one of two ways, and each has its search.
+//!
+//! * Its first elements, as many as the *window* has, stand unescaped. Then every run of
+//!   `window - 3` places within them begins four bytes that only patterns have. So it is
+//!   enough to look at four bytes every `window - 3` bytes: a hash of them asks a bitmap
+//!   whether any pattern has them anywhere in its window (Wu and Manber, 1994).
+//! * An escape stands among them. Then it begins with one of three bytes, for which memchr
+//!   looks; what stands before it and what it stands for tell which patterns may be meant.
+//!
+//! Neither keeps a secret's bytes: hashes and numbers of patterns alone.
+
+use zeroize::Zeroize;
+
+use super::pattern::{Form, Pattern};
+use super::units::{self, MAX_UNIT};
+
+/// Longest window. A longer one would look at less of the input, but it does so little already.
+const MAX_WINDOW: usize = 32;
+const GRAM: usize = 4;
+/// The input is searched in pieces that stay in the processor's cache from one search to the other.
+const PIECE: usize = 32 * 1024;
+const NONE: u32 = u32::MAX;
+
+pub(super) struct Index {
+    window: usize,
+    grams: Chains,
+    bitmap: Vec<u64>,
+    bitmap_shift: u32,
+    escapes: Chains,
+    /// Whether an escape that stands for this byte can be within a window.
+    escaped: [bool; 256],
+    /// Whether a secret has a space in its window: form encoding writes it as `+`.
+    space: bool,
+    /// For each byte, where in `beginnings` the patterns are that can begin with it.
+    by_first: Vec<u32>,
+    /// Patterns and the element that a match would begin with.
+    beginnings: Vec<(u32, u8)>,
+}
+
+/// Lists of (pattern, element) by the hash of what is seen there.
+struct Chains {
+    heads: Vec<u32>,
+    shift: u32,
+    /// Pattern, element, and the next link of the list.
+    links: Vec<(u32, u32, u32)>,
+}
+
+fn hash(key: u32) -> u32 {
+    key.wrapping_mul(0x9e37_79b1)
+}
+
+fn shift_for(buckets: usize) -> u32 {
+    32 - buckets.next_power_of_two().trailing_zeros()
+}
+
+impl Chains {
+    fn new(entries: &[(u32, u32, u32)]) -> Self {
+        let buckets = (entries.len() * 2).clamp(16, 1 << 20).next_power_of_two();
+        let mut chains = Self { heads: vec![NONE; buckets], shift: shift_for(buckets), links: Vec::new() };
+        chains.links.reserve_exact(entries.len());
+        for (key, pattern, element) in entries {
+            let bucket = (hash(*key) >> chains.shift) as usize;
+            let next = std::mem::replace(&mut chains.heads[bucket], chains.links.len() as u32);
+            chains.links.push((*pattern, *element, next));
+        }
+        chains
+    }
+
+    /// Patterns and elements whose key has the hash of `key`.
+    fn get(&self, key: u32) -> impl Iterator<Item = (usize, usize)> {
+        let mut next = self.heads[(hash(key) >> self.shift) as usize];
+        std::iter::from_fn(move || {
+            let (pattern, element, after) = *self.links.get(next as usize)?;
+            next = after;
+            Some((pattern as usize, element as usize))
+        })
+    }
+}
+
+/// What an escape's place is known by: the byte before it, if it is not the first of a
+/// window, and the first byte that it stands for.
+fn escape_key(before: Option<u8>, byte: u8) -> u32 {
+    before.map_or(0x100, u32::from) << 8 | u32::from(byte)
+}
+
+impl Index {
+    pub(super) fn new(patterns: &[Pattern]) -> Self {
+        let whole = |pattern: &Pattern| pattern.enough() - pattern.whole_from();
+        let window = patterns.iter().map(whole).min().unwrap_or(GRAM).min(MAX_WINDOW);
+        let mut grams = Vec::with_capacity(patterns.len() * window * 2);
+        let mut escapes = Vec::new();
+        let mut escaped = [false; 256];
+        let mut space = false;
+        let mut firsts = Vec::new();
+        for (number, pattern) in patterns.iter().enumerate() {
+            let number = number as u32;
+            let from = pattern.whole_from();
+            for element in from..=from + window - GRAM {
+                each_writing(pattern, element, |gram| grams.push((gram, number, (element - from) as u32)));
+            }
+            for element in (from..from + window).filter(|element| pattern.can_be_escaped(*element)) {
+                for byte in pattern.writings(element) {
+                    escaped[usize::from(byte)] = true;
+                    space |= byte == b' ';
+                    if element == from {
+                        escapes.push((escape_key(None, byte), number, element as u32));
+                        continue;
+                    }
+                    let before = pattern.writings(element - 1);
+                    escapes.extend(before.map(|before| (escape_key(Some(before), byte), number, element as u32)));
+                }
+            }
+            firsts.extend(pattern.beginnings().map(|(element, byte)| (byte, number, element as u8)));
+        }
+
+        let bits = (grams.len() * 64).clamp(1 << 12, 1 << 21).next_power_of_two();
+        let mut bitmap = vec![0_u64; bits / 64];
+        let bitmap_shift = shift_for(bits);
+        for (gram, ..) in &grams {
+            let bit = hash(*gram) >> bitmap_shift;
+            bitmap[(bit / 64) as usize] |= 1 << (bit % 64);
+        }
+        let chained = Chains::new(&grams);
+        grams.zeroize();
+
+        firsts.sort_unstable();
+        let mut by_first = vec![0_u32; 257];
+        for (byte, ..) in &firsts {
+            by_first[usize::from(*byte) + 1] += 1;
+        }
+        for byte in 0..256 {
+            by_first[byte + 1] += by_first[byte];
+        }
+        let beginnings = firsts.iter().map(|(_, number, element)| (*number, *element)).collect();
+        firsts.zeroize();
+        let escape_chains = Chains::new(&escapes);
+        escapes.zeroize();
+        Self { window, grams: chained, bitmap, bitmap_shift, escapes: escape_chains, escaped, space, by_first, beginnings }
+    }
+
+    /// How many bytes at the end of the input [`Index::candidates`] does not cover: a match
+    /// that begins there may not have shown enough of itself.
+    pub(super) fn tail(&self) -> usize {
+        self.window - 1 + 2 * MAX_UNIT
+    }
+
+    /// Calls `found` with each pattern and the place where its first whole element would be,
+    /// for every match that begins in `input[from..until]`. At least [`Index::tail`] bytes
+    /// must follow `until`.
+    pub(super) fn candidates(
+        &self,
+        input: &[u8],
+        from: usize,
+        until: usize,
+        patterns: &[Pattern],
+        found: &mut impl FnMut(usize, usize),
+    ) {
+        // The first whole element may come after a shared one that is an escape.
+        let until = until + MAX_UNIT;
+        let mut piece = from;
+        while piece < until {
+            let end = (piece + PIECE).min(until);
+            self.unescaped(input, piece, end, found);
+            self.with_escape(input, piece, end, patterns, found);
+            piece = end;
+        }
+    }
+
+    /// Windows without an escape that begin in `input[from..until]`.
+    fn unescaped(&self, input: &[u8], from: usize, until: usize, found: &mut impl FnMut(usize, usize)) {
+        let reach = self.window - GRAM;
+        let step = reach + 1;
+        let region = &input[from + reach..until + reach + GRAM];
+        let bitmap = self.bitmap.as_slice();
+        for (number, place) in region.chunks(step).enumerate() {
+            let Some(gram) = place.first_chunk::<GRAM>() else { break };
+            let gram = u32::from_le_bytes(*gram);
+            let bit = hash(gram) >> self.bitmap_shift;
+            if bitmap[(bit / 64) as usize] >> (bit % 64) & 1 == 0 {
+                continue;
+            }
+            let at = from + reach + number * step;
+            for (pattern, offset) in self.grams.get(gram) {
+                // A window of the next piece is found there.
+                if at - offset < until {
+                    found(pattern, at - offset);
+                }
+            }
+        }
+    }
+
+    /// Windows with an escape that begin in `input[from..until]`.
+    fn with_escape(
+        &self,
+        input: &[u8],
+        from: usize,
+        until: usize,
+        patterns: &[Pattern],
+        found: &mut impl FnMut(usize, usize),
+    ) {
+        // An escape that belongs to a window of the next piece is found there.
+        let region = &input[from..until + self.window - 1];
+        let mut see = |at: usize| {
+            for unit in units::read(&input[at..], false).iter() {
+                let Some(byte) = unit.bytes().first().copied().filter(|byte| self.escaped[usize::from(*byte)]) else {
+                    continue;
+                };
+                let before = at.checked_sub(1).map(|before| input[before]);
+                let after_another = before.map(|before| self.escapes.get(escape_key(Some(before), byte)));
+                for (pattern, element) in self.escapes.get(escape_key(None, byte)).chain(after_another.into_iter().flatten()) {
+                    let form = &patterns[pattern];
+                    let whole = element - form.whole_from();
+                    let Some(start) = at.checked_sub(whole) else { continue };
+                    let raw = &input[start..at];
+                    let fits = raw.iter().enumerate().all(|(offset, byte)| form.is(form.whole_from() + offset, *byte));
+                    if fits && start >= from && start < until && form.are(element, unit) {
+                        found(pattern, start);
+                    }
+                }
+            }
+        };
+        memchr::memchr3_iter(b'%', b'\\', b'&', region).for_each(|at| see(from + at));
+        if self.space {
+            memchr::memchr_iter(b'+', region).for_each(|at| see(from + at));
+        }
+    }
+
+    /// The patterns that can begin with `byte`, and with which element.
+    pub(super) fn beginning_with(&self, byte: u8) -> impl Iterator<Item = (usize, usize)> {
+        let byte = usize::from(byte);
+        let range = self.by_first[byte] as usize..self.by_first[byte + 1] as usize;
+        self.beginnings[range].iter().map(|(pattern, element)| (*pattern as usize, usize::from(*element)))
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        self.bitmap.zeroize();
+        self.grams.heads.zeroize();
+        self.escapes.heads.zeroize();
+        self.by_first.zeroize();
+        self.beginnings.zeroize();
+    }
+}
+
+/// Every way in which the four elements from `element` on can be written, unescaped.
+fn each_writing(pattern: &Pattern, element: usize, mut each: impl FnMut(u32)) {
+    let both: [[u8; 2]; GRAM] = std::array::from_fn(|offset| {
+        let mut writings = pattern.writings(element + offset);
+        let one = writings.next().unwrap_or_default();
+        [one, writings.next().unwrap_or(one)]
+    });
+    let differing = (0..GRAM).fold(0_u8, |mask, offset| mask | u8::from(both[offset][0] != both[offset][1]) << offset);
+    let mut write = |choice: u8| {
+        each(u32::from_le_bytes(std::array::from_fn(|offset| both[offset][usize::from(choice >> offset & 1)])));
+    };
+    match pattern.form {
+        Form::Hex => (0..16).filter(|choice| choice & !differing == 0).for_each(write),
+        // Nobody mixes base64's alphabets.
+        Form::Base64 if differing != 0 => [0, 15].into_iter().for_each(write),
+        _ => write(0),
+    }
+}

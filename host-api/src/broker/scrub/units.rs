@@ -1,0 +1,240 @@
+//! The ways in which a server writes one character of text: percent-encoding, the
+//! escapes of JSON and JavaScript, the entities of HTML. A unit is one such escape.
+//!
+//! Ambiguous input has several readings, and all of them count: the scrub must not depend
+//! on a guess which one the reader will take.
+
+/// The most bytes that a unit has: a surrogate pair within JSON within JSON.
+pub(in crate::broker) const MAX_UNIT: usize = 16;
+
+/// Most backslashes before an escaped letter: JSON within JSON.
+const MAX_BACKSLASHES: usize = 3;
+/// Most digits of a numeric entity, leading zeros included.
+const MAX_DIGITS: usize = 8;
+
+/// One reading of an escape.
+#[derive(Clone, Copy)]
+pub(in crate::broker) struct Unit {
+    bytes: [u8; 4],
+    length: u8,
+    /// How many bytes of the input it is.
+    pub(in crate::broker) taken: u8,
+}
+
+impl Unit {
+    /// What it stands for.
+    pub(in crate::broker) fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    fn byte(byte: u8, taken: usize) -> Self {
+        Self { bytes: [byte, 0, 0, 0], length: 1, taken: taken as u8 }
+    }
+
+    fn char(char: char, taken: usize) -> Self {
+        let mut bytes = [0; 4];
+        let length = char.encode_utf8(&mut bytes).len() as u8;
+        Self { bytes, length, taken: taken as u8 }
+    }
+}
+
+/// All readings of the escape at the beginning of some input. The first is the one that a
+/// single decoder would take.
+#[derive(Default)]
+pub(in crate::broker) struct Units {
+    list: [Option<Unit>; 3],
+    /// The input ends within what may become an escape: ask again with more.
+    pub(in crate::broker) more: bool,
+}
+
+impl Units {
+    pub(in crate::broker) fn iter(&self) -> impl Iterator<Item = &Unit> {
+        self.list.iter().flatten()
+    }
+
+    fn add(&mut self, unit: Unit) {
+        if let Some(free) = self.list.iter_mut().find(|free| free.is_none()) {
+            *free = Some(unit);
+        }
+    }
+
+    fn more() -> Self {
+        Self { more: true, ..Self::default() }
+    }
+}
+
+/// Whether an escape can begin with `byte`.
+pub(in crate::broker) fn introduces(byte: u8) -> bool {
+    matches!(byte, b'%' | b'\\' | b'&' | b'+')
+}
+
+/// Reads the escape at the beginning of `input`. `end`: nothing follows `input`.
+pub(in crate::broker) fn read(input: &[u8], end: bool) -> Units {
+    let mut units = match input.first() {
+        Some(b'%') => percent(input),
+        Some(b'\\') => backslash(input),
+        Some(b'&') => entity(input, end),
+        Some(b'+') => {
+            let mut units = Units::default();
+            units.add(Unit::byte(b' ', 1));
+            units
+        }
+        _ => Units::default(),
+    };
+    units.more &= !end;
+    units
+}
+
+/// `count` hexadecimal digits at `at`: their value, or `Err(true)` if the input ends
+/// within them.
+fn hex(input: &[u8], at: usize, count: usize) -> Result<u32, bool> {
+    let mut value = 0;
+    for index in at..at + count {
+        let digit = char::from(*input.get(index).ok_or(true)?).to_digit(16).ok_or(false)?;
+        value = value << 4 | digit;
+    }
+    Ok(value)
+}
+
+/// `%41`, and `%2541`, which is that encoded once more.
+fn percent(input: &[u8]) -> Units {
+    let mut units = Units::default();
+    match hex(input, 1, 2) {
+        Err(more) => units.more = more,
+        Ok(value) => {
+            units.add(Unit::byte(value as u8, 3));
+            if value == u32::from(b'%') {
+                match hex(input, 3, 2) {
+                    Err(more) => units.more = more,
+                    Ok(value) => units.add(Unit::byte(value as u8, 5)),
+                }
+            }
+        }
+    }
+    units
+}
+
+/// `\"`, `\/`, `\\`, `\u0041`, `\x41`, also where JSON holds JSON: `\\\"`, `\\u0041`.
+fn backslash(input: &[u8]) -> Units {
+    let run = input.iter().take(MAX_BACKSLASHES + 1).take_while(|byte| **byte == b'\\').count();
+    if run == input.len() && run <= MAX_BACKSLASHES {
+        let mut units = Units::more();
+        if run >= 2 {
+            units.add(Unit::byte(b'\\', 2));
+        }
+        return units;
+    }
+    let mut units = Units::default();
+    if run >= 2 {
+        units.add(Unit::byte(b'\\', 2));
+    }
+    if run > MAX_BACKSLASHES {
+        units.add(Unit::byte(b'\\', 4));
+        return units;
+    }
+    let taken = run + 1;
+    match input[run] {
+        b'u' => match code_unit(input, run, 0) {
+            Err(more) => units.more = more,
+            Ok(char) => units.add(Unit::char(char, if char > '\u{ffff}' { 2 * (taken + 4) } else { taken + 4 })),
+        },
+        b'x' => match hex(input, taken, 2) {
+            Err(more) => units.more = more,
+            Ok(value) => units.add(Unit::byte(value as u8, taken + 2)),
+        },
+        b'n' => units.add(Unit::byte(b'\n', taken)),
+        b'r' => units.add(Unit::byte(b'\r', taken)),
+        b't' => units.add(Unit::byte(b'\t', taken)),
+        other if other.is_ascii_punctuation() => units.add(Unit::byte(other, taken)),
+        _ => {}
+    }
+    units
+}
+
+/// The character of `\u…` with `run` backslashes, or of two of them that are a surrogate pair.
+fn code_unit(input: &[u8], run: usize, at: usize) -> Result<char, bool> {
+    let first = hex(input, at + run + 1, 4)?;
+    if !(0xd800..0xdc00).contains(&first) {
+        return char::from_u32(first).ok_or(false);
+    }
+    let second = at + run + 5;
+    for index in 0..=run {
+        let expected = if index < run { b'\\' } else { b'u' };
+        if *input.get(second + index).ok_or(true)? != expected {
+            return Err(false);
+        }
+    }
+    let low = hex(input, second + run + 1, 4)?;
+    if !(0xdc00..0xe000).contains(&low) {
+        return Err(false);
+    }
+    char::from_u32(0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00)).ok_or(false)
+}
+
+const NAMED: [(&[u8], u8); 5] = [(b"amp;", b'&'), (b"lt;", b'<'), (b"gt;", b'>'), (b"quot;", b'"'), (b"apos;", b'\'')];
+
+/// `&amp;`, `&#65;`, `&#x41;`. Browsers take a numeric one without its semicolon, too.
+fn entity(input: &[u8], end: bool) -> Units {
+    let mut units = Units::default();
+    let rest = &input[1..];
+    if rest.first() != Some(&b'#') {
+        for (name, byte) in NAMED {
+            if rest.starts_with(name) {
+                units.add(Unit::byte(byte, 1 + name.len()));
+            } else if name.starts_with(rest) {
+                units.more = true;
+            }
+        }
+        return units;
+    }
+    let (radix, digits) = match rest.get(1) {
+        Some(b'x' | b'X') => (16, 2),
+        _ => (10, 1),
+    };
+    let mut value = 0_u32;
+    let mut at = digits;
+    while let Some(digit) = rest.get(at).and_then(|byte| char::from(*byte).to_digit(radix)) {
+        if at - digits == MAX_DIGITS {
+            return units;
+        }
+        value = value.saturating_mul(radix).saturating_add(digit);
+        at += 1;
+    }
+    if at == rest.len() && !end {
+        return Units::more();
+    }
+    if at > digits
+        && let Some(char) = char::from_u32(value)
+    {
+        units.add(Unit::char(char, 1 + at + usize::from(rest.get(at) == Some(&b';'))));
+    }
+    units
+}
+
+/// `input` with every escape undone once, as the first reading has it; `None` if no escape
+/// in it stands for a letter, a digit or the beginning of another escape.
+pub(in crate::broker) fn unescape(input: &[u8]) -> Option<Vec<u8>> {
+    let first = |at: usize| read(&input[at..], true).list[0];
+    let matters = |unit: &Unit| unit.bytes().iter().any(|byte| byte.is_ascii_alphanumeric() || introduces(*byte));
+    let mut escapes = memchr::memchr3_iter(b'%', b'\\', b'&', input);
+    escapes.find(|at| first(*at).is_some_and(|unit| matters(&unit)))?;
+
+    let mut output = Vec::with_capacity(input.len());
+    let mut at = 0;
+    while let Some(found) = memchr::memchr3(b'%', b'\\', b'&', &input[at..]) {
+        output.extend_from_slice(&input[at..at + found]);
+        at += found;
+        match first(at) {
+            Some(unit) => {
+                output.extend_from_slice(unit.bytes());
+                at += usize::from(unit.taken);
+            }
+            None => {
+                output.push(input[at]);
+                at += 1;
+            }
+        }
+    }
+    output.extend_from_slice(&input[at..]);
+    Some(output)
+}
