@@ -16,7 +16,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use chacha20poly1305::XChaCha20Poly1305;
 use hkdf::Hkdf;
 use sha2::Sha256;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use zeroize::Zeroizing;
 
 use super::VaultError;
@@ -212,21 +212,15 @@ async fn from_command(command: &str, deadline: Duration) -> Result<KeyBytes, Vau
     let group = child.id();
     let mut printed = Zeroizing::new(Vec::with_capacity(MAX_OUTPUT as usize));
     let mut complaint = Vec::new();
-    let ended = {
-        let stdout = child.stdout.take().map(|stdout| stdout.take(MAX_OUTPUT));
-        let stderr = child.stderr.take().map(|stderr| stderr.take(MAX_OUTPUT));
-        let (Some(mut stdout), Some(mut stderr)) = (stdout, stderr) else {
-            return Err(failed("it has no output".to_owned(), String::new()));
-        };
-        tokio::time::timeout(deadline, async {
-            let (read, heard) = tokio::join!(stdout.read_to_end(&mut printed), stderr.read_to_end(&mut complaint));
-            read.and(heard)?;
-            // Whoever has more to say than that is not to wait until it is read.
-            drop((stdout, stderr));
-            child.wait().await
-        })
-        .await
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(failed("it has no output".to_owned(), String::new()));
     };
+    let ended = tokio::time::timeout(deadline, async {
+        let (read, heard) = tokio::join!(read_some(stdout, &mut printed), read_some(stderr, &mut complaint));
+        read.and(heard)?;
+        child.wait().await
+    })
+    .await;
     let said = said(&complaint, &printed);
     let status = match ended {
         Ok(status) => status.map_err(|error| failed(error.to_string(), said.clone()))?,
@@ -243,6 +237,11 @@ async fn from_command(command: &str, deadline: Duration) -> Result<KeyBytes, Vau
     }
     let text = std::str::from_utf8(&printed).map_err(|_| bad("the command".to_owned(), "it is not text"))?;
     parse(text).map_err(|reason| bad("the command".to_owned(), reason))
+}
+
+/// Reads up to [`MAX_OUTPUT`], then closes the pipe: whoever has more to say must not wait for ever.
+async fn read_some(from: impl AsyncRead + Unpin, into: &mut Vec<u8>) -> io::Result<()> {
+    from.take(MAX_OUTPUT).read_to_end(into).await.map(drop)
 }
 
 /// What a command complained of, in one line, unless what it printed is in it: that may be the key.

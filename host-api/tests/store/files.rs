@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use keyhole_host_api::store::redb::{FILE_NAME, RedbStore};
 use keyhole_host_api::store::{Expect, Store as _, StoreError};
-use redb::{Builder, ConcurrencyMode, ReadableTable as _, TableDefinition};
+use redb::{Builder, ConcurrencyMode, TableDefinition};
 
 use crate::{assert_one_line, child, open, open_error, parents_dir, text};
 
