@@ -61,7 +61,7 @@ impl Check {
 impl Doctor {
     /// Looks, and fails if something would keep Keyhole from working.
     pub async fn run(self, settings: &Settings) -> Result {
-        let mut checks = vec![data_directory(&settings.data_dir)];
+        let mut checks = vec![configuration(settings), data_directory(&settings.data_dir)];
         checks.extend(free_space(&settings.data_dir));
         checks.push(master_key(&settings.master_key));
         checks.push(store(settings).await);
@@ -92,6 +92,14 @@ fn report(checks: &[Check]) -> String {
         ]);
     }
     output::table_text(&mut table)
+}
+
+fn configuration(settings: &Settings) -> Check {
+    match &settings.config {
+        // A file that says something wrong has ended the program before this.
+        Some(path) => Check::ok("configuration", path.display().to_string()),
+        None => Check::ok("configuration", "no file; flags, variables and defaults"),
+    }
 }
 
 fn data_directory(dir: &Path) -> Check {

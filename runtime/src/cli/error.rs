@@ -97,11 +97,6 @@ impl Error {
         self.help.as_deref()
     }
 
-    /// An `anyhow` chain as one line.
-    pub fn from_anyhow(error: &anyhow::Error) -> Self {
-        Self::new(chain(error.chain().map(ToString::to_string)))
-    }
-
     /// Prints it and says with which code to exit.
     pub fn report(self, json: bool) -> ExitCode {
         let code = match self.kind {
@@ -213,12 +208,14 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("inner broke")]
     struct Inner;
+    #[derive(Debug, thiserror::Error)]
+    #[error("reading it")]
+    struct Other(#[source] Inner);
 
     #[test]
     fn a_cause_that_the_message_quotes_is_not_said_twice() {
         assert_eq!(Error::from(Outer(Inner)).message, "outer: inner broke");
-        let chained = anyhow::Error::new(Inner).context("reading it");
-        assert_eq!(Error::from_anyhow(&chained).message, "reading it: inner broke");
+        assert_eq!(Error::from(Other(Inner)).message, "reading it: inner broke");
     }
 
     #[test]

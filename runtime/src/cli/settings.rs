@@ -206,6 +206,16 @@ impl Settings {
         })
     }
 
+    /// The same on another data directory, with a master key and app definitions of its own.
+    pub fn on(&self, data_dir: &Path, apps: &Path) -> Self {
+        Self {
+            master_key: MasterKeySource::File(data_dir.join("master.key")),
+            data_dir: data_dir.to_owned(),
+            apps: Some(apps.to_owned()),
+            ..self.clone()
+        }
+    }
+
     /// Where requests may go: the flags, each kind replacing what the file says of it.
     pub fn egress(&self, flags: &EgressFlags) -> Result<Egress> {
         let or = |flag: &Vec<PathBuf>, file: &Vec<PathBuf>| if flag.is_empty() { file.clone() } else { flag.clone() };

@@ -17,7 +17,7 @@ use keyhole_host_api::accounts::{Access, Account, Connect};
 use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{AllowedHost, AuditMode, Broker, Decision, Egress, Resolve};
 use keyhole_host_api::members::MemberId;
-use keyhole_host_api::vault::{MasterKeySource, Secret};
+use keyhole_host_api::vault::Secret;
 use serde_json::{Map, Value};
 
 use super::cargo;
@@ -89,12 +89,7 @@ impl Demo {
 impl Stage {
     async fn set(settings: &Settings, data_dir: &Path, echo: &Path, hostile: &Path) -> Result<Self> {
         let apps = data_dir.join("apps");
-        let settings = Settings {
-            data_dir: data_dir.to_owned(),
-            master_key: MasterKeySource::File(data_dir.join("master.key")),
-            apps: Some(apps.clone()),
-            ..settings.clone()
-        };
+        let settings = settings.on(data_dir, &apps);
         // Opened before anything is written: it makes the directory as it must be.
         let before = Home::open_with(&settings, Arc::new(Catalog::embedded())).await?;
         let others = before.members.list().await?;
@@ -159,7 +154,9 @@ impl Stage {
         let unlike = !placeholder.is_empty() && placeholder != self.key && placeholder.len() == self.key.len();
         screen.check(unlike, "the step saw", &placeholder)?;
         let expected = format!("Bearer {}", self.key);
-        let all = received.len() == 2 && received.iter().all(|r| r.host == SERVICE && r.authorization == expected);
+        let paths: Vec<&str> = received.iter().map(|request| request.path.as_str()).collect();
+        let all = paths == ["/v1/me", "/v1/echo"]
+            && received.iter().all(|request| request.host == SERVICE && request.authorization == expected);
         let got = received.first().map(|r| r.authorization.trim_start_matches("Bearer ").to_owned());
         screen.check(all, "the service received", &got.unwrap_or_else(|| "nothing".to_owned()))?;
         let echoed = seen.bodies.last().and_then(|body| serde_json::from_str::<Value>(body).ok()).unwrap_or_default();
