@@ -316,7 +316,9 @@ mod tests {
         let reaches = |text: &str| policy.check(text.parse().unwrap()).is_ok();
         assert!(reaches("127.0.0.1"));
         assert!(reaches("::ffff:127.0.0.1"), "the same address once canonical");
-        for other in ["::1", "10.0.0.1", "64:ff9b::7f00:1", "::7f00:1", "2002:7f00:1::", "128.0.0.1.", "::ffff:10.0.0.1"] {
+        for other in
+            ["::1", "10.0.0.1", "64:ff9b::7f00:1", "::7f00:1", "2002:7f00:1::", "128.0.0.1.", "::ffff:10.0.0.1"]
+        {
             let Ok(address) = other.parse() else { continue };
             assert!(policy.check(address).is_err(), "{other}");
         }
@@ -398,7 +400,7 @@ mod tests {
         // Every range but single addresses is at least a /24, so this is exhaustive.
         let singles = [[168, 63, 129], [255, 255, 255]];
         let nets: Vec<IpNet> = closed().into_iter().filter(|net| matches!(net, IpNet::V4(_))).collect();
-        for block in 0..1 << 24_u32 {
+        for block in 0..1_u32 << 24 {
             let [_, a, b, c] = block.to_be_bytes();
             if singles.contains(&[a, b, c]) {
                 continue;

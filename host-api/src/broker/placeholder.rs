@@ -21,8 +21,6 @@ use memchr::memmem::Finder;
 use zeroize::Zeroize;
 
 use crate::accounts::AccountId;
-use crate::apps::FieldDef;
-use crate::vault::Secret;
 
 /// What every placeholder has between its prefix and its random letters.
 pub const MARKER: &str = "khp1";
@@ -64,13 +62,7 @@ pub struct Shape<'s> {
     pub length: Option<usize>,
 }
 
-impl<'s> Shape<'s> {
-    /// What the definition of `field` calls public of `credential`.
-    pub fn of(field: &FieldDef, credential: &'s Secret) -> Self {
-        let credential = credential.expose();
-        Self { prefix: field.prefix_of(credential), length: field.keep_length.then_some(credential.len()) }
-    }
-
+impl Shape<'_> {
     fn random_letters(&self) -> usize {
         let fixed = self.prefix.len() + MARKER.len();
         // Where the credential is too short to be unguessable at its length, the length gives way.
@@ -122,17 +114,14 @@ impl Drop for Letters {
 
 /// A placeholder and what it stands for.
 #[derive(Clone)]
-pub(super) struct Entry {
+struct Entry {
     text: String,
+    /// The length of its prefix.
     prefix: usize,
-    pub(super) origin: Origin,
+    origin: Origin,
 }
 
 impl Entry {
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
     fn body(&self) -> &[u8] {
         &self.text.as_bytes()[self.prefix..]
     }
@@ -204,15 +193,6 @@ impl Table {
         Self { entries: self.entries.clone(), ..Self::default() }
     }
 
-    /// Whether there is none yet.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
-
     /// Everything in `bytes` that is a placeholder of this attempt or has the shape of one.
     pub fn find<'t>(&'t self, bytes: &'t [u8]) -> impl Iterator<Item = Hit<'t>> {
         self.hits(bytes, |_| true)
@@ -235,7 +215,8 @@ impl Table {
                     at = range.end;
                     return Some(Hit { range, origin: Some(&entry.origin) });
                 }
-                let random = bytes[marker + MARKER.len()..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+                let random =
+                    bytes[marker + MARKER.len()..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
                 if random >= MIN_RANDOM && counts(marker) {
                     at = marker + MARKER.len() + random;
                     return Some(Hit { range: marker..at, origin: None });
@@ -250,7 +231,8 @@ impl Table {
         let mut found = None;
         for entry in &self.entries {
             let Some(start) = marker.checked_sub(entry.prefix) else { continue };
-            if begins_with(&bytes[marker..], entry.body()) & bytes[start..].starts_with(&entry.text.as_bytes()[..entry.prefix])
+            if begins_with(&bytes[marker..], entry.body())
+                & bytes[start..].starts_with(&entry.text.as_bytes()[..entry.prefix])
             {
                 found = Some(entry);
             }
@@ -263,9 +245,10 @@ impl Table {
     fn word_begins(&self, bytes: &[u8], marker: usize) -> bool {
         let before = &bytes[..marker];
         before.last().is_none_or(|byte| !byte.is_ascii_alphanumeric() && !b"+/".contains(byte))
-            || self.entries.iter().any(|entry| {
-                entry.prefix > 0 && before.ends_with(&entry.text.as_bytes()[..entry.prefix])
-            })
+            || self
+                .entries
+                .iter()
+                .any(|entry| entry.prefix > 0 && before.ends_with(&entry.text.as_bytes()[..entry.prefix]))
     }
 
     /// Puts `‹app.field›` where `text` holds a placeholder of this attempt, and
@@ -287,5 +270,124 @@ impl Table {
         }
         redacted.push_str(&text[done..]);
         Cow::Owned(redacted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn origin(field: &str) -> Origin {
+        let account = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+        Origin { account, app: "slack".into(), field: field.into(), prop: "slack".into() }
+    }
+
+    fn table(prefix: &str) -> (Table, String) {
+        let mut table = Table::default();
+        let text = table.mint(origin("token"), Shape { prefix, length: None }).unwrap();
+        (table, text)
+    }
+
+    #[test]
+    fn bound_a_placeholder_keeps_prefix_and_length_and_is_else_random() {
+        let mut table = Table::default();
+        let mut seen = HashSet::new();
+        for (prefix, length, expected) in [
+            ("", None, 36),
+            ("xoxb-", None, 41),
+            ("xoxb-", Some(57), 57),
+            ("sk_live_", Some(34), 34),
+            // Too short to be unguessable at that length.
+            ("sk_live_", Some(33), 44),
+            ("sk_live_", Some(3), 44),
+            ("", Some(16_384), 16_384),
+        ] {
+            for _ in 0..50 {
+                let text = table.mint(origin("token"), Shape { prefix, length }).unwrap();
+                assert_eq!(text.len(), expected, "{prefix} {length:?}");
+                let random = text.strip_prefix(prefix).unwrap().strip_prefix(MARKER).unwrap();
+                assert!(random.len() >= MIN_RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+                assert!(seen.insert(text), "drawn twice");
+            }
+        }
+    }
+
+    #[test]
+    fn bound_letters_are_evenly_drawn() {
+        let mut letters = Letters { pool: [0; 128], left: 0 };
+        let mut counts = [0_u32; 128];
+        let mut text = String::new();
+        letters.append(&mut text, 620_000).unwrap();
+        text.bytes().for_each(|byte| counts[usize::from(byte)] += 1);
+        for letter in BASE62 {
+            // 10,000 expected; six standard deviations either way.
+            assert!((9_400..10_600).contains(&counts[usize::from(*letter)]), "{}", char::from(*letter));
+        }
+    }
+
+    #[test]
+    fn bound_known_guessed_and_altered_ones_are_told_apart() {
+        let (table, text) = table("xoxb-");
+        let hits = |bytes: &str| -> Vec<(Range<usize>, bool)> {
+            table.find(bytes.as_bytes()).map(|hit| (hit.range, hit.origin.is_some())).collect()
+        };
+        assert_eq!(hits(&format!("Bearer {text}")), [(7..48, true)]);
+        assert_eq!(hits(&format!("{text}{text}")), [(0..41, true), (41..82, true)]);
+        assert_eq!(hits(&format!("{text}abc")), [(0..41, true)]);
+        let (_, other) = super::tests::table("xoxb-");
+        assert_eq!(hits(&other), [(5..41, false)]);
+        for at in 9..text.len() {
+            let mut altered = text.clone().into_bytes();
+            altered[at] = if altered[at] == b'0' { b'1' } else { b'0' };
+            let altered = String::from_utf8(altered).unwrap();
+            assert_eq!(hits(&altered), [(5..41, false)], "{altered}");
+        }
+        assert_eq!(hits(&text[5..]), [(5 - 5..41 - 5, false)], "without its prefix it is another string");
+        assert_eq!(hits("khp1"), []);
+        assert_eq!(hits("khp1234567890123456789012"), [], "21 letters");
+        assert_eq!(hits("khp11234567890123456789012"), [(0..26, false)]);
+        // One that begins within what was none.
+        assert_eq!(hits(&format!("khp1-{text}")), [(5..46, true)]);
+    }
+
+    #[test]
+    fn a_shape_within_a_longer_word_of_content_is_chance() {
+        let (table, text) = table("pat");
+        let unknown = format!("khp1{}", "a".repeat(30));
+        let counts = |content: &str| table.find_in_content(content.as_bytes()).count();
+        for begins in ["", "\"", " ", "\n", "=", ":", "-", "_", ".", "pat"] {
+            assert_eq!(counts(&format!("{begins}{unknown}")), 1, "{begins:?}");
+        }
+        for within in ["a", "Z", "0", "+", "/"] {
+            assert_eq!(counts(&format!("{within}{unknown}")), 0, "{within:?}");
+            assert_eq!(counts(&format!("{within}{text}")), 1, "a known one counts anywhere");
+        }
+    }
+
+    #[test]
+    fn sealed_records_show_labels() {
+        let (table, text) = table("xoxb-");
+        assert_eq!(table.redact("nothing here"), "nothing here");
+        assert!(matches!(table.redact("nothing here"), Cow::Borrowed(_)));
+        assert_eq!(table.redact(&format!("é {text} é {text}")), "é ‹slack.token› é ‹slack.token›");
+        assert_eq!(table.redact("key=khp1aaaaaaaaaaaaaaaaaaaaaaaaa!"), "key=‹placeholder›!");
+        assert_eq!(format!("{table:?}"), "[\"‹slack.token›\"]");
+    }
+
+    proptest! {
+        #[test]
+        fn bound_a_placeholder_is_found_in_anything(before in "\\PC{0,60}", after in "\\PC{0,60}") {
+            let (table, text) = table("xoxb-");
+            let content = format!("{before}{text}{after}");
+            let known: Vec<_> = table.find(content.as_bytes()).filter(|hit| hit.origin.is_some()).collect();
+            prop_assert_eq!(known.len(), 1);
+            prop_assert_eq!(known[0].range.clone(), before.len()..before.len() + text.len());
+            let redacted = table.redact(&content).into_owned();
+            prop_assert_eq!(redacted, format!("{before}‹slack.token›{after}"));
+        }
     }
 }

@@ -137,7 +137,17 @@ impl Index {
         firsts.zeroize();
         let escape_chains = Chains::new(&escapes);
         escapes.zeroize();
-        Self { window, grams: chained, bitmap, bitmap_shift, escapes: escape_chains, escaped, space, by_first, beginnings }
+        Self {
+            window,
+            grams: chained,
+            bitmap,
+            bitmap_shift,
+            escapes: escape_chains,
+            escaped,
+            space,
+            by_first,
+            beginnings,
+        }
     }
 
     /// How many bytes at the end of the input [`Index::candidates`] does not cover: a match
@@ -209,7 +219,9 @@ impl Index {
                 };
                 let before = at.checked_sub(1).map(|before| input[before]);
                 let after_another = before.map(|before| self.escapes.get(escape_key(Some(before), byte)));
-                for (pattern, element) in self.escapes.get(escape_key(None, byte)).chain(after_another.into_iter().flatten()) {
+                for (pattern, element) in
+                    self.escapes.get(escape_key(None, byte)).chain(after_another.into_iter().flatten())
+                {
                     let form = &patterns[pattern];
                     let whole = element - form.whole_from();
                     let Some(start) = at.checked_sub(whole) else { continue };

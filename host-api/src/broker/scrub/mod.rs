@@ -35,11 +35,10 @@ use http::header::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
 pub use body::ScrubBody;
-pub(super) use units::{introduces, unescape};
 
 use self::index::Index;
 use self::pattern::{Form, Outcome, Pattern, Thread, base64_digit, base64_value};
-use self::units::MAX_UNIT;
+use self::units::{MAX_UNIT, introduces};
 use crate::vault::Secret;
 
 /// Shortest secret that is looked for, in bytes.
@@ -146,9 +145,6 @@ impl Scrub {
     /// Takes the next chunk; returns what can be passed on. That is a part of `chunk`
     /// itself, not a copy, if there is nothing to replace.
     pub fn push(&mut self, chunk: Bytes) -> Result<Bytes, Unsearchable> {
-        if self.scrubber.is_empty() || chunk.is_empty() {
-            return Ok(chunk);
-        }
         if self.held.is_empty() {
             let mut output = Vec::new();
             let done = self.search.run(&self.scrubber, &chunk, false, &mut output)?;
@@ -166,7 +162,7 @@ impl Scrub {
     /// Ends the input; returns what was held back.
     pub fn finish(&mut self) -> Result<Bytes, Unsearchable> {
         let held = std::mem::take(&mut self.held);
-        if held.is_empty() { Ok(Bytes::new()) } else { self.run(held, true) }
+        self.run(held, true)
     }
 
     fn run(&mut self, input: Zeroizing<Vec<u8>>, end: bool) -> Result<Bytes, Unsearchable> {

@@ -99,10 +99,6 @@ impl Pattern {
         self.elements.len()
     }
 
-    pub(super) fn element(&self, index: usize) -> u8 {
-        self.elements[index]
-    }
-
     /// The first element that the secret alone decides.
     pub(super) fn whole_from(&self) -> usize {
         usize::from(self.first_mask != WHOLE)

@@ -5,7 +5,7 @@
 //! on a guess which one the reader will take.
 
 /// The most bytes that a unit has: a surrogate pair within JSON within JSON.
-pub(in crate::broker) const MAX_UNIT: usize = 16;
+pub(super) const MAX_UNIT: usize = 16;
 
 /// Most backslashes before an escaped letter: JSON within JSON.
 const MAX_BACKSLASHES: usize = 3;
@@ -14,16 +14,16 @@ const MAX_DIGITS: usize = 8;
 
 /// One reading of an escape.
 #[derive(Clone, Copy)]
-pub(in crate::broker) struct Unit {
+pub(super) struct Unit {
     bytes: [u8; 4],
     length: u8,
     /// How many bytes of the input it is.
-    pub(in crate::broker) taken: u8,
+    pub(super) taken: u8,
 }
 
 impl Unit {
     /// What it stands for.
-    pub(in crate::broker) fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
 
@@ -41,14 +41,14 @@ impl Unit {
 /// All readings of the escape at the beginning of some input. The first is the one that a
 /// single decoder would take.
 #[derive(Default)]
-pub(in crate::broker) struct Units {
+pub(super) struct Units {
     list: [Option<Unit>; 3],
     /// The input ends within what may become an escape: ask again with more.
-    pub(in crate::broker) more: bool,
+    pub(super) more: bool,
 }
 
 impl Units {
-    pub(in crate::broker) fn iter(&self) -> impl Iterator<Item = &Unit> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Unit> {
         self.list.iter().flatten()
     }
 
@@ -64,12 +64,12 @@ impl Units {
 }
 
 /// Whether an escape can begin with `byte`.
-pub(in crate::broker) fn introduces(byte: u8) -> bool {
+pub(super) fn introduces(byte: u8) -> bool {
     matches!(byte, b'%' | b'\\' | b'&' | b'+')
 }
 
 /// Reads the escape at the beginning of `input`. `end`: nothing follows `input`.
-pub(in crate::broker) fn read(input: &[u8], end: bool) -> Units {
+pub(super) fn read(input: &[u8], end: bool) -> Units {
     let mut units = match input.first() {
         Some(b'%') => percent(input),
         Some(b'\\') => backslash(input),
@@ -209,32 +209,4 @@ fn entity(input: &[u8], end: bool) -> Units {
         units.add(Unit::char(char, 1 + at + usize::from(rest.get(at) == Some(&b';'))));
     }
     units
-}
-
-/// `input` with every escape undone once, as the first reading has it; `None` if no escape
-/// in it stands for a letter, a digit or the beginning of another escape.
-pub(in crate::broker) fn unescape(input: &[u8]) -> Option<Vec<u8>> {
-    let first = |at: usize| read(&input[at..], true).list[0];
-    let matters = |unit: &Unit| unit.bytes().iter().any(|byte| byte.is_ascii_alphanumeric() || introduces(*byte));
-    let mut escapes = memchr::memchr3_iter(b'%', b'\\', b'&', input);
-    escapes.find(|at| first(*at).is_some_and(|unit| matters(&unit)))?;
-
-    let mut output = Vec::with_capacity(input.len());
-    let mut at = 0;
-    while let Some(found) = memchr::memchr3(b'%', b'\\', b'&', &input[at..]) {
-        output.extend_from_slice(&input[at..at + found]);
-        at += found;
-        match first(at) {
-            Some(unit) => {
-                output.extend_from_slice(unit.bytes());
-                at += usize::from(unit.taken);
-            }
-            None => {
-                output.push(input[at]);
-                at += 1;
-            }
-        }
-    }
-    output.extend_from_slice(&input[at..]);
-    Some(output)
 }
