@@ -1,0 +1,152 @@
+//! wasmtime without Keyhole, for comparison: it instantiates and calls the same component
+//! with the same allocator, and does as little as it can for it. No limits, no log, no epochs,
+//! no accounts; its requests go out by wasmtime-wasi-http's own sender.
+
+use anyhow::{Context as _, Result, anyhow};
+use keyhole::engine::{Engine, EngineConfig, Input};
+use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::{Config, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView, default_hooks};
+
+use crate::common::STAND_IN;
+use bindings::StepPre;
+use bindings::keyhole::step::{accounts, flow, signer, types};
+
+#[allow(missing_docs)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "keyhole:step/step",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "wasi:io": wasmtime_wasi::p2::bindings::io,
+            "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
+            "wasi:random": wasmtime_wasi::p2::bindings::random,
+            "wasi:http": wasmtime_wasi_http::p2::bindings::http,
+            "keyhole:step/accounts.account": super::Account,
+        },
+        require_store_data_send: true,
+    });
+}
+
+/// The only account; there is nothing to know of it.
+pub struct Account;
+
+/// The data of a store.
+pub struct State {
+    table: ResourceTable,
+    http: WasiHttpCtx,
+    wasi: Option<WasiCtx>,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| WasiCtx::builder().build()), table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: default_hooks(), table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+impl types::Host for State {}
+
+impl accounts::Host for State {
+    fn linked(&mut self, _: String) -> wasmtime::Result<Result<Resource<Account>, accounts::AccessError>> {
+        Ok(Ok(Resource::new_own(0)))
+    }
+}
+
+impl accounts::HostAccount for State {
+    fn app(&mut self, _: Resource<Account>) -> wasmtime::Result<String> {
+        Ok("acme".to_owned())
+    }
+
+    fn nickname(&mut self, _: Resource<Account>) -> wasmtime::Result<String> {
+        Ok("alice's Acme".to_owned())
+    }
+
+    fn auth(&mut self, _: Resource<Account>) -> wasmtime::Result<Vec<types::Field>> {
+        Ok(vec![types::Field { name: "api_key".to_owned(), value: STAND_IN.to_owned(), secret: true }])
+    }
+
+    fn request(&mut self, _: Resource<Account>) -> wasmtime::Result<accounts::RequestTemplate> {
+        Ok(accounts::RequestTemplate {
+            base_url: None,
+            headers: vec![("authorization".to_owned(), format!("Bearer {STAND_IN}"))],
+            query: Vec::new(),
+        })
+    }
+
+    fn drop(&mut self, _: Resource<Account>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl flow::Host for State {
+    fn export(&mut self, _: String, _: String) -> wasmtime::Result<Result<(), flow::FlowError>> {
+        Ok(Ok(()))
+    }
+
+    fn log(&mut self, _: flow::Level, _: String) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    fn respond(&mut self, _: flow::Response) -> wasmtime::Result<Result<(), flow::FlowError>> {
+        Ok(Ok(()))
+    }
+
+    fn exit(&mut self, _: String) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    fn delay(&mut self, _: u64) -> wasmtime::Result<Result<(), flow::FlowError>> {
+        Ok(Ok(()))
+    }
+}
+
+impl signer::Host for State {
+    fn hmac(&mut self, _: String, _: String, _: Vec<u8>) -> wasmtime::Result<Result<String, signer::SignError>> {
+        Ok(Ok(String::new()))
+    }
+}
+
+/// A component, ready to be instantiated.
+pub struct Bare {
+    engine: wasmtime::Engine,
+    pre: StepPre<State>,
+}
+
+impl Bare {
+    /// Compiles and links `component`, with the pool that `keyhole` got for `config`.
+    pub fn new(keyhole: &Engine, config: &EngineConfig, component: &[u8]) -> Result<Self> {
+        let pool = keyhole.pool();
+        let slots = pool.slots.context("Keyhole has no pool to compare with")?;
+        let mut settings = Config::new();
+        settings.allocation_strategy(config.allocator(slots, pool.pagemap_scan));
+        let engine = wasmtime::Engine::new(&settings)?;
+        let mut linker: Linker<State> = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        types::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+        accounts::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+        flow::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+        signer::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+        let pre = StepPre::new(linker.instantiate_pre(&Component::new(&engine, component)?)?)?;
+        Ok(Self { engine, pre })
+    }
+
+    /// Instantiates it and calls `run`.
+    pub async fn run(&self, input: &Input) -> Result<String> {
+        let state = State { table: ResourceTable::new(), http: WasiHttpCtx::new(), wasi: None };
+        let mut store = Store::new(&self.engine, state);
+        let step = self.pre.instantiate_async(&mut store).await?;
+        let Input { event, steps, props, context } = input.clone();
+        let result = step.call_run(&mut store, &types::Input { event, steps, props, context }).await?;
+        result.map_err(|failure| anyhow!("the step failed: {}", failure.message))
+    }
+}

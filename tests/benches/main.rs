@@ -1,0 +1,79 @@
+//! What Keyhole costs, measured beside what it is compared with, in one run:
+//! `cargo bench`, or `cargo bench -- run request` for some rows, or `cargo bench -- --quick`.
+//!
+//! Each file beside this one is a row of the table in README.md. Each row runs in a process
+//! of its own, so that no row's memory, threads or open files bear on the next.
+
+mod bare;
+mod common;
+mod grants;
+mod request;
+mod run;
+mod scrub;
+mod server;
+mod waiting;
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+const ROWS: [&str; 5] = ["run", "request", "scrub", "grants", "waiting"];
+/// The first argument in a row's process; the row's name follows.
+const ROW: &str = "__row";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        [waiting::SERVER, authority] => waiting::serve(authority.as_ref()),
+        [ROW, name, options @ ..] => row(name, options.contains(&"--quick")),
+        options => all(options),
+    }
+}
+
+fn all(options: &[&str]) -> Result<()> {
+    let mut wanted: Vec<&str> = Vec::new();
+    let mut passed_on: Vec<&str> = Vec::new();
+    for option in options {
+        match *option {
+            // What `cargo bench` adds.
+            "--bench" => {}
+            "--quick" => passed_on.push(option),
+            name if ROWS.contains(&name) => wanted.push(name),
+            other => bail!("{other}: pass --quick, and names of rows: {}", ROWS.join(", ")),
+        }
+    }
+    if wanted.is_empty() {
+        wanted = ROWS.to_vec();
+    }
+    let mut failed = Vec::new();
+    for name in wanted {
+        let status = Command::new(std::env::current_exe()?)
+            .args([ROW, name])
+            .args(&passed_on)
+            // On the disk that the build is on: what durability costs can't be seen on a tmpfs.
+            .env("TMPDIR", env!("CARGO_TARGET_TMPDIR"))
+            .status()?;
+        if !status.success() {
+            failed.push(name);
+        }
+    }
+    if !failed.is_empty() {
+        bail!("not measured: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn row(name: &str, quick: bool) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let rows = match name {
+        "run" => runtime.block_on(run::measure(quick)),
+        "request" => runtime.block_on(request::measure(quick)),
+        "scrub" => scrub::measure(quick),
+        "grants" => runtime.block_on(grants::measure(quick)),
+        "waiting" => runtime.block_on(waiting::measure(quick)),
+        other => bail!("there is no row {other}"),
+    };
+    common::print(&rows.with_context(|| format!("the row {name}"))?);
+    Ok(())
+}
