@@ -1,0 +1,3 @@
+//! The runtime of Keyhole: WebAssembly, workflows, and what the `keyhole` program is made of.
+
+pub mod engine;

@@ -83,7 +83,7 @@ pub struct Server {
     received: Arc<Mutex<Vec<Received>>>,
     open: Arc<AtomicUsize>,
     accepted: Arc<AtomicUsize>,
-    _runtime: tokio::runtime::Runtime,
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Server {
@@ -126,7 +126,8 @@ impl Server {
         T: Future<Output = ()> + Send + 'static,
     {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a loopback port");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+        listener.set_nonblocking(true).expect("a socket that does not block");
         let port = listener.local_addr().expect("a bound socket").port();
         let received: Arc<Mutex<Vec<Received>>> = Arc::default();
         let open = Arc::new(AtomicUsize::new(0));
@@ -134,6 +135,7 @@ impl Server {
         let (log, opened, counted) = (received.clone(), open.clone(), accepted.clone());
         let handle = Arc::new(handle);
         runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).expect("a bound socket");
             while let Ok((stream, _)) = listener.accept().await {
                 let (log, opened, acceptor, handle) = (log.clone(), opened.clone(), acceptor.clone(), handle.clone());
                 opened.fetch_add(1, Ordering::SeqCst);
@@ -149,7 +151,7 @@ impl Server {
                 });
             }
         });
-        Self { port, received, open, accepted, _runtime: runtime }
+        Self { port, received, open, accepted, runtime: Some(runtime) }
     }
 
     /// What has arrived so far.
@@ -174,6 +176,15 @@ impl Server {
     /// The flag that leads `host` here.
     pub fn resolve(&self, host: &str) -> String {
         format!("{host}:443:127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Waiting for its threads, as a runtime does by itself, is not allowed in an async test.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

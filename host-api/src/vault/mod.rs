@@ -11,9 +11,10 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use chacha20poly1305::XChaCha20Poly1305;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Expect, Store, StoreError};
@@ -59,7 +60,13 @@ pub struct Vault {
     current: Arc<MasterKey>,
     /// All keys that may open, the current one among them, by id.
     keys: RwLock<BTreeMap<String, Arc<MasterKey>>>,
+    /// Data keys that were unwrapped, by all that went into it. They are no better protected by being
+    /// thrown away: the master key is in the same memory.
+    unwrapped: RwLock<HashMap<Vec<u8>, Arc<XChaCha20Poly1305>>>,
 }
+
+/// When so many data keys are kept (some 300 bytes each), all are dropped.
+const MAX_UNWRAPPED: usize = 4096;
 
 impl Vault {
     /// Gets the master key from `source` and makes sure that it is the one `store` needs. In an empty
@@ -83,7 +90,7 @@ impl Vault {
         check.verify(&master)?;
         let current = Arc::new(master);
         let keys = RwLock::new(BTreeMap::from([(current.id().to_owned(), Arc::clone(&current))]));
-        Ok(Self { current, keys })
+        Ok(Self { current, keys, unwrapped: RwLock::default() })
     }
 
     /// Adds a key that may open what was sealed with it; new things are sealed with the current one.
@@ -130,8 +137,8 @@ impl Vault {
         let ciphertext = sealed.field(field).ok_or_else(|| VaultError::NoField { field: field.to_owned() })?;
         let not_genuine =
             || VaultError::NotGenuine { what: format!("the field `{field}` of the account {}", binding.account) };
-        let data_key = self.unwrap(binding, sealed)?;
-        let plain = seal::open(&cipher(&data_key), &binding.field(field), ciphertext).ok_or_else(not_genuine)?;
+        let data_key = self.data_key(binding, sealed)?;
+        let plain = seal::open(&data_key, &binding.field(field), ciphertext).ok_or_else(not_genuine)?;
         let text = std::str::from_utf8(&plain).map_err(|_| not_genuine())?;
         Ok(Secret::new(text.to_owned()))
     }
@@ -155,6 +162,21 @@ impl Vault {
         let id = self.current.id();
         let wrapped = seal::seal(self.current.wrapping(), &binding.data_key(id), data_key.as_slice())?;
         Ok((id.to_owned(), wrapped))
+    }
+
+    fn data_key(&self, binding: &Binding<'_>, sealed: &Sealed) -> Result<Arc<XChaCha20Poly1305>, VaultError> {
+        let mut needs = binding.data_key(sealed.key_id());
+        needs.extend_from_slice(sealed.wrapped().as_bytes());
+        if let Some(kept) = self.unwrapped.read().unwrap_or_else(PoisonError::into_inner).get(&needs) {
+            return Ok(Arc::clone(kept));
+        }
+        let data_key = Arc::new(cipher(&self.unwrap(binding, sealed)?));
+        let mut kept = self.unwrapped.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MAX_UNWRAPPED {
+            kept.clear();
+        }
+        kept.insert(needs, Arc::clone(&data_key));
+        Ok(data_key)
     }
 
     fn unwrap(&self, binding: &Binding<'_>, sealed: &Sealed) -> Result<KeyBytes, VaultError> {

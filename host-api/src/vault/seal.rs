@@ -72,6 +72,12 @@ impl fmt::Debug for Sealed {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Ciphertext(Vec<u8>);
 
+impl Ciphertext {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Serialize for Ciphertext {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&STANDARD.encode(&self.0))

@@ -79,6 +79,8 @@ async fn nothing_of_a_credential_is_in_what_is_stored_or_printed() {
 async fn a_ciphertext_moved_elsewhere_does_not_open() {
     let vault = vault(1).await;
     let sealed = vault.seal(&HERE, &fields()).unwrap();
+    // So that its data key is kept: that must not help the others.
+    assert!(vault.open_field(&HERE, &sealed, "token").is_ok());
     let elsewhere = [
         Binding { workspace: "v", ..HERE },
         Binding { account: "01K", ..HERE },
@@ -101,6 +103,7 @@ async fn a_ciphertext_moved_elsewhere_does_not_open() {
 async fn a_flipped_bit_anywhere_is_noticed() {
     let vault = vault(1).await;
     let sealed = vault.seal(&HERE, &fields()).unwrap();
+    assert!(vault.open_field(&HERE, &sealed, "token").is_ok());
     for part in [None, Some("token")] {
         let mut bits = 0;
         loop {
@@ -213,6 +216,17 @@ async fn vaults_that_open_an_empty_store_at_once_agree_on_one_key() {
 }
 
 #[tokio::test]
+async fn what_is_kept_of_many_accounts_stays_bounded() {
+    let vault = vault(1).await;
+    for version in 0..MAX_UNWRAPPED as u64 + 100 {
+        let binding = Binding { version, ..HERE };
+        let sealed = vault.seal(&binding, &fields()).unwrap();
+        assert!(vault.open_field(&binding, &sealed, "token").unwrap().expose() == TOKEN);
+    }
+    assert!(vault.unwrapped.read().unwrap().len() <= MAX_UNWRAPPED);
+}
+
+#[tokio::test]
 async fn derived_keys_differ_by_purpose_and_master_key() {
     let (one, other) = (vault(1).await, vault(2).await);
     assert_eq!(one.derive_key("code cache"), vault(1).await.derive_key("code cache"));
@@ -236,6 +250,6 @@ async fn speed() {
         for _ in 0..100_000 {
             std::hint::black_box(vault.unwrap(&HERE, &sealed).unwrap());
         }
-        println!("  of that its data key: {:?}", started.elapsed() / 100_000);
+        println!("unwrapping a data key, once an account version: {:?}", started.elapsed() / 100_000);
     }
 }

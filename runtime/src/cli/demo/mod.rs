@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use keyhole::engine::{CodeCacheConfig, Engine, Limit, Limits, Step, StepFailure};
+use keyhole::engine::{Engine, Limit, Limits, Step, StepFailure};
 use keyhole_host_api::accounts::{Access, Account, Connect};
 use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{AllowedHost, AuditMode, Broker, Decision, Egress, Resolve};
@@ -118,7 +118,7 @@ impl Stage {
             allow_ranges: vec!["127.0.0.1/32".parse()?],
             audit: AuditMode::Strict,
         });
-        let engine = run::engine(code_cache(), None)?;
+        let engine = run::engine(None, None)?;
         let (echo_bytes, hostile_bytes) = (std::fs::read(echo)?, std::fs::read(hostile)?);
         let (echo, hostile) = tokio::try_join!(engine.load(echo_bytes.into()), engine.load(hostile_bytes.into()))?;
         let data_dir = data_dir.to_owned();
@@ -369,12 +369,6 @@ async fn build_examples(root: &Path, out: Output) -> Result<[PathBuf; 2]> {
         spinner.finish_and_clear();
     }
     <[PathBuf; 2]>::try_from(built).map_err(|_| Error::new("two steps were to be built"))
-}
-
-/// Compiled code is kept from one demo to the next, although the rest is thrown away.
-/// Its key is the user's own, made on first use, and readable by nobody else.
-fn code_cache() -> Option<CodeCacheConfig> {
-    None
 }
 
 /// How many files lie under `dir`, and how many of `texts` are in them.

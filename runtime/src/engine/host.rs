@@ -1,0 +1,85 @@
+//! What the engine needs of the world outside the sandbox: accounts, requests, signatures.
+//!
+//! Nothing behind this trait may hand a credential to the engine: what comes back holds
+//! placeholders.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+
+use keyhole_host_api::broker::Session;
+pub use keyhole_host_api::broker::{AccessError, Body, BodyError, Injected, SendError, SignError, Timeouts};
+
+/// The one way from a step to the world: one attempt's session with the broker.
+#[async_trait]
+pub trait StepHost: Send + Sync + 'static {
+    /// The account linked to `prop`, with placeholders where its secrets would be.
+    async fn account(&self, prop: &str) -> Result<Injected, AccessError>;
+
+    /// The HMAC of `message`, for a purpose that the app's definition lists.
+    async fn sign_hmac(&self, prop: &str, purpose: &str, message: &[u8]) -> Result<String, SignError>;
+
+    /// Sends one request, or refuses it. Dropping the future ends the request.
+    fn send(
+        self: Arc<Self>,
+        request: http::Request<Body>,
+        timeouts: Timeouts,
+    ) -> BoxFuture<'static, Result<http::Response<Body>, SendError>>;
+
+    /// Puts a label where `text` holds a placeholder.
+    fn redact<'t>(&self, text: &'t str) -> Cow<'t, str>;
+}
+
+#[async_trait]
+impl StepHost for Session {
+    async fn account(&self, prop: &str) -> Result<Injected, AccessError> {
+        Self::account(self, prop).await
+    }
+
+    async fn sign_hmac(&self, prop: &str, purpose: &str, message: &[u8]) -> Result<String, SignError> {
+        Self::sign_hmac(self, prop, purpose, message).await
+    }
+
+    fn send(
+        self: Arc<Self>,
+        request: http::Request<Body>,
+        timeouts: Timeouts,
+    ) -> BoxFuture<'static, Result<http::Response<Body>, SendError>> {
+        Box::pin(Self::send(self, request, timeouts))
+    }
+
+    fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        Self::redact(self, text)
+    }
+}
+
+/// A host that gives nothing: for `definition`, which runs before any account is linked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoHost;
+
+#[async_trait]
+impl StepHost for NoHost {
+    async fn account(&self, prop: &str) -> Result<Injected, AccessError> {
+        Err(AccessError::NotLinked(prop.to_owned()))
+    }
+
+    async fn sign_hmac(&self, prop: &str, _purpose: &str, _message: &[u8]) -> Result<String, SignError> {
+        Err(SignError::Access(AccessError::NotLinked(prop.to_owned())))
+    }
+
+    fn send(
+        self: Arc<Self>,
+        _request: http::Request<Body>,
+        _timeouts: Timeouts,
+    ) -> BoxFuture<'static, Result<http::Response<Body>, SendError>> {
+        Box::pin(std::future::ready(Err(SendError::Refused(
+            "`definition` may not send a request; send it in `run` or `configure`".to_owned(),
+        ))))
+    }
+
+    fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        Cow::Borrowed(text)
+    }
+}

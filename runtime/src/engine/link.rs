@@ -1,0 +1,113 @@
+//! The linker: what stands behind each interface of the allow-list, one by one.
+//!
+//! Nothing may be linked in here that `allow.rs` does not list: a test holds the two against
+//! each other. `wasmtime_wasi::p2::add_to_linker_async` links whatever the next version has.
+
+use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::{Engine, Result, StoreContextMut};
+use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
+use wasmtime_wasi::p2::IoError;
+use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random, sockets};
+use wasmtime_wasi::random::WasiRandom;
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
+use wasmtime_wasi_http::p2::bindings::http;
+use wasmtime_wasi_http::p2::bindings::http::types::HostOutgoingRequest as _;
+use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
+use wasmtime_wasi_http::{WasiHttp, WasiHttpView as _};
+
+use super::bindings::keyhole::step::{accounts, flow, signer, types};
+use super::state::State;
+
+/// Bytes of an HTTP method that nobody has heard of.
+const METHOD_BYTES: usize = 64;
+
+/// The version that `wasmtime-wasi` gives its interfaces. A component's own, if it is
+/// another of 0.2, is matched by the linker.
+const WASI_VERSION: &str = "0.2.12";
+
+struct Io;
+
+impl wasmtime::component::HasData for Io {
+    type Data<'a> = &'a mut wasmtime::component::ResourceTable;
+}
+
+/// Links the allow-list.
+pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    let l = &mut linker;
+
+    types::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    accounts::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    flow::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    signer::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+
+    http::outgoing_handler::add_to_linker::<_, WasiHttp>(l, State::http)?;
+    http::types::add_to_linker::<_, WasiHttp>(l, &http::types::LinkOptions::default(), State::http)?;
+
+    io::error::add_to_linker::<_, Io>(l, |state: &mut State| &mut state.table)?;
+    io::poll::add_to_linker::<_, Io>(l, |state: &mut State| &mut state.table)?;
+    io::streams::add_to_linker::<_, Io>(l, |state: &mut State| &mut state.table)?;
+
+    clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, State::clocks)?;
+    clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(l, State::clocks)?;
+    random::random::add_to_linker::<_, WasiRandom>(l, |state| state.ctx().ctx.random())?;
+    random::insecure::add_to_linker::<_, WasiRandom>(l, |state| state.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<_, WasiRandom>(l, |state| state.ctx().ctx.random())?;
+
+    cli::environment::add_to_linker::<_, WasiCli>(l, State::cli)?;
+    cli::exit::add_to_linker::<_, WasiCli>(l, State::cli)?;
+    cli::stdin::add_to_linker::<_, WasiCli>(l, State::cli)?;
+    cli::stdout::add_to_linker::<_, WasiCli>(l, State::cli)?;
+    cli::stderr::add_to_linker::<_, WasiCli>(l, State::cli)?;
+    cli::terminal_input::add_to_linker::<_, WasiCli>(l, State::cli)?;
+    cli::terminal_output::add_to_linker::<_, WasiCli>(l, State::cli)?;
+    cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, State::cli)?;
+    cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, State::cli)?;
+    cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, State::cli)?;
+
+    filesystem::types::add_to_linker::<_, WasiFilesystem>(l, State::filesystem)?;
+    filesystem::preopens::add_to_linker::<_, WasiFilesystem>(l, State::filesystem)?;
+
+    sockets::network::add_to_linker::<_, WasiSockets>(l, &sockets::network::LinkOptions::default(), State::sockets)?;
+    sockets::instance_network::add_to_linker::<_, WasiSockets>(l, State::sockets)?;
+    sockets::ip_name_lookup::add_to_linker::<_, WasiSockets>(l, State::sockets)?;
+    sockets::tcp::add_to_linker::<_, WasiSockets>(l, State::sockets)?;
+    sockets::tcp_create_socket::add_to_linker::<_, WasiSockets>(l, State::sockets)?;
+    sockets::udp::add_to_linker::<_, WasiSockets>(l, State::sockets)?;
+    sockets::udp_create_socket::add_to_linker::<_, WasiSockets>(l, State::sockets)?;
+
+    tighten(l)?;
+    Ok(linker)
+}
+
+/// Puts own functions in the place of two that keep or tell more than they should.
+fn tighten(linker: &mut Linker<State>) -> Result<()> {
+    linker.allow_shadowing(true);
+
+    // The original keeps a method of any length: a thousand requests could hold gigabytes.
+    linker.instance(&format!("wasi:http/types@{WASI_VERSION}"))?.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: StoreContextMut<'_, State>,
+         (request, method): (Resource<HostOutgoingRequest>, http::types::Method)|
+         -> Result<(std::result::Result<(), ()>,)> {
+            if matches!(&method, http::types::Method::Other(name) if name.len() > METHOD_BYTES) {
+                return Ok((Err(()),));
+            }
+            Ok((store.data_mut().http().set_method(request, method)?,))
+        },
+    )?;
+
+    // The original prints the host's own view of an error, with a backtrace if it has one.
+    linker.instance(&format!("wasi:io/error@{WASI_VERSION}"))?.func_wrap(
+        "[method]error.to-debug-string",
+        |mut store: StoreContextMut<'_, State>, (error,): (Resource<IoError>,)| -> Result<(String,)> {
+            Ok((format!("{:#}", store.data_mut().table.get(&error)?),))
+        },
+    )?;
+
+    linker.allow_shadowing(false);
+    Ok(())
+}

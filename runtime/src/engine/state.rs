@@ -1,0 +1,109 @@
+//! What the host keeps for one call into a component, and drops with it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::host::StepHost;
+use super::http::Broker;
+use super::json::Json;
+use super::limits::{Books, Limits};
+use super::log::{SharedLog, Stream};
+use super::stdio::Stdio;
+
+/// Bytes of random that one call gives.
+const RANDOM_BYTES: u64 = 1 << 20;
+/// Bytes of one set of headers, as it lies in memory.
+const HEADERS_BYTES: usize = 64 * 1024;
+
+/// The data of a store.
+pub(super) struct State {
+    pub table: ResourceTable,
+    pub host: Arc<dyn StepHost>,
+    pub books: Books,
+    pub log: SharedLog,
+    pub limits: Limits,
+    pub exports: BTreeMap<String, Json>,
+    pub export_bytes: usize,
+    pub flow: Flow,
+    broker: Broker,
+    http: WasiHttpCtx,
+    /// Made when first asked for: most calls never look at it, and it seeds three generators.
+    wasi: Option<WasiCtx>,
+}
+
+/// What a step told the workflow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// The answer for whoever called the trigger.
+    pub response: Option<FlowResponse>,
+    /// Why the workflow ends after this step, if it does.
+    pub exit: Option<String>,
+    /// Milliseconds to wait before the next step.
+    pub delay: Option<u64>,
+}
+
+/// An HTTP answer for whoever called the workflow's trigger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FlowResponse {
+    /// 200 to 599.
+    pub status: u16,
+    /// Valid header lines.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    #[serde(skip)]
+    pub body: Bytes,
+    /// To be sent now, rather than when the workflow ends.
+    pub immediate: bool,
+}
+
+impl State {
+    pub fn new(host: Arc<dyn StepHost>, limits: Limits) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HEADERS_BYTES);
+        Self {
+            table,
+            books: Books::new(&limits),
+            log: SharedLog::new(limits.log_bytes),
+            exports: BTreeMap::new(),
+            export_bytes: 0,
+            flow: Flow::default(),
+            broker: Broker { host: host.clone() },
+            http,
+            wasi: None,
+            host,
+            limits,
+        }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let log = &self.log;
+        let ctx = self.wasi.get_or_insert_with(|| {
+            WasiCtx::builder()
+                .stdout(Stdio { log: log.clone(), stream: Stream::Out })
+                .stderr(Stdio { log: log.clone(), stream: Stream::Err })
+                .max_random_size(RANDOM_BYTES)
+                .allow_tcp(false)
+                .allow_udp(false)
+                .allow_ip_name_lookup(false)
+                .socket_addr_check(|_, _| Box::pin(std::future::ready(false)))
+                .build()
+        });
+        WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.broker, table: &mut self.table, ctx: &mut self.http }
+    }
+}
