@@ -1,0 +1,64 @@
+// Which file stands for which of Node.js's built-in modules in a step.
+
+import { builtinModules } from "node:module";
+import { fileURLToPath } from "node:url";
+
+import { defineEnv } from "unenv";
+
+const here = (file) => fileURLToPath(new URL(`../node/${file}`, import.meta.url));
+
+/** Those that work, by this folder or by packages. */
+const OWN = {
+  crypto: here("crypto.js"),
+  fs: here("fs.js"),
+  "fs/promises": here("fs-promises.js"),
+  http: here("http.js"),
+  https: here("https.js"),
+  module: here("module.js"),
+  process: here("process.js"),
+  stream: here("stream.js"),
+  "stream/consumers": here("stream-consumers.js"),
+  "stream/promises": here("stream-promises.js"),
+  "stream/web": here("stream-web.js"),
+  timers: here("timers.js"),
+  "timers/promises": here("timers-promises.js"),
+  util: here("util.js"),
+  "util/types": here("util-types.js"),
+  zlib: here("zlib.js"),
+};
+
+/** A package in the tool chain that is the module. The slash keeps it from being taken for the built-in. */
+const PACKAGES = { string_decoder: "string_decoder/" };
+
+/** Those that can't work in a step: what to use instead. A package may import one as long as it does not call it. */
+export const IMPOSSIBLE = {
+  child_process: "a step starts no programs",
+  cluster: "a step is one thread",
+  dgram: "a step has no sockets; use fetch",
+  dns: "the host looks names up; use fetch with the name",
+  "dns/promises": "the host looks names up; use fetch with the name",
+  http2: "use fetch, or node:https",
+  inspector: "use console.log",
+  net: "a step has no sockets; use fetch",
+  readline: "a step has no terminal; take the input as a prop",
+  "readline/promises": "a step has no terminal; take the input as a prop",
+  repl: "a step has no terminal",
+  sqlite: "keep data in a service, or in a data_store prop",
+  tls: "a step has no sockets; use fetch",
+  vm: "use new Function",
+  worker_threads: "a step is one thread; use promises",
+};
+
+const { alias } = defineEnv({ nodeCompat: true }).env;
+const NAMES = new Set([...builtinModules.filter((name) => !name.startsWith("_")), ...Object.keys(OWN)]);
+
+/** The bare name of a built-in, or undefined. */
+export function builtinName(specifier) {
+  if (specifier.startsWith("node:")) return specifier.slice(5);
+  return NAMES.has(specifier) ? specifier : undefined;
+}
+
+/** What to bundle for a built-in: a file, or a specifier to resolve in the tool chain. */
+export function standIn(name) {
+  return OWN[name] ?? PACKAGES[name] ?? alias[`node:${name}`] ?? alias[name];
+}

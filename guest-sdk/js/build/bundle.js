@@ -1,0 +1,202 @@
+// The author's file, its packages and the runtime as one module, by esbuild.
+
+import { basename, dirname, extname, join } from "node:path";
+import { existsSync } from "node:fs";
+
+import * as esbuild from "esbuild";
+
+import { IMPOSSIBLE, builtinName, standIn } from "./builtins.js";
+import { installManifest, installNamed } from "./packages.js";
+import { Problems, problem } from "./problem.js";
+import { nearestManifest } from "./roots.js";
+
+/** Packages that the tool chain brings: code of the component API may use them without a package.json. */
+const PROVIDED = new Set(["@pipedream/platform", "axios"]);
+
+/** Packages that are known not to work: what to use instead. */
+const UNFIT = {
+  "aws-sdk": "use the packages of the AWS SDK for JavaScript v3, such as @aws-sdk/client-s3",
+  canvas: "it is native code; use a service that makes images",
+  mongodb: "a step has no sockets; use MongoDB's Data API, or a service in front of it",
+  mysql: "a step has no sockets; use an HTTP API of the database",
+  mysql2: "a step has no sockets; use an HTTP API of the database",
+  nodemailer: "a step has no sockets; use a mail service's HTTP API, such as SendGrid's",
+  pg: "a step has no sockets; use an HTTP API of the database",
+  playwright: "a step starts no browser; use a service that runs one",
+  puppeteer: "a step starts no browser; use a service that runs one",
+  "puppeteer-core": "a step starts no browser; use a service that runs one",
+  redis: "a step has no sockets; use an HTTP API of the database",
+  ioredis: "a step has no sockets; use an HTTP API of the database",
+  sharp: "it is native code; use a service that makes images",
+  snowflake: "a step has no sockets; use Snowflake's SQL API",
+  "ssh2-sftp-client": "a step has no sockets; use a service with an HTTP API",
+  ssh2: "a step has no sockets; use a service with an HTTP API",
+};
+
+const BARE = /^(?:@[^/@]+\/)?[^./@][^/@]*/;
+
+/** `name`, `version` and the rest of `name@version/path`. */
+function parts(specifier) {
+  const [name] = BARE.exec(specifier) ?? [];
+  if (name === undefined) return undefined;
+  const [, version, path = ""] = /^(?:@([^/]+))?(\/.*)?$/.exec(specifier.slice(name.length)) ?? [];
+  return { name, version, path };
+}
+
+function plugin(state) {
+  const { roots, toolchain, cache } = state;
+  return {
+    name: "keyhole",
+    setup(build) {
+      const { resolve } = build;
+      const own = (path, kind) => resolve(path, { resolveDir: toolchain, kind, pluginData: { plain: true } });
+
+      build.onResolve({ filter: /^keyhole:step\// }, ({ path }) => ({ path, external: true }));
+      build.onResolve({ filter: /^@keyhole\/sdk$/ }, () => ({ path: join(toolchain, "index.js") }));
+
+      build.onResolve({ filter: /^[^./]/ }, async ({ path, importer, kind, resolveDir, pluginData }) => {
+        if (pluginData?.plain || kind === "entry-point") return undefined;
+        const authors = importer !== "" && roots.isAuthors(importer);
+        const builtin = builtinName(path);
+        // A package of the same name as a built-in, asked for with a slash, is the package.
+        if (builtin !== undefined) {
+          const instead = IMPOSSIBLE[builtin];
+          if (instead !== undefined && authors) return { errors: [{ text: `node:${builtin} can't work in a step`, notes: [{ text: instead }] }] };
+          const found = standIn(builtin);
+          if (found === undefined) {
+            if (authors) return { errors: [{ text: `node:${builtin} can't work in a step`, notes: [{ text: "README.md of guest-sdk/js lists what can" }] }] };
+            return { path: builtin, namespace: "keyhole-missing" };
+          }
+          return found.startsWith("/") ? { path: found } : own(found, kind);
+        }
+        const wanted = parts(path);
+        if (wanted === undefined || path.startsWith("#")) return undefined;
+        const { name, version, path: rest } = wanted;
+        if (authors && UNFIT[name] !== undefined) return { errors: [{ text: `the package ${name} can't work in a step`, notes: [{ text: UNFIT[name] }] }] };
+        const plain = name + rest;
+        const tried = await resolve(plain, { resolveDir, kind, importer, pluginData: { plain: true } });
+        if (tried.errors.length === 0 && version === undefined) return tried;
+        // The fault of a package's own import is its author's, unless it is optional to it.
+        if (!authors && !importer.includes("/node_modules/") && !importer.startsWith(toolchain)) return tried;
+        if (!authors) return { path: plain, namespace: "keyhole-missing" };
+
+        for (const folder of state.folders(importer)) {
+          const found = await resolve(plain, { resolveDir: folder, kind, pluginData: { plain: true } });
+          if (found.errors.length === 0) return found;
+        }
+        if (version === undefined && PROVIDED.has(name)) return own(plain, kind);
+        state.missing.set(name, { version, importer });
+        return { path: plain, namespace: "keyhole-missing" };
+      });
+
+      // An import that does not resolve but is never reached, as `try { require("x") } catch {}`.
+      build.onLoad({ filter: /.*/, namespace: "keyhole-missing" }, ({ path }) => ({
+        contents: `throw Object.assign(new Error(${JSON.stringify(`Cannot find module '${path}': it was not there when the step was built`)}), { code: "MODULE_NOT_FOUND" });`,
+        loader: "js",
+      }));
+
+      build.onLoad({ filter: /\.node$/ }, ({ path }) => ({
+        errors: [{ text: `${roots.shown(path)} is native code, which can't work in a step`, notes: [{ text: "use a package in JavaScript, or a service with an HTTP API" }] }],
+      }));
+
+      build.onLoad({ filter: /.*/, namespace: "file" }, ({ path }) => {
+        state.inputs.add(path);
+        if (roots.allows(path)) return undefined;
+        return { errors: [{ text: `${path} lies outside of the step's source, ${roots.root}`, notes: [{ text: "put it in there, or make a package.json in the folder that holds both" }] }] };
+      });
+    },
+  };
+}
+
+function asProblems(errors, roots) {
+  return new Problems(
+    errors.map(({ text, location, notes }) => {
+      const found = /^Could not resolve "(.*)"$/.exec(text);
+      return {
+        message: found ? `there is no file for the import "${found[1]}"` : text,
+        place: location ? `${join(roots.root, roots.shown(join(process.cwd(), location.file)))}:${location.line}:${location.column + 1}` : undefined,
+        help: notes?.find((note) => note.text !== "" && !note.text.startsWith("You can mark"))?.text,
+      };
+    }),
+  );
+}
+
+/** Bundles `entry`. Gives back the code, its map, and the files that went in. */
+export async function bundle({ entry, toolchain, roots, cache }) {
+  const installed = new Map();
+  const state = {
+    roots,
+    toolchain,
+    cache,
+    inputs: new Set(),
+    missing: new Map(),
+    folders: () => [...installed.values()],
+  };
+  const name = basename(entry, extname(entry));
+  const source = [
+    `import ${JSON.stringify(join(toolchain, "runtime/globals.js"))};`,
+    `import * as author from ${JSON.stringify(entry)};`,
+    `import { announce, serve } from ${JSON.stringify(join(toolchain, "runtime/component.js"))};`,
+    `export const { definition, configure, run } = serve(author, ${JSON.stringify(name)});`,
+    `announce(definition());`,
+  ].join("\n");
+
+  for (;;) {
+    state.inputs.clear();
+    state.missing.clear();
+    let built;
+    try {
+      built = await esbuild.build({
+        stdin: { contents: source, resolveDir: dirname(entry), sourcefile: "keyhole:entry", loader: "js" },
+        absWorkingDir: process.cwd(),
+        bundle: true,
+        write: false,
+        outfile: join(process.cwd(), "source.js"),
+        format: "esm",
+        platform: "neutral",
+        target: "esnext",
+        mainFields: ["module", "main"],
+        conditions: ["node", "module"],
+        sourcemap: "external",
+        sourcesContent: false,
+        legalComments: "none",
+        charset: "utf8",
+        logLevel: "silent",
+        treeShaking: true,
+        define: {
+          global: "globalThis",
+          "process.env.NODE_ENV": '"production"',
+          "import.meta.url": '"file:///step/step.js"',
+          "import.meta.dirname": '"/step"',
+          "import.meta.filename": '"/step/step.js"',
+          __dirname: '"/step"',
+          __filename: '"/step/step.js"',
+        },
+        loader: { ".txt": "text", ".md": "text", ".html": "text", ".csv": "text", ".graphql": "text", ".node": "empty" },
+        plugins: [plugin(state)],
+      });
+    } catch (error) {
+      if (!Array.isArray(error.errors)) throw error;
+      throw asProblems(error.errors, roots);
+    }
+    if (state.missing.size === 0) {
+      const [map, code] = ["source.js.map", "source.js"].map((file) => built.outputFiles.find(({ path }) => basename(path) === file).text);
+      return { code, map: JSON.parse(map), inputs: [...state.inputs], folder: process.cwd() };
+    }
+    for (const [missing, { version, importer }] of state.missing) {
+      const manifest = nearestManifest(dirname(importer), roots.root);
+      let folder;
+      if (manifest !== undefined && version === undefined && !installed.has(manifest)) {
+        folder = installManifest(cache, manifest);
+        if (folder !== undefined) installed.set(manifest, folder);
+      }
+      if (folder === undefined || !existsSync(join(folder, "node_modules", missing))) {
+        const key = `${missing}@${version ?? ""}`;
+        if (installed.has(key)) throw problem(`the package ${missing} has no file for what is imported from it`, { place: roots.shown(importer), help: "see which paths the package exports" });
+        folder = installNamed(cache, missing, version, importer);
+        installed.set(key, folder);
+      }
+      roots.add(folder);
+    }
+  }
+}

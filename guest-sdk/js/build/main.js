@@ -1,0 +1,73 @@
+// The build of one step: node main.js REQUEST.json. `keyhole build` starts it.
+//
+// The request names the author's file, the folder to work in and the WIT; the answer is
+// written to `answer.json` in the folder to work in, the component to `step.wasm`.
+
+import { mkdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { componentize } from "@bytecodealliance/componentize-js";
+
+import { bundle } from "./bundle.js";
+import { Problems, problem } from "./problem.js";
+import { Roots } from "./roots.js";
+import { named, placeIn, reduced } from "./sourcemap.js";
+
+const toolchain = realpathSync(dirname(dirname(fileURLToPath(import.meta.url))));
+
+/** What the engine printed when the top level failed, as one sentence and a place. */
+function topLevel(error, map, roots) {
+  const text = String(error.message ?? error);
+  const place = placeIn(text, map);
+  const reason = /^\s*(?:Error:\s*)?(?:Exception while evaluating top-level script|.*?rror: .*)$/m.exec(text);
+  const lines = text.split("\n").map((line) => line.trim());
+  const said = lines.find((line) => /^\w*(Error|Exception)\b.*: /.test(line) && !/componentize|wizer/i.test(line)) ?? lines.find((line) => /rror/.test(line) && !/^Failed to initialize/.test(line)) ?? reason?.[0] ?? text;
+  return new Problems([
+    {
+      message: `the step's top level failed: ${said.replace(/^.*?source\.js:\d+:\d+:?\s*/, "")}`,
+      place: place === undefined || place.startsWith("node_modules/") ? place : join(roots.root, place),
+      help: "what stands outside of functions is run when the step is built: without accounts, network or files",
+    },
+  ]);
+}
+
+async function build({ entry, work, wit, packages }) {
+  // Beside the folder for temporary files: componentize-js mistakes the path of a script below the current one.
+  mkdirSync(join(work, "source"), { recursive: true });
+  process.chdir(join(work, "source"));
+  entry = realpathSync(entry);
+  const roots = new Roots(entry, [toolchain]);
+  const started = performance.now();
+  const bundled = await bundle({ entry, toolchain, roots, cache: packages });
+  const map = named(bundled.map, bundled.folder, roots, toolchain);
+  const code = `${bundled.code.replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n")}\nglobalThis.__keyholeMap = ${JSON.stringify(JSON.stringify(reduced(map)))};\n`;
+  writeFileSync(join(work, "source.js"), code);
+  const bundledAt = performance.now();
+  let made;
+  try {
+    made = await componentize(code, { witPath: wit, worldName: "step", disableFeatures: ["fetch-event"] });
+  } catch (error) {
+    if (process.env.KEYHOLE_RAW) console.error(error.message);
+    throw topLevel(error, map, roots);
+  }
+  writeFileSync(join(work, "step.wasm"), made.component);
+  const folders = new Set(bundled.inputs.filter((file) => roots.isAuthors(file)).map((file) => dirname(file)));
+  return {
+    inputs: bundled.inputs.filter((file) => !file.startsWith(toolchain + "/")),
+    folders: [...folders],
+    root: roots.root,
+    bundle: Buffer.byteLength(code),
+    times: { bundle: Math.round(bundledAt - started), component: Math.round(performance.now() - bundledAt) },
+  };
+}
+
+const request = JSON.parse(readFileSync(process.argv[2], "utf8"));
+let answer;
+try {
+  answer = await build(request);
+} catch (error) {
+  if (!(error instanceof Problems)) throw error;
+  answer = { problems: error.list };
+}
+writeFileSync(join(request.work, "answer.json"), JSON.stringify(answer));

@@ -1,0 +1,121 @@
+// node:crypto: hashes, HMACs, ciphers, signatures and random bytes in JavaScript, by
+// crypto-browserify. The engine's own `crypto` gives the random bytes.
+
+import crypto from "crypto-browserify";
+
+const { subtle } = globalThis.crypto;
+export const webcrypto = globalThis.crypto;
+export { subtle };
+export const getRandomValues = (array) => globalThis.crypto.getRandomValues(array);
+
+export function randomBytes(size, callback) {
+  const bytes = Buffer.alloc(size);
+  // 64 KiB are the most that one call gives.
+  for (let at = 0; at < size; at += 65536) globalThis.crypto.getRandomValues(bytes.subarray(at, at + 65536));
+  if (callback === undefined) return bytes;
+  queueMicrotask(() => callback(null, bytes));
+}
+
+export function randomFillSync(buffer, offset = 0, size = buffer.byteLength - offset) {
+  const view = new Uint8Array(buffer.buffer ?? buffer, (buffer.byteOffset ?? 0) + offset, size);
+  view.set(randomBytes(size));
+  return buffer;
+}
+
+export function randomFill(buffer, offset, size, callback) {
+  const done = [offset, size, callback].find((value) => typeof value === "function");
+  randomFillSync(buffer, typeof offset === "number" ? offset : 0, typeof size === "number" ? size : undefined);
+  queueMicrotask(() => done(null, buffer));
+}
+
+export function randomUUID() {
+  return globalThis.crypto.randomUUID();
+}
+
+export function randomInt(min, max, callback) {
+  if (max === undefined || typeof max === "function") [min, max, callback] = [0, min, max];
+  const range = max - min;
+  if (!(Number.isSafeInteger(range) && range > 0)) throw new RangeError('The value of "max" is out of range');
+  const most = Math.floor(2 ** 48 / range) * range;
+  let drawn;
+  do drawn = randomBytes(6).readUIntBE(0, 6);
+  while (drawn >= most);
+  const value = min + (drawn % range);
+  if (callback === undefined) return value;
+  queueMicrotask(() => callback(null, value));
+}
+
+export function timingSafeEqual(a, b) {
+  const [left, right] = [a, b].map((one) => new Uint8Array(one.buffer ?? one, one.byteOffset ?? 0, one.byteLength));
+  if (left.length !== right.length) throw Object.assign(new RangeError("Input buffers must have the same byte length"), { code: "ERR_CRYPTO_TIMING_SAFE_EQUAL_LENGTH" });
+  let different = 0;
+  for (let i = 0; i < left.length; i++) different |= left[i] ^ right[i];
+  return different === 0;
+}
+
+// Node.js 21 and later.
+export function hash(algorithm, data, encoding = "hex") {
+  const digest = crypto.createHash(algorithm).update(data);
+  return encoding === "buffer" ? digest.digest() : digest.digest(encoding);
+}
+
+/** A key as Node.js gives it: libraries pass it on to createHmac or createSign. */
+class KeyObject {
+  constructor(type, value) {
+    this.type = type;
+    this._value = value;
+    this.symmetricKeySize = type === "secret" ? value.length : undefined;
+    this.asymmetricKeyType = type === "secret" ? undefined : "rsa";
+  }
+  export() {
+    return this._value;
+  }
+}
+
+const raw = (key) => (key instanceof KeyObject ? key._value : key?.key instanceof KeyObject ? { ...key, key: key.key._value } : key);
+export { KeyObject };
+export const createSecretKey = (key, encoding) => new KeyObject("secret", typeof key === "string" ? Buffer.from(key, encoding) : Buffer.from(key));
+export const createPrivateKey = (key) => new KeyObject("private", key?.key ?? key);
+export const createPublicKey = (key) => new KeyObject("public", key?.key ?? key);
+
+export const createHash = (algorithm) => crypto.createHash(String(algorithm).replace(/^(sha)-(\d+)$/i, "$1$2"));
+export const createHmac = (algorithm, key) => crypto.createHmac(algorithm, typeof raw(key) === "string" ? raw(key) : Buffer.from(raw(key)));
+
+function signer(create) {
+  return (algorithm) => {
+    const signer = create(algorithm);
+    const { sign, verify } = signer;
+    if (sign) signer.sign = (key, encoding) => sign.call(signer, raw(key), encoding);
+    if (verify) signer.verify = (key, signature, encoding) => verify.call(signer, raw(key), signature, encoding);
+    return signer;
+  };
+}
+export const createSign = signer(crypto.createSign);
+export const createVerify = signer(crypto.createVerify);
+export const sign = (algorithm, data, key) => createSign(algorithm).update(data).sign(key);
+export const verify = (algorithm, data, key, signature) => createVerify(algorithm).update(data).verify(key, signature);
+
+export const {
+  pbkdf2, pbkdf2Sync, createCipheriv, createDecipheriv, getCiphers, getHashes, createDiffieHellman, createDiffieHellmanGroup, getDiffieHellman,
+  createECDH, publicEncrypt, privateEncrypt, publicDecrypt, privateDecrypt,
+} = crypto;
+export const Hash = crypto.Hash;
+export const Hmac = crypto.Hmac;
+export const constants = crypto.constants ?? {};
+
+function without(name, instead) {
+  return () => {
+    throw new Error(`node:crypto's ${name} can't work in a step: ${instead}`);
+  };
+}
+export const scrypt = without("scrypt", "use pbkdf2");
+export const scryptSync = without("scryptSync", "use pbkdf2Sync");
+export const generateKeyPair = without("generateKeyPair", "make keys outside, and connect them as an account");
+export const generateKeyPairSync = without("generateKeyPairSync", "make keys outside, and connect them as an account");
+export const hkdfSync = without("hkdfSync", "use createHmac");
+
+export default {
+  ...crypto, webcrypto, subtle, getRandomValues, randomBytes, randomFillSync, randomFill, randomUUID, randomInt, timingSafeEqual, hash, KeyObject,
+  createSecretKey, createPrivateKey, createPublicKey, createHash, createHmac, createSign, createVerify, sign, verify, constants, scrypt, scryptSync,
+  generateKeyPair, generateKeyPairSync, hkdfSync,
+};

@@ -1,0 +1,115 @@
+// The three exports of the world `step`, for a component of the component API.
+
+import { print } from "./console.js";
+import { failureOf } from "./failure.js";
+import { FlowExit, dollar } from "./flow.js";
+import { makeInstance } from "./instance.js";
+import { toJson } from "./json.js";
+import { describeAll, resolveProp } from "./props.js";
+import { forgetRandom } from "./random.js";
+import { sendPending } from "./send.js";
+import { enterCall } from "./state.js";
+
+const NAME = /[^a-z0-9-]+/g;
+const SEMVER = /^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$/;
+
+function begin() {
+  enterCall();
+  forgetRandom();
+}
+
+/** What was default-exported, or why that is no component. */
+export function checkComponent(exported) {
+  const component = exported?.default?.run ? exported.default : exported;
+  if (typeof component === "function") return { run: component };
+  if (component === null || typeof component !== "object") {
+    throw new TypeError("the step has no default export: write `export default defineComponent({ … })`");
+  }
+  if (component.type === "app") {
+    throw new TypeError("this is an app file, not a step: build a file that has `run` and names this app in its props");
+  }
+  if (typeof component.run !== "function") {
+    throw new TypeError("the step has no `run`: add `async run({ steps, $ }) { … }` to what it exports");
+  }
+  return component;
+}
+
+function slug(text) {
+  return String(text).toLowerCase().replace(NAME, "-").replace(/^-+|-+$/g, "").slice(0, 64);
+}
+
+/** The contract's definition. */
+export function definitionOf(component, file) {
+  const definition = {
+    name: slug(component.key ?? "") || slug(component.name ?? "") || slug(file) || "step",
+    version: SEMVER.test(component.version ?? "") ? component.version : "0.0.1",
+    props: describeAll(component.props),
+  };
+  const description = component.description ?? (component.key ? component.name : undefined);
+  if (typeof description === "string") definition.description = description.length > 1024 ? `${description.slice(0, 1023)}…` : description;
+  return JSON.stringify(definition);
+}
+
+async function optionsOf(component, prop, state) {
+  const declared = component.props?.[prop];
+  const resolved = declared === undefined ? undefined : resolveProp(prop, declared);
+  const answer = {};
+  const { $page = 0, $prevContext = {}, $query = "", ...values } = state;
+  const instance = makeInstance(component, values);
+  if (typeof resolved?.options === "function") {
+    const { app, parameters } = resolved.from ?? {};
+    // A prop definition's options run on the app that it belongs to.
+    const name = app && Object.entries(component.props).find(([, one]) => one === app || one?.app === app.app)?.[0];
+    const self = name !== undefined ? instance[name] : instance;
+    const more = typeof parameters === "function" ? parameters.call(instance, instance) : (parameters ?? {});
+    const given = await resolved.options.call(self, { ...more, page: $page, prevContext: $prevContext, query: $query, $: self });
+    if (Array.isArray(given)) answer.options = given;
+    else Object.assign(answer, { options: given?.options ?? [], context: given?.context });
+  }
+  if (typeof component.additionalProps === "function" && (resolved === undefined || resolved.reloadProps)) {
+    const before = describeAll(component.props);
+    answer.props = describeAll(await component.additionalProps.call(instance, before));
+  }
+  return toJson(answer, "what the options function gave");
+}
+
+async function runOnce(component, input) {
+  const event = JSON.parse(input.event);
+  const steps = JSON.parse(input.steps);
+  const context = JSON.parse(input.context);
+  steps.trigger ??= { event, context };
+  const $ = dollar(context);
+  const instance = makeInstance(component, JSON.parse(input.props));
+  let value;
+  try {
+    value = await component.run.call(instance, { steps, $, event });
+  } catch (thrown) {
+    if (!(thrown instanceof FlowExit)) throw thrown;
+  }
+  await sendPending();
+  return toJson(value, "what run returned");
+}
+
+/** The exports of the world `step`. */
+export function serve(exported, file) {
+  const component = checkComponent(exported);
+  const definition = definitionOf(component, file);
+  const calling = async (work) => {
+    begin();
+    try {
+      return await work();
+    } catch (thrown) {
+      throw failureOf(thrown);
+    }
+  };
+  return {
+    definition: () => definition,
+    configure: (prop, state) => calling(() => optionsOf(component, prop, JSON.parse(state))),
+    run: (input) => calling(() => runOnce(component, input)),
+  };
+}
+
+/** Tells the build what the definition is. */
+export function announce(definition) {
+  print(`keyhole-definition ${definition}`);
+}

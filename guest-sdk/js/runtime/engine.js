@@ -1,0 +1,26 @@
+// What the engine lacks of the language, because it was built without threads and without
+// Unicode's tables. Evaluated before everything else.
+
+import unorm from "unorm";
+
+import { inRun } from "./state.js";
+
+// Libraries look through it; without shared memory nothing can be done with it.
+globalThis.Atomics ??= {};
+
+if (String.prototype.normalize === undefined) {
+  Object.defineProperty(String.prototype, "normalize", {
+    writable: true,
+    configurable: true,
+    value: function normalize(form = "NFC") {
+      const to = unorm[String(form).toLowerCase()];
+      if (to === undefined) throw new RangeError(`The normalization form should be one of NFC, NFD, NFKC, NFKD`);
+      return to(String(this));
+    },
+  });
+}
+
+// The engine's clock of the page has no origin while the component is built, and ends the
+// build when it is asked.
+const ownNow = performance.now.bind(performance);
+Object.defineProperty(performance, "now", { writable: true, configurable: true, value: () => (inRun() ? ownNow() : 0) });

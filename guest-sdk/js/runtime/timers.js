@@ -1,0 +1,68 @@
+// Timers as Node.js has them: objects with `unref`, and `setImmediate`.
+
+const { setTimeout, setInterval, clearTimeout, clearInterval } = globalThis;
+
+class Timeout {
+  constructor(start, stop, callback, delay, values) {
+    this._start = () => start(callback, delay, ...values);
+    this._stop = stop;
+    this._id = this._start();
+  }
+  ref() {
+    return this;
+  }
+  unref() {
+    return this;
+  }
+  hasRef() {
+    return true;
+  }
+  refresh() {
+    this._stop(this._id);
+    this._id = this._start();
+    return this;
+  }
+  close() {
+    this._stop(this._id);
+    return this;
+  }
+  [Symbol.toPrimitive]() {
+    return this._id;
+  }
+  [Symbol.dispose ?? Symbol.for("Symbol.dispose")]() {
+    this.close();
+  }
+}
+
+const idOf = (timer) => (timer instanceof Timeout ? timer._id : timer);
+// The engine takes a delay of at most 2^31 - 1; Node.js makes 1 ms of more.
+const delayOf = (delay) => (delay >= 0 && delay <= 0x7fffffff ? Number(delay) : 1);
+
+export function nodeSetTimeout(callback, delay, ...values) {
+  return new Timeout(setTimeout, clearTimeout, callback, delayOf(delay ?? 0), values);
+}
+
+export function nodeSetInterval(callback, delay, ...values) {
+  return new Timeout(setInterval, clearInterval, callback, delayOf(delay ?? 0), values);
+}
+
+export function nodeClearTimeout(timer) {
+  if (timer != null) clearTimeout(idOf(timer));
+}
+
+export function nodeClearInterval(timer) {
+  if (timer != null) clearInterval(idOf(timer));
+}
+
+export function setImmediate(callback, ...values) {
+  return new Timeout(setTimeout, clearTimeout, callback, 0, values);
+}
+
+export const clearImmediate = nodeClearTimeout;
+
+export function installTimers() {
+  globalThis.setTimeout = nodeSetTimeout;
+  globalThis.setInterval = nodeSetInterval;
+  globalThis.clearTimeout = nodeClearTimeout;
+  globalThis.clearInterval = nodeClearInterval;
+}
