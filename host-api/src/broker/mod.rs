@@ -174,7 +174,7 @@ pub enum SendError {
     Unavailable(String),
     /// It left, or tried to, and no answer came.
     #[error("{0}")]
-    Transport(#[from] TransportError),
+    Transport(#[source] TransportError),
     /// The answer came and can't be passed on safely.
     #[error("the answer was refused: {0}")]
     Answer(String),
@@ -243,6 +243,16 @@ impl From<UseError> for AccessError {
             UseError::ReconnectNeeded { .. } => Self::ReconnectNeeded(text),
             UseError::Store(_) => Self::Unavailable(text),
             UseError::NotThere(_) | UseError::NoAccess { .. } | UseError::MemberRemoved(_) => Self::NoAccess(text),
+        }
+    }
+}
+
+impl From<TransportError> for SendError {
+    fn from(error: TransportError) -> Self {
+        match error {
+            // The address is known only once the name is resolved; it is the broker's refusal all the same.
+            TransportError::Address(refused) => Self::Refused(refused.to_string()),
+            other => Self::Transport(other),
         }
     }
 }
