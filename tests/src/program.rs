@@ -36,7 +36,7 @@ impl Default for Keyhole {
 
 /// How a call ended.
 pub struct Ended {
-    /// The exit code; -1 for a signal.
+    /// The exit code.
     pub code: i32,
     /// Standard output.
     pub stdout: String,
@@ -56,15 +56,31 @@ impl Ended {
         assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
     }
+
+    /// Fails the test unless it ended with `code` and one error on standard error, which is given.
+    pub fn failed(self, code: i32) -> String {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        let errors = self.stderr.matches("error:").count();
+        assert_eq!(errors, 1, "one clear error, not {errors}: {}", self.stderr);
+        self.stderr
+    }
+
+    /// The error of a `--json` call, which has nothing else on standard error.
+    pub fn json_error(&self) -> Value {
+        let said: Value = serde_json::from_str(&self.stderr)
+            .unwrap_or_else(|error| panic!("{error} in {:?}; stdout: {}", self.stderr, self.stdout));
+        said["error"].clone()
+    }
 }
 
 impl From<Output> for Ended {
+    /// Whatever else a test is about: the program never panics, and no signal ends it.
     fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!stderr.contains("panicked at") && !stderr.contains("stack backtrace"), "{stderr}");
+        let code = output.status.code().unwrap_or_else(|| panic!("{}: {stderr}", output.status));
+        Self { code, stdout, stderr }
     }
 }
 
@@ -118,11 +134,24 @@ impl Keyhole {
 
     /// Runs a component with an event and gives `run --json`'s object.
     pub fn run(&self, component: &Path, event: &Value, more: &[&str]) -> Value {
+        let ended = self.end_of_run(component, event, more);
+        let document = ended.json();
+        assert_eq!(ended.code, i32::from(document["status"] != "ok"), "{document:#}");
+        document
+    }
+
+    /// Runs a component with an event and gives how the program ended.
+    pub fn end_of_run(&self, component: &Path, event: &Value, more: &[&str]) -> Ended {
         let component = component.display().to_string();
         let mut args = vec!["--json", "run", component.as_str(), "--event", "-"];
         args.extend(self.flags.iter().map(String::as_str));
         args.extend(more);
-        self.call_with(&args, &event.to_string()).json()
+        self.call_with(&args, &event.to_string())
+    }
+
+    /// The operator's flags that lead to the servers.
+    pub fn flags(&self) -> &[String] {
+        &self.flags
     }
 
     /// Every byte under the data directory, for searching.

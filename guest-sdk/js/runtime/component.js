@@ -6,17 +6,11 @@ import { FlowExit, dollar } from "./flow.js";
 import { makeInstance } from "./instance.js";
 import { toJson } from "./json.js";
 import { describeAll, resolveProp } from "./props.js";
-import { forgetRandom } from "./random.js";
 import { sendPending } from "./send.js";
 import { enterCall } from "./state.js";
 
 const NAME = /[^a-z0-9-]+/g;
 const SEMVER = /^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$/;
-
-function begin() {
-  enterCall();
-  forgetRandom();
-}
 
 /** What was default-exported, or why that is no component. */
 export function checkComponent(exported) {
@@ -95,7 +89,7 @@ export function serve(exported, file) {
   const component = checkComponent(exported);
   const definition = definitionOf(component, file);
   const calling = async (work) => {
-    begin();
+    enterCall();
     try {
       return await work();
     } catch (thrown) {

@@ -1,26 +1,32 @@
-// The engine seeds `Math.random` when the component is built, so every run would draw the
-// same numbers. This one draws from the host's random source.
+// Random numbers come from the host, which is not there while the component is built: what
+// is drawn at the top level would be the same in every run.
 
-const BATCH = 64;
-let numbers = new Uint32Array(BATCH);
-let next = BATCH;
+import { inRun } from "./state.js";
 
-function draw() {
-  if (next === BATCH) {
-    crypto.getRandomValues(numbers);
-    next = 0;
-  }
-  return numbers[next++];
+const ownRandom = Math.random;
+let state = 0x2545f491;
+
+/** xorshift32: for code that shuffles or samples at its top level, where no secret can be made. */
+function unrandom() {
+  state ^= state << 13;
+  state ^= state >>> 17;
+  state ^= state << 5;
+  return (state >>> 0) / 0x100000000;
 }
 
-/** Forgets what was drawn while the component was built. */
-export function forgetRandom() {
-  next = BATCH;
+function guard(name) {
+  const own = crypto[name].bind(crypto);
+  const value = (...values) => {
+    if (inRun()) return own(...values);
+    throw new Error(`crypto.${name} at the top level would give the same value in every run: call it in run`);
+  };
+  Object.defineProperty(crypto, name, { value, writable: true, configurable: true });
 }
 
 export function installRandom() {
-  // 53 bits, as the language has it.
   Math.random = function random() {
-    return ((draw() >>> 5) * 0x4000000 + (draw() >>> 6)) / 0x20000000000000;
+    return inRun() ? ownRandom() : unrandom();
   };
+  guard("getRandomValues");
+  guard("randomUUID");
 }
