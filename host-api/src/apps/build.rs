@@ -183,10 +183,10 @@ impl Judge<'_> {
                 help: draft.help.map(|help| help.value),
                 find: draft.find.map(|find| find.value),
             };
-            if let Some(default) = &draft.default {
-                if let Err(error) = field.check(&default.value) {
-                    self.add(&default.span, format_args!("default: {error}"), "");
-                }
+            if let Some(default) = &draft.default
+                && let Err(error) = field.check(&default.value)
+            {
+                self.add(&default.span, format_args!("default: {error}"), "");
             }
             fields.push(field);
         }

@@ -155,11 +155,11 @@ impl Judge<'_> {
                 self.missing("key", &draft.span);
                 continue;
             };
-            if let Some(field) = self.known(&key.value, &key.span, fields) {
-                if !field.host_only {
-                    let help = format!("give {} secret = true and host_only = true", field.name);
-                    self.add(&key.span, "a signing key must never be handed to a step", help);
-                }
+            if let Some(field) = self.known(&key.value, &key.span, fields)
+                && !field.host_only
+            {
+                let help = format!("give {} secret = true and host_only = true", field.name);
+                self.add(&key.span, "a signing key must never be handed to a step", help);
             }
             let hash = match draft.hash.as_ref().map(|hash| hash.value.as_str()) {
                 Some("sha1") => Hash::Sha1,

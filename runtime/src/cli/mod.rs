@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use keyhole::engine::compile::worker_main;
+use keyhole::engine::runtime_builder;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -93,7 +94,7 @@ fn start(cli: Cli, data_dir_given: bool) -> Result {
     let settings = Settings::load(&cli.global, data_dir_given)?;
     choose_colors(settings.color);
     trace_own_events()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = runtime_builder().build()?;
     let ended = runtime.block_on(dispatch(cli.command, &settings));
     // What still runs is bounded by its own deadlines; nobody waits for it.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

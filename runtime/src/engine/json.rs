@@ -38,7 +38,7 @@ impl Json {
 
     /// The value after `redact` went over its text, in which nothing that it looks for is
     /// hidden behind an escape.
-    pub(super) fn redacted<'t>(&'t self, redact: impl Fn(&str) -> Cow<'_, str>) -> Self {
+    pub(super) fn redacted(&self, redact: impl Fn(&str) -> Cow<'_, str>) -> Self {
         let plain = self.unescaped();
         match redact(&plain) {
             Cow::Borrowed(_) => match plain {
