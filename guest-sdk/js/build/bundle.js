@@ -8,7 +8,7 @@ import * as esbuild from "esbuild";
 import { IMPOSSIBLE, builtinName, standIn } from "./builtins.js";
 import { installManifest, installNamed } from "./packages.js";
 import { Problems, problem } from "./problem.js";
-import { nearestManifest } from "./roots.js";
+import { manifestsAbove } from "./roots.js";
 
 /** Packages that the tool chain brings: code of the component API may use them without a package.json. */
 const PROVIDED = new Set(["@pipedream/platform", "axios"]);
@@ -44,15 +44,15 @@ function parts(specifier) {
 }
 
 function plugin(state) {
-  const { roots, toolchain, cache } = state;
+  const { roots, sdk } = state;
   return {
     name: "keyhole",
     setup(build) {
       const { resolve } = build;
-      const own = (path, kind) => resolve(path, { resolveDir: toolchain, kind, pluginData: { plain: true } });
+      const own = (path, kind) => resolve(path, { resolveDir: sdk, kind, pluginData: { plain: true } });
 
       build.onResolve({ filter: /^keyhole:step\// }, ({ path }) => ({ path, external: true }));
-      build.onResolve({ filter: /^@keyhole\/sdk$/ }, () => ({ path: join(toolchain, "index.js") }));
+      build.onResolve({ filter: /^@keyhole\/sdk$/ }, () => ({ path: join(sdk, "index.js") }));
 
       build.onResolve({ filter: /^[^./]/ }, async ({ path, importer, kind, resolveDir, pluginData }) => {
         if (pluginData?.plain || kind === "entry-point") return undefined;
@@ -77,7 +77,7 @@ function plugin(state) {
         const tried = await resolve(plain, { resolveDir, kind, importer, pluginData: { plain: true } });
         if (tried.errors.length === 0 && version === undefined) return tried;
         // The fault of a package's own import is its author's, unless it is optional to it.
-        if (!authors && !importer.includes("/node_modules/") && !importer.startsWith(toolchain)) return tried;
+        if (!authors && !importer.includes("/node_modules/") && !roots.isTools(importer)) return tried;
         if (!authors) return { path: plain, namespace: "keyhole-missing" };
 
         for (const folder of state.folders(importer)) {
@@ -122,21 +122,20 @@ function asProblems(errors, roots) {
 }
 
 /** Bundles `entry`. Gives back the code, its map, and the files that went in. */
-export async function bundle({ entry, toolchain, roots, cache }) {
+export async function bundle({ entry, sdk, roots, cache }) {
   const installed = new Map();
   const state = {
     roots,
-    toolchain,
-    cache,
+    sdk,
     inputs: new Set(),
     missing: new Map(),
     folders: () => [...installed.values()],
   };
   const name = basename(entry, extname(entry));
   const source = [
-    `import ${JSON.stringify(join(toolchain, "runtime/globals.js"))};`,
+    `import ${JSON.stringify(join(sdk, "runtime/globals.js"))};`,
     `import * as author from ${JSON.stringify(entry)};`,
-    `import { announce, serve } from ${JSON.stringify(join(toolchain, "runtime/component.js"))};`,
+    `import { announce, serve } from ${JSON.stringify(join(sdk, "runtime/component.js"))};`,
     `export const { definition, configure, run } = serve(author, ${JSON.stringify(name)});`,
     `announce(definition());`,
   ].join("\n");
@@ -163,6 +162,8 @@ export async function bundle({ entry, toolchain, roots, cache }) {
         charset: "utf8",
         logLevel: "silent",
         treeShaking: true,
+        minifyWhitespace: true,
+        minifySyntax: true,
         define: {
           global: "globalThis",
           "process.env.NODE_ENV": '"production"',
@@ -181,10 +182,13 @@ export async function bundle({ entry, toolchain, roots, cache }) {
     }
     if (state.missing.size === 0) {
       const [map, code] = ["source.js.map", "source.js"].map((file) => built.outputFiles.find(({ path }) => basename(path) === file).text);
-      return { code, map: JSON.parse(map), inputs: [...state.inputs], folder: process.cwd() };
+      const authors = [...state.inputs].filter((file) => roots.isAuthors(file));
+      // Also those that are not there: one that appears changes what is installed.
+      const manifests = new Set(authors.flatMap((file) => manifestsAbove(dirname(file), roots.root)).flatMap((file) => [file, file.replace(/package\.json$/, "package-lock.json")]));
+      return { code, map: JSON.parse(map), inputs: [...state.inputs], manifests: [...manifests], folder: process.cwd() };
     }
     for (const [missing, { version, importer }] of state.missing) {
-      const manifest = nearestManifest(dirname(importer), roots.root);
+      const manifest = manifestsAbove(dirname(importer), roots.root).find((file) => existsSync(file));
       let folder;
       if (manifest !== undefined && version === undefined && !installed.has(manifest)) {
         folder = installManifest(cache, manifest);

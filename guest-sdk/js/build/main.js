@@ -3,7 +3,7 @@
 // The request names the author's file, the folder to work in and the WIT; the answer is
 // written to `answer.json` in the folder to work in, the component to `step.wasm`.
 
-import { mkdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -14,7 +14,9 @@ import { Problems, problem } from "./problem.js";
 import { Roots } from "./roots.js";
 import { named, placeIn, reduced } from "./sourcemap.js";
 
-const toolchain = realpathSync(dirname(dirname(fileURLToPath(import.meta.url))));
+/** This SDK's folder, and the packages that it is built with. */
+const sdk = realpathSync(dirname(dirname(fileURLToPath(import.meta.url))));
+const modules = [join(sdk, "node_modules"), join(dirname(sdk), "node_modules")].find((folder) => existsSync(folder));
 
 /** What the engine printed when the top level failed, as one sentence and a place. */
 function topLevel(error, map, roots) {
@@ -37,10 +39,10 @@ async function build({ entry, work, wit, packages }) {
   mkdirSync(join(work, "source"), { recursive: true });
   process.chdir(join(work, "source"));
   entry = realpathSync(entry);
-  const roots = new Roots(entry, [toolchain]);
+  const roots = new Roots(entry, [sdk, modules]);
   const started = performance.now();
-  const bundled = await bundle({ entry, toolchain, roots, cache: packages });
-  const map = named(bundled.map, bundled.folder, roots, toolchain);
+  const bundled = await bundle({ entry, sdk, roots, cache: packages });
+  const map = named(bundled.map, bundled.folder, roots, sdk);
   const code = `${bundled.code.replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n")}\nglobalThis.__keyholeMap = ${JSON.stringify(JSON.stringify(reduced(map)))};\n`;
   writeFileSync(join(work, "source.js"), code);
   const bundledAt = performance.now();
@@ -48,15 +50,13 @@ async function build({ entry, work, wit, packages }) {
   try {
     made = await componentize(code, { witPath: wit, worldName: "step", disableFeatures: ["fetch-event"] });
   } catch (error) {
-    if (process.env.KEYHOLE_RAW) console.error(error.message);
     throw topLevel(error, map, roots);
   }
   writeFileSync(join(work, "step.wasm"), made.component);
   const folders = new Set(bundled.inputs.filter((file) => roots.isAuthors(file)).map((file) => dirname(file)));
   return {
-    inputs: bundled.inputs.filter((file) => !file.startsWith(toolchain + "/")),
+    inputs: [...bundled.inputs.filter((file) => !roots.isTools(file)), ...bundled.manifests],
     folders: [...folders],
-    root: roots.root,
     bundle: Buffer.byteLength(code),
     times: { bundle: Math.round(bundledAt - started), component: Math.round(performance.now() - bundledAt) },
   };

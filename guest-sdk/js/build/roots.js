@@ -27,29 +27,34 @@ export function sourceRoot(entry) {
   return own;
 }
 
-/** The nearest package.json at or above `folder`, not above `root`. */
-export function nearestManifest(folder, root) {
+/** Where a package.json for a file in `folder` may be: from there up to `root`, nearest first. */
+export function manifestsAbove(folder, root) {
+  const found = [];
   for (const at of upward(folder)) {
-    const manifest = join(at, "package.json");
-    if (existsSync(manifest)) return manifest;
-    if (at === root) return undefined;
+    found.push(join(at, "package.json"));
+    if (at === root) break;
   }
-  return undefined;
+  return found;
 }
 
 export class Roots {
-  constructor(entry, own) {
+  /** @param tools the folders of the tool chain */
+  constructor(entry, tools) {
     this.root = sourceRoot(entry);
-    this.own = own.map((folder) => realpathSync(folder));
+    this.tools = tools.map((folder) => realpathSync(folder));
+    this.added = [];
     this.packages = [...upward(this.root)].map((folder) => join(folder, "node_modules")).filter(existsSync).map((folder) => realpathSync(folder));
   }
   add(folder) {
-    this.own.push(realpathSync(folder));
+    this.added.push(realpathSync(folder));
   }
   /** Whether `file` may be read. */
   allows(file) {
     const real = realpathSync(file);
-    return within(real, realpathSync(this.root)) || [...this.own, ...this.packages].some((folder) => within(real, folder));
+    return within(real, realpathSync(this.root)) || [...this.tools, ...this.added, ...this.packages].some((folder) => within(real, folder));
+  }
+  isTools(file) {
+    return this.tools.some((folder) => within(file, folder));
   }
   /** Whether the author wrote it, rather than a package. */
   isAuthors(file) {

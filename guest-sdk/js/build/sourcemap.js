@@ -1,20 +1,18 @@
 // Source maps: one reduced to lines for the component, and errors of the top level put at
 // the author's lines.
 
-import { relative, sep } from "node:path";
+import { relative, resolve, sep } from "node:path";
 
 import { GenMapping, addMapping, toEncodedMap } from "@jridgewell/gen-mapping";
 import { TraceMap, eachMapping, originalPositionFor } from "@jridgewell/trace-mapping";
 
 /** Names the sources as a person knows them; those of the tool chain begin with `keyhole:`. */
-export function named(map, folder, roots, toolchain) {
+export function named(map, folder, roots, sdk) {
   const sources = map.sources.map((source) => {
-    const file = source.startsWith("keyhole:") || source === "<stdin>" ? undefined : `${folder}${sep}${source}`.split(sep).reduce((parts, part) => (part === ".." ? parts.slice(0, -1) : part === "." ? parts : [...parts, part]), []).join(sep);
-    if (file === undefined) return "keyhole:entry";
-    const ours = relative(toolchain, file);
-    if (!ours.startsWith("..") && !ours.startsWith(`node_modules${sep}`)) return `keyhole:${ours}`;
-    if (ours.startsWith(`node_modules${sep}`)) return ours;
-    return roots.shown(file);
+    if (/^[a-z-]+:/.test(source)) return "keyhole:entry";
+    const file = resolve(folder, source);
+    const ours = relative(sdk, file);
+    return ours.startsWith("..") || ours.startsWith(`node_modules${sep}`) ? roots.shown(file) : `keyhole:${ours}`;
   });
   return { ...map, sources, sourcesContent: undefined };
 }

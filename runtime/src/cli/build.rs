@@ -1,55 +1,81 @@
-//! `keyhole build`: a step's source folder to a component.
+//! `keyhole build`: a step's source to a component.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
+use keyhole::engine::Definition;
 use serde_json::json;
 
-use super::cargo;
 use super::error::{Context as _, Error, Result};
-use super::output::{self, style};
+use super::output::{self, Output, style};
 use super::settings::{Settings, parse_duration};
+use super::{cargo, javascript};
 
-/// Build a step's folder to a component
+/// Build a step's source to a component: a Cargo crate, JavaScript or TypeScript
 #[derive(Args, Debug)]
 pub struct Build {
-    /// The folder of the step's Cargo crate
-    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
-    folder: PathBuf,
+    /// The folder of the step, or its .mjs, .js or .ts file
+    #[arg(default_value = ".", value_hint = ValueHint::AnyPath)]
+    source: PathBuf,
 
     /// The file to write, or the folder to write it into [default: ./NAME.wasm]
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
-    /// Stop a build that takes longer
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
-    timeout: Duration,
+    /// Stop a build that takes longer [default: 10m for a crate, 2m for JavaScript]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
 }
 
 impl Build {
     /// Builds, checks and writes the component.
     pub async fn run(self, settings: &Settings) -> Result {
         let out = settings.out;
-        let talkative = !out.json && !out.quiet && std::io::stderr().is_terminal();
-        let built = cargo::build(&self.folder, &cargo::Options { deadline: self.timeout, talkative }, out).await?;
-        let bytes = std::fs::read(&built.wasm).at(built.wasm.display())?;
-        let checked = super::inspect::look_into(&bytes).await.at(built.wasm.display())?;
-        let file = format!("{}.wasm", built.package);
+        let built = source(&self.source, self.timeout, out).await?;
+        let file = format!("{}.wasm", built.name);
         let path = match self.output {
             Some(path) if path.is_dir() => path.join(file),
             Some(path) => path,
             None => PathBuf::from(file),
         };
-        write_whole(&path, &bytes)?;
-        let size = bytes.len() as u64;
-        out.either(&json!({"path": path, "size": size, "name": checked.definition.name, "version": checked.definition.version}), || {
+        write_whole(&path, &built.component)?;
+        let size = built.component.len() as u64;
+        let (name, version) = (&built.definition.name, &built.definition.version);
+        out.either(&json!({"path": path, "size": size, "name": name, "version": version}), || {
             let bold = style::BOLD;
-            format!("{bold}{}{bold:#}  {} {}, {}", path.display(), checked.definition.name, checked.definition.version, output::size(size))
+            format!("{bold}{}{bold:#}  {name} {version}, {}", path.display(), output::size(size))
         })
     }
+}
+
+/// A component that was built, whatever it is written in.
+pub struct Built {
+    /// The component.
+    pub component: Vec<u8>,
+    /// What its file is called, without the ending.
+    pub name: String,
+    /// The step's definition.
+    pub definition: Definition,
+}
+
+/// Whether `path` names something to build rather than a component.
+pub fn is_source(path: &Path) -> bool {
+    path.is_dir() || javascript::is_file(path)
+}
+
+/// Builds what `path` names.
+pub async fn source(path: &Path, timeout: Option<Duration>, out: Output) -> Result<Built> {
+    if javascript::is_file(path) || javascript::is_folder(path) {
+        return javascript::build(path, timeout.unwrap_or(javascript::DEADLINE), out).await;
+    }
+    let options = cargo::Options { deadline: timeout.unwrap_or(cargo::DEADLINE), talkative: out.may_animate() };
+    let built = cargo::build(path, &options, out).await?;
+    let component = std::fs::read(&built.wasm).at(built.wasm.display())?;
+    let checked = super::inspect::look_into(&component).await.at(built.wasm.display())?;
+    Ok(Built { component, name: built.package, definition: checked.definition.clone() })
 }
 
 /// Writes the file whole or not at all.

@@ -1,17 +1,13 @@
 //! A Cargo crate to a component: what `build` and `demo` share.
-//!
-//! Every program that is started here ends by the build's deadline, with all that it
-//! started itself, and never sees Keyhole's own variables.
 
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::io::AsyncReadExt as _;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::Instant;
 
+use super::child::{self, Ended};
 use super::error::{Context as _, Error, Result};
 use super::output::Output;
 
@@ -53,7 +49,7 @@ pub async fn build(folder: &Path, options: &Options, out: Output) -> Result<Buil
     let deadline = Instant::now() + options.deadline;
     ensure_target(folder, deadline, out).await?;
 
-    let mut cargo = program("cargo", folder);
+    let mut cargo = child::program("cargo", folder);
     cargo.args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
     for setting in PROFILE {
         cargo.args(["--config", setting]);
@@ -98,8 +94,8 @@ fn package_name(folder: &Path) -> Result<String> {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::usage("the folder holds no Cargo.toml").at(folder.display()).help(
-                "this version builds Cargo crates; JavaScript and Python steps come later, \
-                 and components made by other tools run as they are: keyhole run FILE.wasm",
+                "a step is a Cargo crate, a JavaScript or TypeScript file, or a component that another tool made: \
+                 keyhole run FILE.wasm",
             ));
         }
         Err(error) => return Err(Error::from(error).at(path.display())),
@@ -119,7 +115,7 @@ async fn ensure_target(folder: &Path, deadline: Instant, out: Output) -> Result 
         return Ok(());
     }
     out.note(format!("adding the Rust target {TARGET}: rustup target add {TARGET}"));
-    let mut rustup = program("rustup", folder);
+    let mut rustup = child::program("rustup", folder);
     rustup.args(["target", "add", TARGET]);
     let ended = run_to_end(rustup, "rustup", deadline, true).await?;
     if !ended.status.success() || !has_target(folder, deadline).await? {
@@ -132,11 +128,16 @@ async fn ensure_target(folder: &Path, deadline: Instant, out: Output) -> Result 
 
 /// Whether the toolchain that builds in `folder` has the target's standard library.
 pub async fn has_target(folder: &Path, deadline: Instant) -> Result<bool> {
-    let mut rustc = program("rustc", folder);
+    let mut rustc = child::program("rustc", folder);
     rustc.args(["--print", "target-libdir", "--target", TARGET]);
     let ended = run_to_end(rustc, "rustc", deadline, true).await?;
     let library = String::from_utf8_lossy(&ended.stdout);
     Ok(ended.status.success() && Path::new(library.trim()).is_dir())
+}
+
+async fn run_to_end(command: Command, name: &str, deadline: Instant, keep_stderr: bool) -> Result<Ended> {
+    let missing = "install Rust with rustup, as https://rustup.rs says, and see that ~/.cargo/bin is in PATH";
+    child::run_to_end(command, &child::Run { name, missing, deadline, keep_stderr, memory: None }).await
 }
 
 /// The component among what Cargo says it made for the package of `manifest`.
@@ -165,105 +166,15 @@ fn component_in(messages: &[u8], manifest: &Path) -> Option<PathBuf> {
     })
 }
 
-/// `name`, to be run in `folder`, in a process group of its own, without Keyhole's variables.
-fn program(name: &str, folder: &Path) -> Command {
-    let mut command = Command::new(name);
-    command.current_dir(folder).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
-    for (variable, _) in std::env::vars_os() {
-        if variable.to_string_lossy().starts_with("KEYHOLE_") {
-            command.env_remove(variable);
-        }
-    }
-    command
-}
-
-struct Ended {
-    status: ExitStatus,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-}
-
-/// Runs a program until it ends, the deadline passes or someone presses Ctrl-C. Whatever
-/// happens, nothing of its process group is left.
-async fn run_to_end(mut command: Command, name: &str, deadline: Instant, keep_stderr: bool) -> Result<Ended> {
-    command.stdout(Stdio::piped());
-    command.stderr(if keep_stderr { Stdio::piped() } else { Stdio::inherit() });
-    let child = command.spawn().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::new(format!("the program {name} is not there"))
-            .help("install Rust with rustup, as https://rustup.rs says, and see that ~/.cargo/bin is in PATH"),
-        _ => Error::from(error).doing(format!("{name} can't be started")),
-    })?;
-    let mut group = Group(child);
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let (out_pipe, err_pipe) = (group.0.stdout.take(), group.0.stderr.take());
-    let work = async {
-        let read_out = async {
-            match out_pipe {
-                Some(mut pipe) => pipe.read_to_end(&mut stdout).await,
-                None => Ok(0),
-            }
-        };
-        let read_err = async {
-            match err_pipe {
-                Some(mut pipe) => pipe.read_to_end(&mut stderr).await,
-                None => Ok(0),
-            }
-        };
-        tokio::try_join!(read_out, read_err)?;
-        group.0.wait().await
-    };
-    let status = tokio::select! {
-        ended = work => ended.doing(format!("waiting for {name}"))?,
-        () = tokio::time::sleep_until(deadline) => {
-            return Err(Error::new(format!("{name} did not end by the build's deadline and was stopped"))
-                .help("give it longer with --timeout, such as --timeout 30m"));
-        }
-        _ = super::interrupt() => return Err(Error::interrupted()),
-    };
-    Ok(Ended { status, stdout, stderr })
-}
-
-/// A child that leads a process group. Dropped, it takes the whole group with it.
-struct Group(Child);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // `id` is none once the child was waited for; what it left in its group would then
-        // be beyond reach by a number that may have a new owner, so it is left alone.
-        if let Some(pid) = self.0.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
-            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_program_that_does_not_end_is_stopped_with_its_children() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut shell = program("sh", dir.path());
-        shell.args(["-c", "sleep 1000 & echo $! > child; sleep 1000"]);
-        let deadline = Instant::now() + Duration::from_millis(300);
-        let error = run_to_end(shell, "sh", deadline, true).await.err().unwrap();
-        assert!(format!("{error:?}").contains("deadline"));
-        let child = std::fs::read_to_string(dir.path().join("child")).unwrap();
-        let status = PathBuf::from(format!("/proc/{}/stat", child.trim()));
-        // Killed, it is gone or a zombie that init has yet to collect.
-        while let Ok(stat) = std::fs::read_to_string(&status) {
-            if stat.contains(") Z ") {
-                break;
-            }
-            std::thread::yield_now();
-        }
-    }
 
     #[test]
     fn a_folder_that_is_no_crate_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let text = format!("{:?}", package_name(dir.path()).unwrap_err());
-        assert!(text.contains("no Cargo.toml") && text.contains("this version builds Cargo crates"), "{text}");
+        assert!(text.contains("no Cargo.toml") && text.contains("a step is a Cargo crate"), "{text}");
         std::fs::write(dir.path().join("Cargo.toml"), "[workspace]\n").unwrap();
         assert!(format!("{:?}", package_name(dir.path()).unwrap_err()).contains("workspace without a package"));
     }

@@ -23,7 +23,7 @@ use super::error::{Context as _, Error, Result};
 use super::home::Home;
 use super::output::{self, Output, style};
 use super::settings::{AsMember, EgressFlags, Settings, parse_duration, parse_size, read_text};
-use super::{audit, cargo};
+use super::{audit, build};
 
 /// Run a step once
 ///
@@ -31,7 +31,7 @@ use super::{audit, cargo};
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Run {
-    /// The component, or the folder to build it from
+    /// The component, or the folder or file to build it from
     #[arg(value_name = "COMPONENT", value_hint = ValueHint::AnyPath)]
     component: PathBuf,
 
@@ -178,16 +178,11 @@ pub fn engine(cache: Option<CodeCacheConfig>, memory: Option<usize>) -> Result<E
     Ok(Engine::new(config)?)
 }
 
-/// The component's bytes: a file's, or those built from a folder.
+/// The component's bytes: a file's, or those built from source.
 pub async fn component(path: &Path, out: Output) -> Result<Bytes> {
-    let built;
-    let path = if path.is_dir() {
-        let options = cargo::Options { deadline: cargo::DEADLINE, talkative: out.may_animate() };
-        built = cargo::build(path, &options, out).await?.wasm;
-        &built
-    } else {
-        path
-    };
+    if build::is_source(path) {
+        return Ok(build::source(path, None, out).await?.component.into());
+    }
     match std::fs::read(path) {
         Ok(bytes) => Ok(bytes.into()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
