@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod apps;
 pub mod broker;
 pub mod members;
+pub mod oauth;
 pub mod store;
 pub mod vault;
 pub mod workspace;

@@ -33,6 +33,15 @@ pub enum ChangeError {
         /// Its app.
         app: String,
     },
+    /// Credentials of someone else at the service.
+    #[error(
+        "these credentials belong to another identity at the service than the account {id}; connect a new account, or \
+         say that another identity is meant"
+    )]
+    OtherIdentity {
+        /// The account.
+        id: AccountId,
+    },
     /// The new fields or nickname are wrong.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -113,6 +122,17 @@ impl Accounts {
         .await
     }
 
+    /// The account `id`, if `by` may delete it.
+    pub(crate) async fn deletable(&self, by: &MemberId, id: &AccountId) -> Result<Account, ChangeError> {
+        let not_there = || ChangeError::NotThere(id.clone());
+        let member = self.member(by).await?.ok_or_else(not_there)?;
+        let account = self.live(id).await?.ok_or_else(not_there)?;
+        match account.owner == *by || member.role == Role::Admin {
+            true => Ok(account),
+            false => Err(refusal(&account, by, id)),
+        }
+    }
+
     /// Deletes the account `id`: its owner can, and an admin. Its credentials are gone
     /// from the record when this returns; that it was there stays known to runs.
     ///
@@ -158,7 +178,7 @@ impl Accounts {
     }
 
     /// The account, if it is `by`'s own.
-    pub(super) async fn owned(&self, by: &MemberId, id: &AccountId) -> Result<Account, ChangeError> {
+    pub(crate) async fn owned(&self, by: &MemberId, id: &AccountId) -> Result<Account, ChangeError> {
         let not_there = || ChangeError::NotThere(id.clone());
         self.member(by).await?.ok_or_else(not_there)?;
         let account = self.live(id).await?.ok_or_else(not_there)?;

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::change::ChangeError;
-use super::{Access, Account, AccountId, Accounts, Entry, Health, Shape};
-use crate::apps::{App, BaseUrlError, CUSTOM, CustomApp, CustomError, FieldDef, FieldError, HostError};
+use super::{Access, Account, AccountId, Accounts, Entry, Health, Shape, Tokens};
+use crate::apps::{
+    App, BaseUrlError, CUSTOM, CustomApp, CustomError, FieldDef, FieldError, HostError, REFRESH_TOKEN,
+};
 use crate::members::MemberId;
 use crate::store::{Expect, StoreError};
 use crate::vault::{Secret, VaultError};
@@ -45,6 +47,9 @@ pub struct Prepared {
     pub warnings: Vec<String>,
     nickname: Option<String>,
     custom: Option<CustomApp>,
+    oauth: Option<Tokens>,
+    /// Whether they may belong to someone else at the service than those they replace.
+    other_identity: bool,
 }
 
 /// An account that was stored.
@@ -109,6 +114,20 @@ impl Accounts {
     /// # Errors
     /// All that is wrong with the fields, or what is wrong besides them.
     pub fn prepare(&self, given: Connect) -> Result<Prepared, ConnectError> {
+        let prepared = self.prepare_all_but(given, &|_| false)?;
+        prepared.is_complete().map_err(ConnectError::Fields)?;
+        prepared.app.hosts_for(&prepared.plain)?;
+        prepared.app.base_url(&prepared.plain)?;
+        Ok(prepared)
+    }
+
+    /// Checks what a member gave before a service has given the rest: the fields of which
+    /// `later` says so, none of which a member may give.
+    pub(crate) fn prepare_all_but(
+        &self,
+        given: Connect,
+        later: &dyn Fn(&str) -> bool,
+    ) -> Result<Prepared, ConnectError> {
         let app = match (&given.custom, given.app.as_str()) {
             (Some(custom), CUSTOM) => Arc::new(custom.app()?),
             (None, name) if name != CUSTOM => self.catalog.get(name).cloned().ok_or_else(|| {
@@ -128,10 +147,10 @@ impl Accounts {
             warnings: Vec::new(),
             nickname,
             custom: given.custom,
+            oauth: None,
+            other_identity: false,
         };
-        prepared.take(given.fields).map_err(ConnectError::Fields)?;
-        prepared.app.hosts_for(&prepared.plain)?;
-        prepared.app.base_url(&prepared.plain)?;
+        prepared.take(given.fields, later).map_err(ConnectError::Fields)?;
         Ok(prepared)
     }
 
@@ -149,7 +168,7 @@ impl Accounts {
         if self.member(owner).await?.is_none() {
             return Err(ConnectError::NotMember(owner.clone()));
         }
-        let Prepared { app, plain, secrets, warnings, nickname, custom } = prepared;
+        let Prepared { app, plain, secrets, warnings, nickname, custom, oauth, .. } = prepared;
         let nickname = match nickname {
             Some(nickname) => nickname,
             None => self.free_nickname(owner, &app).await?,
@@ -169,6 +188,7 @@ impl Accounts {
             shapes: shapes(&app, &secrets),
             uid,
             custom,
+            oauth,
             id,
         };
         let entry = Entry::live(account.clone());
@@ -212,11 +232,16 @@ impl Accounts {
         prepared: Prepared,
         uid: Option<String>,
     ) -> Result<Connected, ChangeError> {
-        let Prepared { app, plain, secrets, warnings, .. } = prepared;
+        let Prepared { app, plain, secrets, warnings, oauth, other_identity, .. } = prepared;
         let account = self
             .change(by, id, |account| {
                 if account.app != app.name {
                     return Err(ChangeError::OtherApp { id: id.clone(), app: account.app.clone() });
+                }
+                if let (Some(before), Some(now), false) = (&account.uid, &uid, other_identity)
+                    && before != now
+                {
+                    return Err(ChangeError::OtherIdentity { id: id.clone() });
                 }
                 let version = account.version + 1;
                 account.sealed = self.vault.seal(&self.binding(id, version), &secrets).map_err(ConnectError::from)?;
@@ -225,6 +250,7 @@ impl Accounts {
                 account.shapes = shapes(&app, &secrets);
                 account.health = Health::Ok;
                 account.uid.clone_from(&uid);
+                account.oauth.clone_from(&oauth);
                 Ok(())
             })
             .await?;
@@ -259,10 +285,14 @@ impl Accounts {
 
 impl Prepared {
     /// Sorts values into plain and secret, or tells all that is wrong with them.
-    fn take(&mut self, mut given: BTreeMap<String, Secret>) -> Result<(), Vec<String>> {
+    fn take(
+        &mut self,
+        mut given: BTreeMap<String, Secret>,
+        later: &dyn Fn(&str) -> bool,
+    ) -> Result<(), Vec<String>> {
         let mut wrong = Vec::new();
         let app = Arc::clone(&self.app);
-        for field in &app.fields {
+        for field in app.fields.iter().filter(|field| !later(&field.name)) {
             let value = given.remove(&field.name).filter(|value| !(field.optional && value.expose().is_empty()));
             match value {
                 Some(value) => match field.check(value.expose()) {
@@ -277,15 +307,39 @@ impl Prepared {
             }
         }
         for name in given.keys() {
-            let known: Vec<&str> = app.fields.iter().map(|field| field.name.as_str()).collect();
+            let mine = app.fields.iter().map(|field| field.name.as_str()).filter(|name| !later(name));
+            let known: Vec<&str> = mine.collect();
             wrong.push(format!("{name}: {} has no such field; its fields are {}", app.title, known.join(", ")));
         }
-        let has = |name: &str| self.plain.contains_key(name) || self.secrets.contains_key(name);
-        if wrong.is_empty() && app.all_places().next().is_some() && !app.all_places().any(|p| p.fields().all(has)) {
-            let ways: Vec<String> = app.places.iter().map(|p| p.fields().collect::<Vec<_>>().join(" and ")).collect();
-            wrong.push(format!("{} needs {}", app.title, ways.join(", or ")));
-        }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    /// Whether there is enough for a request.
+    fn is_complete(&self) -> Result<(), Vec<String>> {
+        let has = |name: &str| self.plain.contains_key(name) || self.secrets.contains_key(name);
+        let app = &self.app;
+        if app.all_places().next().is_none() || app.all_places().any(|place| place.fields().all(has)) {
+            return Ok(());
+        }
+        let ways: Vec<String> = app.places.iter().map(|p| p.fields().collect::<Vec<_>>().join(" and ")).collect();
+        Err(vec![format!("{} needs {}", app.title, ways.join(", or "))])
+    }
+
+    /// Adds what only OAuth brings. `hint` becomes the nickname if the member chose none.
+    pub(crate) fn with_tokens(mut self, tokens: Tokens, refresh: Option<Secret>, hint: Option<&str>) -> Self {
+        self.oauth = Some(tokens);
+        if let Some(refresh) = refresh {
+            self.secrets.insert(REFRESH_TOKEN.to_owned(), refresh);
+        }
+        self.nickname = self.nickname.or_else(|| hint.and_then(nickname));
+        self
+    }
+
+    /// Lets the credentials be someone else's at the service than those that they replace.
+    #[must_use]
+    pub fn of_another_identity(mut self, allowed: bool) -> Self {
+        self.other_identity = allowed;
+        self
     }
 
     fn put(&mut self, field: &FieldDef, value: Secret) {
@@ -313,7 +367,7 @@ fn missing(field: &FieldDef) -> String {
     format!("{}: is missing ({}){find}", field.name, field.label)
 }
 
-fn shapes(app: &App, secrets: &BTreeMap<String, Secret>) -> BTreeMap<String, Shape> {
+pub(super) fn shapes(app: &App, secrets: &BTreeMap<String, Secret>) -> BTreeMap<String, Shape> {
     let shape = |(name, secret): (&String, &Secret)| {
         let shape = match app.field(name) {
             Some(field) => Shape {

@@ -8,6 +8,7 @@ mod change;
 mod connect;
 mod see;
 mod sweep;
+mod tokens;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,8 @@ pub use connect::{Connect, ConnectError, Connected, Prepared};
 pub use see::{FindError, Summary};
 pub use sweep::Departed;
 pub(crate) use sweep::Sweep;
+pub use tokens::Tokens;
+pub(crate) use tokens::Renewed;
 
 use crate::apps::{App, CUSTOM, Catalog, CustomApp, HostError, HostPattern};
 use crate::members::{Member, MemberId, Members};
@@ -124,8 +127,8 @@ pub struct Account {
     pub access: Access,
     /// Whether it works.
     pub health: Health,
-    /// Counts the credentials: every reconnect raises it. What was sealed for another
-    /// version does not open.
+    /// Counts the credentials: every reconnect and every refresh raises it. What was sealed
+    /// for another version does not open.
     pub version: u64,
     /// When it was connected.
     pub created: Timestamp,
@@ -141,6 +144,9 @@ pub struct Account {
     /// The member's own definition, for the app `custom`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<CustomApp>,
+    /// What is known of its tokens, if it was connected by OAuth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<Tokens>,
     /// The secret fields.
     pub sealed: Sealed,
 }
@@ -254,12 +260,17 @@ impl Accounts {
         self.vault.open_field(&self.binding(&account.id, account.version), &account.sealed, field)
     }
 
+    /// Where credentials are sealed, and the workspace that they are sealed for.
+    pub(crate) fn vault(&self) -> (&Arc<Vault>, &str) {
+        (&self.vault, &self.workspace)
+    }
+
     fn binding<'a>(&'a self, id: &'a AccountId, version: u64) -> Binding<'a> {
         Binding { workspace: &self.workspace, account: id.as_str(), version }
     }
 
     /// The account, if it is there and not deleted. No check is made of who asks.
-    async fn live(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
+    pub(crate) async fn live(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
         Ok(self.records.get(id.as_str()).await?.and_then(|(entry, _)| entry.account))
     }
 

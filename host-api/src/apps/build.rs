@@ -11,7 +11,7 @@ use super::error::{Problems, Span};
 use super::field::{MAX_PLAIN, Pattern};
 use super::read::{At, Draft, DraftField, Text};
 use super::template::is_field_name;
-use super::{Addresses, App, CUSTOM, FieldDef, HostTemplate, Source, Template};
+use super::{Addresses, App, CUSTOM, Deny, FieldDef, HostTemplate, OAuthDef, Source, Template};
 
 /// Judges `draft`. `None` if it lacks what an app cannot be without; problems are noted in
 /// either case.
@@ -30,8 +30,10 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
     });
     let (places, alternatives) = judge.places(draft.places, &fields);
     let headers = judge.headers(&draft.headers, &fields);
-    let deny = draft.deny.into_iter().filter_map(|deny| judge.deny(deny)).collect();
+    let mut deny: Vec<Deny> = draft.deny.into_iter().filter_map(|deny| judge.deny(deny)).collect();
     let signing = judge.signing(draft.signing, &fields);
+    let oauth = draft.oauth.and_then(|oauth| judge.oauth(oauth, &fields, addresses, draft.insecure_http));
+    deny.extend(oauth.iter().flat_map(OAuthDef::deny));
     let base_span = base_url.as_ref().map_or(0..0, |url| url.span.clone());
     let test_span = draft.test.as_ref().map(|test| test.path.as_ref().map_or(test.span.clone(), |p| p.span.clone()));
     let app = App {
@@ -46,6 +48,7 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
         deny,
         test: draft.test.and_then(|test| judge.test(test, &fields)),
         signing,
+        oauth,
         insecure_http: draft.insecure_http,
         allow_ip: draft.allow_ip,
         source: Source::Keyhole,
@@ -234,44 +237,45 @@ impl Judge<'_> {
             let help = "add hosts = [\"api.example.com\"]: the only ones that credentials may go to";
             self.add(&(0..0), "hosts is missing or empty", help);
         }
-        let mut hosts: Vec<HostTemplate> = Vec::new();
-        for text in texts {
-            let host = match HostTemplate::parse(&text.value, addresses) {
-                Ok(host) => host,
-                Err(error) => {
-                    self.add(&text.span, error, "");
-                    continue;
-                }
-            };
-            let whole = host.whole().is_some();
-            let allowed: fn(char) -> bool = match whole {
-                true => |c| c.is_ascii_alphanumeric() || c == '-' || c == '.',
-                false => |c| c.is_ascii_alphanumeric() || c == '-',
-            };
-            for name in host.fields() {
-                let Some(field) = self.known(name, &text.span, fields) else { continue };
-                let held = match &field.pattern {
-                    Some(pattern) => pattern.admits_only(allowed),
-                    None => !field.choices.is_empty() && field.choices.iter().all(|choice| choice.chars().all(allowed)),
-                };
-                if field.secret {
-                    self.add(&text.span, format_args!("a host would show the secret {name}"), "use plain fields alone");
-                } else if !held {
-                    let characters = if whole { "[A-Za-z0-9.-]" } else { "[A-Za-z0-9-]" };
-                    let message = format!("{name} is part of a host, so its pattern must admit {characters} alone");
-                    let help = format!(
-                        "give {name} a pattern such as \"{}\"",
-                        if whole { "[a-z0-9.-]+" } else { "[a-z0-9][a-z0-9-]*" }
-                    );
-                    self.add(&text.span, message, help);
-                } else if field.optional && field.default.is_none() {
-                    let help = format!("give {name} a default, or make it needed");
-                    self.add(&text.span, format_args!("a host needs {name}, which is optional"), help);
-                }
+        texts.iter().filter_map(|text| self.one_host(text, addresses, fields)).collect()
+    }
+
+    /// A host whose fields, if it has any, can make it no other's.
+    pub(super) fn one_host(&mut self, text: &Text, addresses: Addresses, fields: &[FieldDef]) -> Option<HostTemplate> {
+        let host = match HostTemplate::parse(&text.value, addresses) {
+            Ok(host) => host,
+            Err(error) => {
+                self.add(&text.span, error, "");
+                return None;
             }
-            hosts.push(host);
+        };
+        let whole = host.whole().is_some();
+        let allowed: fn(char) -> bool = match whole {
+            true => |c| c.is_ascii_alphanumeric() || c == '-' || c == '.',
+            false => |c| c.is_ascii_alphanumeric() || c == '-',
+        };
+        for name in host.fields() {
+            let Some(field) = self.known(name, &text.span, fields) else { continue };
+            let held = match &field.pattern {
+                Some(pattern) => pattern.admits_only(allowed),
+                None => !field.choices.is_empty() && field.choices.iter().all(|choice| choice.chars().all(allowed)),
+            };
+            if field.secret {
+                self.add(&text.span, format_args!("a host would show the secret {name}"), "use plain fields alone");
+            } else if !held {
+                let characters = if whole { "[A-Za-z0-9.-]" } else { "[A-Za-z0-9-]" };
+                let message = format!("{name} is part of a host, so its pattern must admit {characters} alone");
+                let help = format!(
+                    "give {name} a pattern such as \"{}\"",
+                    if whole { "[a-z0-9.-]+" } else { "[a-z0-9][a-z0-9-]*" }
+                );
+                self.add(&text.span, message, help);
+            } else if field.optional && field.default.is_none() {
+                let help = format!("give {name} a default, or make it needed");
+                self.add(&text.span, format_args!("a host needs {name}, which is optional"), help);
+            }
         }
-        hosts
+        Some(host)
     }
 
     pub(super) fn header_name(&mut self, name: &Text) -> Option<HeaderName> {

@@ -8,6 +8,7 @@ mod deny;
 mod error;
 mod field;
 mod host;
+mod oauth;
 mod parts;
 mod reach;
 mod read;
@@ -28,6 +29,10 @@ pub use deny::{Deny, PathPattern, PathPatternError};
 pub use error::AppError;
 pub use field::{FieldDef, FieldError, MAX_PLAIN, MAX_SECRET, Pattern};
 pub use host::{Addresses, HostError, HostPattern, HostTemplate};
+pub use oauth::{
+    AnswerField, AnswerMap, ClientAuth, Endpoint, Flow, OAuthDef, OwnClient, Part, REFRESH_MARGIN, REFRESH_TOKEN, UserInfo,
+};
+pub(crate) use oauth::{first, first_text};
 pub use template::{Piece, Template, TemplateError};
 
 /// The name of the app whose definition a member gives with the account.
@@ -66,6 +71,8 @@ pub struct App {
     pub test: Option<TestRequest>,
     /// What the signer signs, by purpose.
     pub signing: BTreeMap<String, Signing>,
+    /// How accounts are connected by OAuth.
+    pub oauth: Option<OAuthDef>,
     /// Whether placeholders may go over plain HTTP.
     pub insecure_http: bool,
     /// Whether hosts may be IP addresses.

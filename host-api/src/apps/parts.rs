@@ -94,7 +94,7 @@ impl Judge<'_> {
     }
 
     /// `None` for `*`, where that is allowed.
-    fn method(&mut self, method: &Text, any: bool) -> Option<Method> {
+    pub(super) fn method(&mut self, method: &Text, any: bool) -> Option<Method> {
         if any && method.value == "*" {
             return None;
         }
@@ -109,7 +109,7 @@ impl Judge<'_> {
         }
     }
 
-    fn pointer(&mut self, pointer: Option<Text>) -> Option<String> {
+    pub(super) fn pointer(&mut self, pointer: Option<Text>) -> Option<String> {
         let At { value, span } = pointer?;
         let escapes = value.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
         if !value.is_empty() && (!value.starts_with('/') || !escapes) {

@@ -5,6 +5,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::error::{Problems, Span};
+use super::oauth::{self, DraftOAuth};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -38,6 +39,7 @@ pub(super) struct Draft {
     pub deny: Vec<DraftDeny>,
     pub test: Option<DraftTest>,
     pub signing: Vec<DraftSigning>,
+    pub oauth: Option<DraftOAuth>,
 }
 
 #[derive(Default)]
@@ -134,6 +136,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Draft> {
     top.each("place", |t| draft.places.push(place(t)));
     top.each("deny", |t| draft.deny.push(deny(t)));
     top.one("test", |t| draft.test = Some(test(t)));
+    top.one("oauth", |t| draft.oauth = Some(oauth::read(t)));
     top.any("headers", |t| draft.headers = t.all_texts());
     top.any("signing", |t| draft.signing = t.all(signing));
     top.end();
@@ -180,18 +183,12 @@ fn deny(t: &mut Reader) -> DraftDeny {
 }
 
 fn test(t: &mut Reader) -> DraftTest {
-    let mut ok = None;
-    t.one("ok", |o| {
-        let pointer = o.needed("pointer");
-        let equals = o.json("equals");
-        ok = pointer.map(|pointer| (pointer, equals));
-    });
     DraftTest {
         span: t.span.clone(),
         method: t.text("method"),
         path: t.text("path"),
         status: t.integers("status"),
-        ok,
+        ok: t.ok("ok"),
         error: t.text("error"),
         uid: t.text("uid"),
         nickname: t.text("nickname"),
@@ -209,9 +206,9 @@ fn signing(name: &Text, t: &mut Reader) -> DraftSigning {
 }
 
 /// Takes known keys out of a table and complains of the rest.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     table: &'a DeTable<'a>,
-    span: Span,
+    pub span: Span,
     known: Vec<&'static str>,
     problems: &'a mut Problems,
 }
@@ -231,7 +228,7 @@ impl<'a> Reader<'a> {
         self.problems.add(&value.span(), message, help);
     }
 
-    fn text(&mut self, key: &'static str) -> Option<Text> {
+    pub(super) fn text(&mut self, key: &'static str) -> Option<Text> {
         let value = self.value(key)?;
         match value.get_ref() {
             DeValue::String(text) => Some(At { value: text.to_string(), span: value.span() }),
@@ -242,7 +239,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn needed(&mut self, key: &'static str) -> Option<Text> {
+    pub(super) fn needed(&mut self, key: &'static str) -> Option<Text> {
         if !self.table.contains_key(key) {
             let span = self.span.clone();
             self.problems.add(&span, format_args!("{key} is missing"), format!("add {key} = \"…\""));
@@ -250,20 +247,43 @@ impl<'a> Reader<'a> {
         self.text(key)
     }
 
-    fn flag(&mut self, key: &'static str) -> bool {
+    pub(super) fn flag(&mut self, key: &'static str) -> bool {
+        self.flag_or(key, false)
+    }
+
+    pub(super) fn flag_or(&mut self, key: &'static str, absent: bool) -> bool {
         match self.value(key) {
-            None => false,
+            None => absent,
             Some(value) => match value.get_ref() {
                 DeValue::Boolean(flag) => *flag,
                 _ => {
-                    self.wrong(key, value, "true or false", &format!("write {key} = true, or leave it out"));
-                    false
+                    self.wrong(key, value, "true or false", &format!("write {key} = {}, or leave it out", !absent));
+                    absent
                 }
             },
         }
     }
 
-    fn integer(&mut self, key: &'static str) -> Option<At<i64>> {
+    /// A string, or a list of them.
+    pub(super) fn text_or_texts(&mut self, key: &'static str) -> Vec<Text> {
+        match self.table.get(key).map(Spanned::get_ref) {
+            Some(DeValue::Array(_)) => self.texts(key),
+            _ => self.text(key).into_iter().collect(),
+        }
+    }
+
+    /// What an answer must hold: `{ pointer = "/ok", equals = true }`.
+    pub(super) fn ok(&mut self, key: &'static str) -> Option<(Text, Option<serde_json::Value>)> {
+        let mut ok = None;
+        self.one(key, |o| {
+            let pointer = o.needed("pointer");
+            let equals = o.json("equals");
+            ok = pointer.map(|pointer| (pointer, equals));
+        });
+        ok
+    }
+
+    pub(super) fn integer(&mut self, key: &'static str) -> Option<At<i64>> {
         let value = self.value(key)?;
         let number = as_integer(value);
         if number.is_none() {
@@ -283,7 +303,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn texts(&mut self, key: &'static str) -> Vec<Text> {
+    pub(super) fn texts(&mut self, key: &'static str) -> Vec<Text> {
         let mut texts = Vec::new();
         for item in self.list(key, "strings").into_iter().flat_map(|items| items.iter()) {
             match item.get_ref() {
@@ -340,7 +360,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the table `[key]`.
-    fn one(&mut self, key: &'static str, mut read: impl FnMut(&mut Reader<'_>)) {
+    pub(super) fn one(&mut self, key: &'static str, mut read: impl FnMut(&mut Reader<'_>)) {
         let Some(value) = self.value(key) else { return };
         match value.get_ref() {
             DeValue::Table(table) => self.within(table, value.span(), &mut read),
@@ -355,7 +375,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the table `[key]`, whose keys are free.
-    fn any(&mut self, key: &'static str, mut read: impl FnMut(&mut Reader<'_>)) {
+    pub(super) fn any(&mut self, key: &'static str, mut read: impl FnMut(&mut Reader<'_>)) {
         let Some(value) = self.value(key) else { return };
         match value.get_ref() {
             DeValue::Table(table) => read(&mut Reader::new(table, value.span(), self.problems)),
@@ -363,7 +383,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn all_texts(&mut self) -> Vec<(Text, Text)> {
+    pub(super) fn all_texts(&mut self) -> Vec<(Text, Text)> {
         let mut texts = Vec::new();
         for (key, value) in self.table {
             let name = At { value: key.get_ref().to_string(), span: key.span() };
@@ -373,6 +393,27 @@ impl<'a> Reader<'a> {
             }
         }
         texts
+    }
+
+    /// A table whose keys are free, and whose values are strings or tables such as `like`.
+    pub(super) fn all_texts_or<T>(
+        &mut self,
+        text: impl Fn(Text, Text) -> T,
+        table: impl Fn(Text, &mut Reader<'_>) -> T,
+        like: &str,
+    ) -> Vec<T> {
+        let mut all = Vec::new();
+        for (key, value) in self.table {
+            let name = At { value: key.get_ref().to_string(), span: key.span() };
+            match value.get_ref() {
+                DeValue::String(found) => all.push(text(name, At { value: found.to_string(), span: value.span() })),
+                DeValue::Table(found) => {
+                    self.within(found, value.span(), &mut |t| all.push(table(name.clone(), t)));
+                }
+                _ => self.wrong(&name.value, value, "a string or a table", &format!("write it as \"/…\" or {like}")),
+            }
+        }
+        all
     }
 
     fn all<T>(&mut self, read: impl Fn(&Text, &mut Reader<'_>) -> T) -> Vec<T> {

@@ -50,6 +50,14 @@ impl Outbound {
         }
     }
 
+    /// The same once more, if it is still there.
+    pub(super) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Whole(bytes) => Some(Self::Whole(bytes.clone())),
+            Self::Streaming(_) => None,
+        }
+    }
+
     /// The bytes that the survey can see.
     pub(super) fn whole(&self) -> Option<&[u8]> {
         match self {

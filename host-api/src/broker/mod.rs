@@ -12,6 +12,7 @@ pub mod scrub;
 
 mod body;
 mod exchange;
+mod own;
 mod placeholder;
 mod policy;
 mod record;
@@ -30,6 +31,8 @@ pub use audit::{Audit, AuditError, AuditMode, Decision, Use};
 pub use body::{Body, BodyError};
 pub use egress::{Egress, Resolve};
 pub use limits::{Limits, Timeouts};
+pub use own::CallError;
+pub(crate) use own::OwnCalls;
 pub use policy::AllowedHost;
 pub use send::{ClientError, TransportError};
 pub use placeholder::{MARKER, label};
@@ -39,22 +42,26 @@ pub use survey::Refusal;
 use crate::accounts::{AccountId, Accounts, UseError};
 use crate::apps::Catalog;
 use crate::members::MemberId;
+use crate::oauth::OAuth;
 use crate::store::Store;
+use own::WayOut;
 
 /// Everything that sessions share: one for each open data directory.
 pub struct Broker {
     accounts: Arc<Accounts>,
     catalog: Arc<Catalog>,
     audit: Arc<Audit>,
-    egress: Egress,
-    client: std::sync::OnceLock<Result<send::Client, ClientError>>,
+    oauth: Arc<OAuth>,
+    way_out: Arc<WayOut>,
 }
 
 impl Broker {
     /// A broker over these accounts. Opens no connection.
     pub fn new(store: Arc<dyn Store>, accounts: Arc<Accounts>, catalog: Arc<Catalog>, egress: Egress) -> Self {
-        let audit = Arc::new(Audit::new(store, egress.audit));
-        Self { accounts, catalog, audit, egress, client: std::sync::OnceLock::new() }
+        let audit = Arc::new(Audit::new(store.clone(), egress.audit));
+        let way_out = Arc::new(WayOut::new(egress));
+        let oauth = OAuth::new(store, accounts.clone(), OwnCalls::new(way_out.clone()));
+        Self { accounts, catalog, audit, oauth, way_out }
     }
 
     /// The audit that its sessions write.
@@ -62,14 +69,18 @@ impl Broker {
         &self.audit
     }
 
+    /// What connects accounts by OAuth and keeps their tokens fresh.
+    pub fn oauth(&self) -> &Arc<OAuth> {
+        &self.oauth
+    }
+
     /// A session for one attempt at one step.
     pub fn session(self: &Arc<Self>, scope: Scope) -> Arc<Session> {
         Arc::new(Session::new(self.clone(), scope))
     }
 
-    /// Made when the first request leaves: reading the system's certificates takes milliseconds.
     fn client(&self) -> Result<&send::Client, ClientError> {
-        self.client.get_or_init(|| send::Client::new(&self.egress)).as_ref().map_err(Clone::clone)
+        self.way_out.client()
     }
 }
 

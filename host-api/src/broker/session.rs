@@ -3,17 +3,19 @@
 //!
 //! The story, in [`Session::send`]: one URL → policy → survey for placeholders → grant →
 //! destination → intent on disk → substitute → send → scrub. Each check that fails, or
-//! can't be made, ends it before anything leaves.
+//! can't be made, ends it before anything leaves. Tokens that expire are refreshed before
+//! the credential is put in; those that a service refuses, and then it is told once more.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderMap;
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
@@ -30,6 +32,7 @@ use super::survey::{self, BodyWatch, Party, Survey};
 use super::{AccessError, Broker, Brokered, Field, Injected, Link, Scope, SendError, SignError};
 use crate::accounts::{Account, AccountId, UseError};
 use crate::apps::{App, Place};
+use crate::oauth::Need;
 use crate::vault::Secret;
 
 /// Longest message that is signed, in bytes.
@@ -153,34 +156,64 @@ impl Session {
 
         let permit = self.permit(timeouts).await?;
         let body = Outbound::read(body, &parts.headers, limits).await?;
-        let survey = self.survey(&url, &parts.headers, body.whole())?;
-        let (url, headers) = match survey {
-            Some(survey) => self.credentialed(&survey, &parts, &url, record).await?,
-            None => {
-                self.plain_may_reach(&url).await?;
-                (url, parts.headers)
-            }
+        let Some(survey) = self.survey(&url, &parts.headers, body.whole())? else {
+            self.plain_may_reach(&url).await?;
+            let answer = self.forward(&parts.method, url, parts.headers, body, timeouts, record).await?;
+            return exchange::answer(answer.into(), self.scrubber()?, limits, timeouts, record, permit).await;
         };
+        let again = body.again();
+        let (account, to, headers) = self.credentialed(&survey, &parts, &url, timeouts, record).await?;
+        let mut answer = self.forward(&parts.method, to, headers, body, timeouts, record).await?;
+        // Once: the tokens that come of it are fresh, so a second refusal is the service's word.
+        if answer.status() == StatusCode::UNAUTHORIZED
+            && self.refreshed(&account, Need::Refusal, timeouts).await.is_ok_and(|changed| changed)
+            && let Some(body) = again
+        {
+            let (_, to, headers) = self.credentialed(&survey, &parts, &url, timeouts, record).await?;
+            answer = self.forward(&parts.method, to, headers, body, timeouts, record).await?;
+        }
+        exchange::answer(answer.into(), self.scrubber()?, limits, timeouts, record, permit).await
+    }
 
-        let mut request = reqwest::Request::new(parts.method, url);
+    /// Sends what passed every check.
+    async fn forward(
+        &self,
+        method: &Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Outbound,
+        timeouts: Timeouts,
+        record: &Record,
+    ) -> Result<reqwest::Response, SendError> {
+        let limits = &self.scope.limits;
+        let mut request = reqwest::Request::new(method.clone(), url);
         *request.headers_mut() = headers;
         *request.body_mut() = body.into_client_body(request.headers_mut(), self.watch(), limits, &record.sent);
-        let scrubber = self.scrubber()?;
+        // What can't be scrubbed must not be asked for.
+        self.scrubber()?;
         let client = self.broker.client().map_err(TransportError::from)?;
-        let first_byte = timeouts.first_byte.map_or(limits.first_byte, |asked| asked.min(limits.first_byte));
-        let answer = tokio::time::timeout(first_byte, client.send(request))
-            .await
-            .map_err(|_| TransportError::Timeout)
-            .and_then(|answer| answer)?;
-        exchange::answer(answer.into(), scrubber, limits, timeouts, record, permit).await
+        let answer = tokio::time::timeout(self.first_byte(timeouts), client.send(request)).await;
+        Ok(answer.map_err(|_| TransportError::Timeout).and_then(|answer| answer)?)
+    }
+
+    fn first_byte(&self, timeouts: Timeouts) -> Duration {
+        let limit = self.scope.limits.first_byte;
+        timeouts.first_byte.map_or(limit, |asked| asked.min(limit))
+    }
+
+    /// Sees to it that the account's tokens are fresh. Whether it is to be read again.
+    async fn refreshed(&self, account: &Account, need: Need, timeouts: Timeouts) -> Result<bool, SendError> {
+        match tokio::time::timeout(self.first_byte(timeouts), self.broker.oauth.fresh(account, need)).await {
+            Ok(outcome) => outcome.map_err(|error| SendError::Unavailable(error.to_string())),
+            Err(_) => Err(TransportError::Timeout.into()),
+        }
     }
 
     /// A place among the requests at once. It is held until the answer's body has ended.
     async fn permit(&self, timeouts: Timeouts) -> Result<OwnedSemaphorePermit, SendError> {
         let limits = &self.scope.limits;
-        let wait = timeouts.first_byte.map_or(limits.first_byte, |asked| asked.min(limits.first_byte));
         let full = || SendError::Limit(format!("{} requests of this run are open; end some first", limits.at_once));
-        let permit = tokio::time::timeout(wait, self.permits.clone().acquire_owned()).await.map_err(|_| full())?;
+        let permit = tokio::time::timeout(self.first_byte(timeouts), self.permits.clone().acquire_owned()).await.map_err(|_| full())?;
         permit.map_err(|_| full())
     }
 
@@ -192,15 +225,21 @@ impl Session {
         survey: &Survey,
         parts: &http::request::Parts,
         url: &Url,
+        timeouts: Timeouts,
         record: &mut Record,
-    ) -> Result<(Url, HeaderMap), SendError> {
+    ) -> Result<(Arc<Account>, Url, HeaderMap), SendError> {
         let id = &survey.party().account.id;
         record.used.account = Some(id.to_string());
         record.used.app = Some(survey.party().account.app.clone());
-        let account = self.usable(id).await.map_err(|error| match error {
+        let refused = |error| match error {
             UseError::Store(error) => SendError::Unavailable(error.to_string()),
             other => SendError::Refused(other.to_string()),
-        })?;
+        };
+        let mut account = self.usable(id).await.map_err(refused)?;
+        if self.refreshed(&account, Need::Expiry, timeouts).await? {
+            // The grant, too: it may have been revoked while the refresh was waited for.
+            account = self.usable(id).await.map_err(refused)?;
+        }
         let app = self.app_of(&account).map_err(|error| SendError::Refused(error.to_string()))?;
         let hosts = account.hosts(&app).map_err(|error| SendError::Refused(error.to_string()))?;
         policy::account_may_reach(&app, &hosts, &parts.method, url, &parts.headers)?;
@@ -216,9 +255,13 @@ impl Session {
             secrets.insert(field.to_owned(), secret);
         }
         let substituted = survey::substitute(survey, url, &parts.headers, |field| secrets.get(field))?;
-        self.broker.audit.intent(&record.used).await.map_err(|error| SendError::Unavailable(error.to_string()))?;
-        record.intended = true;
-        Ok(substituted)
+        // One use, one intent, also if it is sent again with refreshed tokens.
+        if !record.intended {
+            self.broker.audit.intent(&record.used).await.map_err(|error| SendError::Unavailable(error.to_string()))?;
+            record.intended = true;
+        }
+        let (url, headers) = substituted;
+        Ok((account, url, headers))
     }
 
     /// A request without a placeholder goes to hosts that the workflow opened, and to

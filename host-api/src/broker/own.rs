@@ -1,0 +1,86 @@
+//! The host's own calls: to token, device, revocation and identity endpoints, and the
+//! test requests of app definitions. They leave by the client and the address guard that
+//! every request of a step goes through, and by nothing else.
+//!
+//! What they answer may hold credentials, so it must never be shown as it is.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http_body_util::{BodyExt as _, Limited};
+
+use super::egress::Egress;
+use super::send::{Client, ClientError, TransportError};
+
+/// Longest answer that is read, in bytes.
+const ANSWER: usize = 1 << 20;
+/// Some services refuse requests that don't say who asks.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("keyhole/", env!("CARGO_PKG_VERSION")));
+
+/// The client, made when the first request leaves: reading the system's certificates takes
+/// milliseconds.
+pub(crate) struct WayOut {
+    egress: Egress,
+    client: OnceLock<Result<Client, ClientError>>,
+}
+
+impl WayOut {
+    pub(super) fn new(egress: Egress) -> Self {
+        Self { egress, client: OnceLock::new() }
+    }
+
+    pub(super) fn client(&self) -> Result<&Client, ClientError> {
+        self.client.get_or_init(|| Client::new(&self.egress)).as_ref().map_err(Clone::clone)
+    }
+}
+
+/// Why a call of the host's own got no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CallError {
+    /// It did not get through.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The answer is longer than any that is expected.
+    #[error("the answer is longer than {ANSWER} bytes")]
+    TooLong,
+}
+
+/// Makes calls for the host itself.
+#[derive(Clone)]
+pub(crate) struct OwnCalls {
+    way_out: Arc<WayOut>,
+}
+
+impl OwnCalls {
+    pub(super) fn new(way_out: Arc<WayOut>) -> Self {
+        Self { way_out }
+    }
+
+    /// Sends `request` and reads the whole answer, within `limit`. Redirects are not
+    /// followed: they are answers.
+    pub(crate) async fn send(
+        &self,
+        request: http::Request<Vec<u8>>,
+        limit: Duration,
+    ) -> Result<http::Response<Bytes>, CallError> {
+        let exchange = async {
+            let mut request = reqwest::Request::try_from(request).map_err(TransportError::from)?;
+            let headers = request.headers_mut();
+            headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+            if let Some(credential) = headers.get_mut(header::AUTHORIZATION) {
+                credential.set_sensitive(true);
+            }
+            let client = self.way_out.client().map_err(TransportError::from)?;
+            let answer: http::Response<reqwest::Body> = client.send(request).await?.into();
+            let (parts, body) = answer.into_parts();
+            let body = Limited::new(body, ANSWER).collect().await.map_err(|error| match error.downcast::<reqwest::Error>() {
+                Ok(error) => CallError::Transport(TransportError::from(*error)),
+                Err(_) => CallError::TooLong,
+            })?;
+            Ok(http::Response::from_parts(parts, body.to_bytes()))
+        };
+        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(TransportError::Timeout.into()))
+    }
+}

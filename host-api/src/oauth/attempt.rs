@@ -1,0 +1,203 @@
+//! A connection that is under way: what was asked for, by whom, and what must come back.
+//! It lies in the store, so that any process can finish it, and is gone the moment one does.
+//!
+//! The store has only a hash of what names it, and its secrets sealed: who can read the
+//! store can't finish somebody else's connection.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::error::OAuthError;
+use super::OAuth;
+use crate::accounts::AccountId;
+use crate::members::MemberId;
+use crate::store::records::Record;
+use crate::store::{Expect, Revision, StoreError};
+use crate::vault::{Binding, Sealed, Secret, VaultError};
+
+/// How long a member has to come back from the browser.
+pub(super) const LIFETIME: Duration = Duration::from_secs(600);
+/// Connections that one member can have under way.
+const AT_ONCE: usize = 100;
+/// Before the names of the member's own secret fields.
+const FIELD: &str = "field.";
+
+/// A connection under way.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Attempt {
+    pub member: MemberId,
+    pub app: String,
+    pub nickname: Option<String>,
+    /// The account that is to be connected anew.
+    pub account: Option<AccountId>,
+    /// Whether that may come to belong to another identity at the service.
+    pub other_identity: bool,
+    /// Whether to store without having asked whose the tokens are.
+    pub untested: bool,
+    pub scopes: Vec<String>,
+    /// The plain fields that the member gave.
+    pub plain: BTreeMap<String, String>,
+    pub way: Way,
+    pub expires: Timestamp,
+    sealed: Sealed,
+}
+
+/// What must come back.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Way {
+    /// A code, to this very URI.
+    Browser {
+        redirect_uri: String,
+    },
+    /// The member's word, given elsewhere.
+    Device {
+        /// When the server may be asked next.
+        next: Timestamp,
+    },
+}
+
+impl Record for Attempt {
+    const FOLDER: &'static str = "oauth-attempts";
+    const VERSION: u32 = 1;
+}
+
+/// What is new about an attempt.
+pub(super) struct NewAttempt {
+    pub member: MemberId,
+    pub app: String,
+    pub nickname: Option<String>,
+    pub account: Option<AccountId>,
+    pub other_identity: bool,
+    pub untested: bool,
+    pub scopes: Vec<String>,
+    pub plain: BTreeMap<String, String>,
+    pub way: Way,
+    pub lifetime: Duration,
+    /// The member's own secret fields.
+    pub secrets: BTreeMap<String, Secret>,
+    /// The code verifier, or the device's answer.
+    pub ours: Option<(&'static str, Secret)>,
+}
+
+/// An attempt that was read, and may be finished.
+pub(super) struct UnderWay {
+    pub id: String,
+    pub attempt: Attempt,
+    pub revision: Revision,
+    /// The member's own secret fields.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+/// The store's name for what the outside calls `token`.
+fn id_of(token: &str) -> String {
+    blake3::hash(token.as_bytes()).to_hex().to_string()
+}
+
+fn binding(id: &str) -> String {
+    format!("oauth-attempt/{id}")
+}
+
+impl OAuth {
+    /// Keeps an attempt under `token`, which the outside knows it by.
+    pub(super) async fn keep(&self, token: &str, new: NewAttempt) -> Result<Timestamp, OAuthError> {
+        self.clear(&new.member).await?;
+        let id = id_of(token);
+        let mut secrets: BTreeMap<String, Secret> =
+            new.secrets.into_iter().map(|(name, secret)| (format!("{FIELD}{name}"), secret)).collect();
+        secrets.extend(new.ours.map(|(name, secret)| (name.to_owned(), secret)));
+        let (vault, workspace) = self.accounts.vault();
+        let expires = Timestamp::now() + new.lifetime;
+        let attempt = Attempt {
+            sealed: vault.seal(&Binding { workspace, account: &binding(&id), version: 1 }, &secrets)?,
+            member: new.member,
+            app: new.app,
+            nickname: new.nickname,
+            account: new.account,
+            other_identity: new.other_identity,
+            untested: new.untested,
+            scopes: new.scopes,
+            plain: new.plain,
+            way: new.way,
+            expires,
+        };
+        self.attempts.put(&id, Expect::Absent, &attempt).await?;
+        Ok(expires)
+    }
+
+    /// The attempt that `token` names, if it is `by`'s and not over. Someone else's is
+    /// told apart from none at all by nothing.
+    pub(super) async fn under_way(&self, by: &MemberId, token: &str) -> Result<UnderWay, OAuthError> {
+        let id = id_of(token);
+        let found = self.attempts.get(&id).await?;
+        let (attempt, revision) = found
+            .filter(|(attempt, _)| attempt.member == *by && attempt.expires > Timestamp::now())
+            .ok_or(OAuthError::NotUnderWay)?;
+        let mut secrets = BTreeMap::new();
+        for field in attempt.sealed.fields().map(str::to_owned).collect::<Vec<_>>() {
+            if let Some(name) = field.strip_prefix(FIELD) {
+                secrets.insert(name.to_owned(), self.open(&id, &attempt, &field)?);
+            }
+        }
+        Ok(UnderWay { id, attempt, revision, secrets })
+    }
+
+    /// What was sealed with the attempt under `name`.
+    pub(super) fn ours(&self, under_way: &UnderWay, name: &str) -> Result<Option<Secret>, OAuthError> {
+        match under_way.attempt.sealed.fields().any(|field| field == name) {
+            true => Ok(Some(self.open(&under_way.id, &under_way.attempt, name)?)),
+            false => Ok(None),
+        }
+    }
+
+    fn open(&self, id: &str, attempt: &Attempt, field: &str) -> Result<Secret, VaultError> {
+        let (vault, workspace) = self.accounts.vault();
+        vault.open_field(&Binding { workspace, account: &binding(id), version: 1 }, &attempt.sealed, field)
+    }
+
+    /// Ends the attempt. Of several that try at once, one comes through.
+    pub(super) async fn consume(&self, under_way: &UnderWay) -> Result<(), OAuthError> {
+        match self.attempts.delete(&under_way.id, Expect::Revision(under_way.revision)).await {
+            Ok(()) => Ok(()),
+            Err(StoreError::Conflict { .. }) => Err(OAuthError::NotUnderWay),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// When the device's server may be asked next. False if someone else asks right now.
+    pub(super) async fn postpone(&self, under_way: &mut UnderWay, next: Timestamp) -> Result<bool, OAuthError> {
+        under_way.attempt.way = Way::Device { next };
+        let expect = Expect::Revision(under_way.revision);
+        match self.attempts.put(&under_way.id, expect, &under_way.attempt).await {
+            Ok(revision) => {
+                under_way.revision = revision;
+                Ok(true)
+            }
+            Err(StoreError::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes attempts that are over, and refuses a member who begins too many.
+    async fn clear(&self, member: &MemberId) -> Result<(), OAuthError> {
+        let now = Timestamp::now();
+        let mut theirs = 0;
+        for (id, attempt, revision) in self.attempts.all().await? {
+            if attempt.expires <= now {
+                match self.attempts.delete(&id, Expect::Revision(revision)).await {
+                    Ok(()) | Err(StoreError::Conflict { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            } else if attempt.member == *member {
+                theirs += 1;
+            }
+        }
+        if theirs >= AT_ONCE {
+            return Err(OAuthError::TooMany(AT_ONCE));
+        }
+        Ok(())
+    }
+}

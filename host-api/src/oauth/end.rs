@@ -1,0 +1,71 @@
+//! The end of an account: revoked at the service (RFC 7009), then erased here.
+
+use std::time::Duration;
+
+use super::error::OAuthError;
+use super::wire::{Server, access_token, refresh_token};
+use super::OAuth;
+use crate::accounts::{Account, AccountId, ChangeError};
+use crate::apps::{REFRESH_TOKEN};
+use crate::members::MemberId;
+use crate::store::Expect;
+
+/// How long the service has: a member who deletes an account waits for it.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What became of the tokens at the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// They were revoked.
+    Revoked,
+    /// The app has no way to: they have to be ended on the service's own pages.
+    NotPossible,
+    /// The service did not do it, and said why: as [`Upstream::NotPossible`].
+    Failed(String),
+}
+
+impl OAuth {
+    /// Deletes the account `id`, by OAuth or not: its owner can, and an admin. Its tokens
+    /// are revoked at the service first, where the app can; the account is erased even if
+    /// that fails.
+    ///
+    /// # Errors
+    /// Who may not, or whatever the store says.
+    pub async fn delete(&self, by: &MemberId, id: &AccountId) -> Result<Upstream, ChangeError> {
+        let account = self.accounts.deletable(by, id).await?;
+        let upstream = match self.revoke(&account).await {
+            Ok(upstream) => upstream,
+            Err(error) => Upstream::Failed(error.to_string()),
+        };
+        self.accounts.delete(by, id).await?;
+        self.leases.delete(id.as_str(), Expect::Any).await?;
+        Ok(upstream)
+    }
+
+    /// Revokes the tokens of `account`.
+    async fn revoke(&self, account: &Account) -> Result<Upstream, OAuthError> {
+        let Some(app) = account.app(self.accounts.catalog()) else { return Ok(Upstream::NotPossible) };
+        let (Some(def), Some(_)) = (&app.oauth, &account.oauth) else { return Ok(Upstream::NotPossible) };
+        if def.revocation.is_none() {
+            return Ok(Upstream::NotPossible);
+        }
+        let secret = |name: &str| match account.secret_fields().any(|field| field == name) {
+            true => self.accounts.secret(account, name).map(Some).map_err(OAuthError::from),
+            false => Ok(None),
+        };
+        let keys = self.keys(&app, def, &account.plain, secret).await?;
+        let server = Server::new(&self.calls, def, &account.plain, &keys)?;
+        let (refresh, access) = (secret(REFRESH_TOKEN)?, secret(&def.access_token)?);
+        if let Some(refresh) = &refresh {
+            server.revoke(refresh_token(refresh), LIMIT).await?;
+        }
+        if let Some(access) = &access {
+            let revoked = server.revoke(access_token(access), LIMIT).await;
+            // It went with the refresh token at most services, and some then no longer know it.
+            if refresh.is_none() {
+                revoked?;
+            }
+        }
+        Ok(Upstream::Revoked)
+    }
+}
