@@ -251,3 +251,96 @@ async fn both_audit_modes_keep_one_use_for_each_request() {
         assert_eq!(server.accepted(), 1);
     }
 }
+
+/// Everything that an encoding must keep from being read as something else.
+const AWKWARD: &str = r#"k%2F"\/..&=+ é;{}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bound_a_credential_arrives_exactly_in_the_path_and_in_bodies() {
+    let (host, authority) = (Host::new().await, Authority::default());
+    let server = Server::http(&authority, &["ledger.example"], |request| {
+        answer(200, "text/plain", [request.target.as_bytes(), b"\n", &request.body].concat())
+    });
+    let broker = host.broker(&authority, &[("ledger.example", &server)], Egress::default());
+    let account = host.connect("alice", "ledger", &[("token", AWKWARD)]).await;
+    let session = broker.session(scope("alice", &[("ledger", "ledger", Some(&account))]));
+    let placeholder = session.account("ledger").await.unwrap().auth[0].value.clone();
+    let escaped: String = placeholder.bytes().map(|b| format!("\\u{b:04x}")).collect();
+    let encoded: String = placeholder.bytes().map(|b| format!("%{b:02x}")).collect();
+
+    // The path, plain and percent-encoded; the server decodes exactly the credential.
+    for written in [&placeholder, &encoded] {
+        let url = format!("https://ledger.example/bot{written}/getMe?a=1");
+        let echoed = send(&session, request("GET", &url, &[], "")).await.unwrap();
+        let target = server.received().last().unwrap().target.clone();
+        let segment = target.strip_prefix("/bot").and_then(|t| t.strip_suffix("/getMe?a=1")).unwrap();
+        assert_eq!(percent_encoding::percent_decode_str(segment).decode_utf8().unwrap(), AWKWARD);
+        let echoed = String::from_utf8(echoed.body).unwrap();
+        assert!(echoed.contains(&placeholder) && !echoed.contains(segment), "{echoed}");
+        assert_eq!(session.requests().last().unwrap().path, "/bot‹ledger.token›/getMe");
+    }
+
+    let url = "https://ledger.example/entries";
+    let json_type = [("content-type", "application/json; charset=utf-8")];
+    for written in [&placeholder, &escaped] {
+        let body = format!(r#"{{ "note":1.50, "auth": {{"token":"{written}" }},"note":2}}"#);
+        send(&session, request("POST", url, &json_type, &body)).await.unwrap();
+        let received = server.received().pop().unwrap();
+        let expected = body.replace(&format!("\"{written}\""), &serde_json::to_string(AWKWARD).unwrap());
+        assert_eq!(String::from_utf8_lossy(&received.body), expected, "nothing else is changed");
+        assert_eq!(received.header("content-length"), Some(expected.len().to_string().as_str()));
+    }
+
+    let form_type = [("content-type", "application/x-www-form-urlencoded")];
+    for written in [&placeholder, &encoded] {
+        let body = format!("a=%20+b&token={written}&c");
+        send(&session, request("POST", url, &form_type, &body)).await.unwrap();
+        let received = String::from_utf8(server.received().pop().unwrap().body).unwrap();
+        let value = received.strip_prefix("a=%20+b&token=").and_then(|body| body.strip_suffix("&c")).unwrap();
+        assert!(!value.contains('+'));
+        assert_eq!(percent_encoding::percent_decode_str(value).decode_utf8().unwrap(), AWKWARD);
+    }
+
+    let part_type = [("content-type", "multipart/form-data; boundary=b0")];
+    let part = |name: &str, value: &str| {
+        format!("--b0\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let body = |token: &str| format!("{}{}--b0--\r\n", part("note", "n"), part("token", token));
+    send(&session, request("POST", url, &part_type, &body(&placeholder))).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&server.received().pop().unwrap().body), body(AWKWARD));
+
+    // Anywhere else, or in a body that says to be something else.
+    let sent = server.received().len();
+    for (what, to, headers, body) in [
+        ("another pointer", url, &json_type[..], format!(r#"{{"token":"{placeholder}"}}"#)),
+        ("a member named twice", url, &json_type[..], format!(r#"{{"auth":{{"token":"{placeholder}","token":"x"}}}}"#)),
+        ("beside text", url, &json_type[..], format!(r#"{{"auth":{{"token":"Bearer {placeholder}"}}}}"#)),
+        ("the place and a note", url, &json_type[..], format!(r#"{{"auth":{{"token":"{placeholder}"}},"n":"{placeholder}"}}"#)),
+        ("a member's name", url, &json_type[..], format!(r#"{{"auth":{{"{placeholder}":1}}}}"#)),
+        ("JSON that is a form", url, &form_type[..], format!(r#"{{"auth":{{"token":"{placeholder}"}}}}"#)),
+        ("another field", url, &form_type[..], format!("note={placeholder}")),
+        ("another part", url, &part_type[..], format!("{}--b0--\r\n", part("note", &placeholder))),
+        ("no content type", url, &[][..], format!("token={placeholder}")),
+        ("compressed, it says", url, &[form_type[0], ("content-encoding", "gzip")][..], format!("token={placeholder}")),
+        ("another segment", &format!("https://ledger.example/x/bot{placeholder}"), &[][..], String::new()),
+        ("a part of a segment", &format!("https://ledger.example/bot{placeholder}x"), &[][..], String::new()),
+    ] {
+        let reason = denied(send(&session, request("POST", to, headers, &body)).await);
+        assert!(!reason.contains(&placeholder), "{what}: {reason}");
+    }
+    assert_eq!(server.received().len(), sent);
+    assert!(!audit_text(broker.audit()).await.contains(&placeholder));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bound_a_credential_is_no_step_in_the_path() {
+    let (host, authority) = (Host::new().await, Authority::default());
+    let server = Server::http(&authority, &["ledger.example"], |_| answer(200, "text/plain", ""));
+    let broker = host.broker(&authority, &[("ledger.example", &server)], Egress::default());
+    let account = host.connect("alice", "ledger", &[("token", "../../admin")]).await;
+    let session = broker.session(scope("alice", &[("ledger", "ledger", Some(&account))]));
+    let placeholder = session.account("ledger").await.unwrap().auth[0].value.clone();
+    let url = format!("https://ledger.example/bot{placeholder}/x");
+    send(&session, request("GET", &url, &[], "")).await.unwrap();
+    assert_eq!(server.received()[0].target, "/bot..%2F..%2Fadmin/x");
+}

@@ -117,24 +117,58 @@ pub enum Place {
         /// Its value, decoded.
         template: Template,
     },
+    /// A whole part of the path between two slashes.
+    Segment {
+        /// Which, from 1.
+        index: usize,
+        /// The part, decoded.
+        template: Template,
+    },
+    /// A whole text in a JSON body.
+    Json {
+        /// JSON pointer (RFC 6901) to it.
+        pointer: String,
+        /// The text.
+        template: Template,
+    },
+    /// The whole value of a field of an `application/x-www-form-urlencoded` body.
+    Form {
+        /// The field's name, decoded.
+        name: String,
+        /// Its value, decoded.
+        template: Template,
+    },
+    /// The whole content of a `multipart/form-data` part that is no file (RFC 7578).
+    Part {
+        /// The part's name.
+        name: String,
+        /// Its content.
+        template: Template,
+    },
 }
 
 impl Place {
     /// The fields that stand in it.
     pub fn fields(&self) -> impl Iterator<Item = &str> {
         let (first, second) = match self {
-            Self::Header { template, .. } | Self::Query { template, .. } => (template, None),
+            Self::Header { template, .. }
+            | Self::Query { template, .. }
+            | Self::Segment { template, .. }
+            | Self::Json { template, .. }
+            | Self::Form { template, .. }
+            | Self::Part { template, .. } => (template, None),
             Self::Basic { username, password } => (username, Some(password)),
         };
         first.fields().chain(second.into_iter().flat_map(Template::fields))
     }
 
-    /// What two places of one request cannot share.
-    fn slot(&self) -> (bool, &str) {
+    /// What two places of one request template cannot share. None for a place that a step fills itself.
+    fn slot(&self) -> Option<(bool, &str)> {
         match self {
-            Self::Header { name, .. } => (false, name.as_str()),
-            Self::Basic { .. } => (false, "authorization"),
-            Self::Query { name, .. } => (true, name),
+            Self::Header { name, .. } => Some((false, name.as_str())),
+            Self::Basic { .. } => Some((false, "authorization")),
+            Self::Query { name, .. } => Some((true, name)),
+            Self::Segment { .. } | Self::Json { .. } | Self::Form { .. } | Self::Part { .. } => None,
         }
     }
 }
@@ -304,7 +338,7 @@ impl App {
         let mut filled: Vec<&Place> = Vec::new();
         for place in &self.places {
             let free = filled.iter().all(|other| other.slot() != place.slot());
-            if free && place.fields().all(&has) {
+            if place.slot().is_some() && free && place.fields().all(&has) {
                 filled.push(place);
             }
         }

@@ -43,10 +43,19 @@ impl Judge<'_> {
 
     fn place(&mut self, draft: DraftPlace) -> Option<Place> {
         let span = draft.span;
-        let kinds = [draft.header.is_some(), draft.query.is_some(), draft.basic.is_some()];
+        let kinds = [
+            draft.header.is_some(),
+            draft.query.is_some(),
+            draft.basic.is_some(),
+            draft.segment.is_some(),
+            draft.json.is_some(),
+            draft.form.is_some(),
+            draft.multipart.is_some(),
+        ];
         if kinds.iter().filter(|given| **given).count() != 1 {
-            let help = "give header = \"…\", query = \"…\" or basic = { username = \"…\", password = \"…\" }";
-            self.add(&span, "a place is one of header, query and basic", help);
+            let help = "give header = \"…\", query = \"…\", segment = 1, json = \"/…\", form = \"…\", multipart = \"…\" \
+                        or basic = { username = \"…\", password = \"…\" }";
+            self.add(&span, "a place is one of header, query, basic, segment, json, form and multipart", help);
             return None;
         }
         if let Some((username, password)) = draft.basic {
@@ -67,11 +76,34 @@ impl Judge<'_> {
             let (name, template) = (self.header_name(&header), self.header_value(&template));
             return Some(Place::Header { name: name?, template: template? });
         }
-        let query = draft.query?;
-        if query.value.is_empty() || query.value.chars().any(char::is_control) {
-            self.add(&query.span, "this cannot be a parameter's name", "");
+        if let Some(segment) = draft.segment {
+            let index = usize::try_from(segment.value).ok().filter(|index| (1..=32).contains(index));
+            if index.is_none() {
+                self.add(&segment.span, "a segment is a number from 1, the part after the first '/'", "");
+            }
+            return Some(Place::Segment { index: index?, template: self.template(&template)? });
         }
-        Some(Place::Query { name: query.value, template: self.template(&template)? })
+        if let Some(json) = draft.json {
+            let (pointer, template) = (self.pointer(Some(json)), self.template(&template));
+            return Some(Place::Json { pointer: pointer?, template: template? });
+        }
+        if let Some(form) = draft.form {
+            let name = self.parameter(form);
+            return Some(Place::Form { name, template: self.template(&template)? });
+        }
+        if let Some(part) = draft.multipart {
+            let name = self.parameter(part);
+            return Some(Place::Part { name, template: self.template(&template)? });
+        }
+        let name = self.parameter(draft.query?);
+        Some(Place::Query { name, template: self.template(&template)? })
+    }
+
+    fn parameter(&mut self, name: Text) -> String {
+        if name.value.is_empty() || name.value.chars().any(char::is_control) {
+            self.add(&name.span, "this cannot be a parameter's name", "");
+        }
+        name.value
     }
 
     pub(super) fn deny(&mut self, draft: DraftDeny) -> Option<Deny> {

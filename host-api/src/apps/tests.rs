@@ -182,6 +182,7 @@ fn a_request_template_takes_the_first_complete_place_of_each_header() {
                 Place::Header { name, .. } => name.to_string(),
                 Place::Basic { .. } => "basic".to_owned(),
                 Place::Query { name, .. } => format!("?{name}"),
+                other => panic!("{other:?} is no part of a request template"),
             })
             .collect()
     };

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName};
 use http::{Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full, Limited};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::{Body, BodyError, Incoming, Outgoing};
-use super::limits::{BUFFERED_BODY, Limits, Timeouts};
+use super::limits::{BODY_WITH_PLACE, BUFFERED_BODY, Limits, Timeouts};
 use super::record::Record;
 use super::scrub::{ScrubBody, Scrubber};
 use super::survey::BodyWatch;
@@ -27,8 +27,14 @@ pub(super) enum Outbound {
 }
 
 impl Outbound {
-    /// Reads the body if it is short and says so.
-    pub(super) async fn read(body: Body, headers: &HeaderMap, limits: &Limits) -> Result<Self, SendError> {
+    /// Reads the body if it is short and says so. One that may have a credential's place in it is
+    /// read whole, or refused if it is too long for that.
+    pub(super) async fn read(
+        body: Body,
+        headers: &HeaderMap,
+        limits: &Limits,
+        has_place: bool,
+    ) -> Result<Self, SendError> {
         let stated = match headers.get(header::CONTENT_LENGTH) {
             None => body.size_hint().exact(),
             Some(length) => {
@@ -36,18 +42,30 @@ impl Outbound {
                 Some(length.ok_or_else(|| SendError::Refused("Content-Length is not a number".to_owned()))?)
             }
         };
+        let room = if has_place { BODY_WITH_PLACE } else { BUFFERED_BODY };
         match stated {
             Some(length) if length > limits.request_bytes => Err(SendError::Limit(format!(
                 "a request's body may have {} bytes; this one says {length}",
                 limits.request_bytes
             ))),
-            Some(length) if length <= BUFFERED_BODY => {
-                let whole = Limited::new(body, BUFFERED_BODY as usize).collect().await;
-                let whole = whole.map_err(|error| SendError::Refused(format!("the request's body ended early: {error}")))?;
-                Ok(Self::Whole(whole.to_bytes()))
-            }
+            Some(length) if length <= room => Self::whole_of(body, room).await,
+            None if has_place => Self::whole_of(body, room).await,
             _ => Ok(Self::Streaming(body)),
         }
+    }
+
+    async fn whole_of(body: Body, room: u64) -> Result<Self, SendError> {
+        let whole = Limited::new(body, usize::try_from(room).unwrap_or(usize::MAX)).collect().await;
+        let whole = whole.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
+            true => SendError::Limit(format!("the request's body is longer than it says, or than {room} bytes without saying so; state its length in Content-Length")),
+            false => SendError::Refused(format!("the request's body ended early: {error}")),
+        })?;
+        Ok(Self::Whole(whole.to_bytes()))
+    }
+
+    /// This body, or what was written anew with credentials in it.
+    pub(super) fn or_rewritten(self, rewritten: Option<Bytes>) -> Self {
+        rewritten.map_or(self, Self::Whole)
     }
 
     /// The same once more, if it is still there.
@@ -139,7 +157,7 @@ pub(super) async fn answer(
     let Some(scrubber) = scrubber else {
         return Ok(Response::from_parts(parts, body.boxed_unsync()));
     };
-    let rewritten = scrub_headers(&scrubber, &mut parts.headers);
+    let rewritten = scrubber.scrub_headers(&mut parts.headers);
     // A short body is scrubbed whole, so that its length and tags can stay where nothing was rewritten.
     if let Some(length) = stated
         && length <= BUFFERED_BODY
@@ -181,32 +199,4 @@ fn forget_measures(headers: &mut HeaderMap) {
     for name in &MEASURES {
         headers.remove(name);
     }
-}
-
-/// Takes credentials out of names and values. A header whose name holds one goes whole.
-fn scrub_headers(scrubber: &Scrubber, headers: &mut HeaderMap) -> bool {
-    let mut rewritten = false;
-    let mut clean = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers.iter() {
-        if scrubber.finds(name.as_str().as_bytes()) {
-            rewritten = true;
-            continue;
-        }
-        match scrubber.scrub(value.as_bytes()) {
-            None => {
-                clean.append(name, value.clone());
-            }
-            Some(scrubbed) => {
-                rewritten = true;
-                // Placeholders are header text, so this fails only if the rest never was.
-                if let Ok(value) = HeaderValue::from_bytes(&scrubbed) {
-                    clean.append(name, value);
-                }
-            }
-        }
-    }
-    if rewritten {
-        *headers = clean;
-    }
-    rewritten
 }

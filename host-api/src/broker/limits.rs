@@ -36,6 +36,10 @@ impl Default for Limits {
 /// longer one, or one of unknown length, is checked while it streams.
 pub const BUFFERED_BODY: u64 = 64 * 1024;
 
+/// Most bytes of a body in which the app's definition has a place for a credential: it must be
+/// seen whole.
+pub const BODY_WITH_PLACE: u64 = 8 << 20;
+
 /// Time limits that the step asked for on one request. They shorten [`Limits`], never lengthen them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {

@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderMap;
 use http::{Method, Request, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::body::Body;
@@ -28,7 +29,7 @@ use super::record::{Record, Requests};
 use super::scrub::Scrubber;
 use super::send::TransportError;
 use super::sign;
-use super::survey::{self, BodyWatch, Party, Survey};
+use super::survey::{self, BodyWatch, Format, Party, Substituted, Survey};
 use super::{AccessError, Broker, Brokered, Field, Injected, Link, Scope, SendError, SignError};
 use crate::accounts::{Account, AccountId, UseError};
 use crate::apps::{App, Place};
@@ -151,28 +152,45 @@ impl Session {
         let limits = &self.scope.limits;
         let (mut parts, body) = request.into_parts();
         let url = policy::url(&parts.uri)?;
-        record.destination(&url, &self.redact(url.path()));
+        record.destination(&url, &self.shown_path(&url));
         policy::clean(&parts.method, &mut parts.headers)?;
 
         let permit = self.permit(timeouts).await?;
-        let body = Outbound::read(body, &parts.headers, limits).await?;
+        let body = Outbound::read(body, &parts.headers, limits, self.has_body_place(&parts.headers)).await?;
         let Some(survey) = self.survey(&url, &parts.headers, body.whole())? else {
             self.plain_may_reach(&url).await?;
             let answer = self.forward(&parts.method, url, parts.headers, body, timeouts, record).await?;
             return exchange::answer(answer.into(), self.scrubber()?, limits, timeouts, record, permit).await;
         };
         let again = body.again();
-        let (account, to, headers) = self.credentialed(&survey, &parts, &url, timeouts, record).await?;
-        let mut answer = self.forward(&parts.method, to, headers, body, timeouts, record).await?;
+        let (account, with) = self.credentialed(&survey, &parts, &url, &body, timeouts, record).await?;
+        let body = body.or_rewritten(with.body);
+        let mut answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record).await?;
         // Once: the tokens that come of it are fresh, so a second refusal is the service's word.
         if answer.status() == StatusCode::UNAUTHORIZED
             && self.refreshed(&account, Need::Refusal, timeouts).await.is_ok_and(|changed| changed)
             && let Some(body) = again
         {
-            let (_, to, headers) = self.credentialed(&survey, &parts, &url, timeouts, record).await?;
-            answer = self.forward(&parts.method, to, headers, body, timeouts, record).await?;
+            let (_, with) = self.credentialed(&survey, &parts, &url, &body, timeouts, record).await?;
+            let body = body.or_rewritten(with.body);
+            answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record).await?;
         }
         exchange::answer(answer.into(), self.scrubber()?, limits, timeouts, record, permit).await
+    }
+
+    /// The path for the records. A step may have encoded a placeholder in it.
+    fn shown_path(&self, url: &Url) -> String {
+        let decoded = percent_decode_str(url.path()).decode_utf8_lossy();
+        match self.redact(&decoded) {
+            Cow::Owned(redacted) => redacted,
+            Cow::Borrowed(_) => url.path().to_owned(),
+        }
+    }
+
+    /// Whether an account that the step was handed has a place in a body with these headers.
+    fn has_body_place(&self, headers: &HeaderMap) -> bool {
+        let Some(format) = Format::of(headers) else { return false };
+        self.state().parties.values().any(|party| party.app.all_places().any(|place| format.has(place)))
     }
 
     /// Sends what passed every check.
@@ -225,9 +243,10 @@ impl Session {
         survey: &Survey,
         parts: &http::request::Parts,
         url: &Url,
+        body: &Outbound,
         timeouts: Timeouts,
         record: &mut Record,
-    ) -> Result<(Arc<Account>, Url, HeaderMap), SendError> {
+    ) -> Result<(Arc<Account>, Substituted), SendError> {
         let id = &survey.party().account.id;
         record.used.account = Some(id.to_string());
         record.used.app = Some(survey.party().account.app.clone());
@@ -254,14 +273,13 @@ impl Session {
                 .map_err(|error| SendError::Unavailable(error.to_string()))?;
             secrets.insert(field.to_owned(), secret);
         }
-        let substituted = survey::substitute(survey, url, &parts.headers, |field| secrets.get(field))?;
+        let substituted = survey::substitute(survey, url, &parts.headers, body.whole(), |field| secrets.get(field))?;
         // One use, one intent, also if it is sent again with refreshed tokens.
         if !record.intended {
             self.broker.audit.intent(&record.used).await.map_err(|error| SendError::Unavailable(error.to_string()))?;
             record.intended = true;
         }
-        let (url, headers) = substituted;
-        Ok((account, url, headers))
+        Ok((account, substituted))
     }
 
     /// A request without a placeholder goes to hosts that the workflow opened, and to
@@ -408,6 +426,8 @@ impl State {
                         headers.push(("authorization".to_owned(), basic(&username, &password)));
                     }
                 }
+                // A step fills these itself: they are no part of a template.
+                Place::Segment { .. } | Place::Json { .. } | Place::Form { .. } | Place::Part { .. } => {}
             }
         }
         let base_url = app.base_url(&account.plain).map_err(|error| AccessError::Unavailable(error.to_string()))?;

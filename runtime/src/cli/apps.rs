@@ -121,6 +121,10 @@ fn place(place: &Place) -> String {
         Place::Header { name, template } => format!("header {name}: {template}"),
         Place::Basic { username, password } => format!("header authorization: Basic {username}:{password}"),
         Place::Query { name, template } => format!("query {name}={template}"),
+        Place::Segment { index, template } => format!("part {index} of the path: {template}"),
+        Place::Json { pointer, template } => format!("JSON body at {pointer}: {template}"),
+        Place::Form { name, template } => format!("form field {name}={template}"),
+        Place::Part { name, template } => format!("multipart field {name}={template}"),
         other => format!("{other:?}"),
     }
 }

@@ -5,22 +5,28 @@
 //! shows anywhere else is a [`Refusal`]. [`substitute`] then renders those places
 //! anew with the credentials. Nothing here sends anything.
 
-use std::borrow::Cow;
+mod body;
+mod readings;
+mod substitute;
+mod watch;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::alphabet::{STANDARD, URL_SAFE};
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use base64::engine::{DecodePaddingMode, general_purpose};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode};
 use url::Url;
 
-use super::placeholder::{MARKER, MIN_RANDOM, Origin, Table};
+use super::placeholder::{Origin, Table};
 use crate::accounts::{Account, AccountId};
 use crate::apps::{App, Place, Template};
-use crate::vault::Secret;
+use body::Writing;
+use readings::{decode_base64, readings};
+
+pub(super) use body::Format;
+pub(super) use substitute::{Substituted, substitute};
+pub(super) use watch::BodyWatch;
 
 /// Why a request that carries a placeholder, or what looks like one, is not sent. Holds
 /// no placeholder and no credential.
@@ -43,7 +49,7 @@ pub enum Refusal {
         allowed: String,
     },
     /// In a body that was already on its way.
-    #[error("the body holds a placeholder; credentials go where the app's definition says, never in a body")]
+    #[error("the body holds a placeholder, and was on its way already; state its length, at most 8 MiB, where the app takes credentials in a body")]
     Streamed,
     /// Of more than one account.
     #[error("the request carries credentials of two accounts; send one request for each")]
@@ -80,8 +86,12 @@ pub(super) struct Party {
 enum Spot {
     Header { name: HeaderName, template: Template },
     Basic { username: Template, password: Template },
+    /// `index` counts the path's `/`-separated parts; that before the first slash is 0.
+    Segment { index: usize, template: Template },
     /// `index` counts the query's `&`-separated pairs.
     Query { index: usize, name: String, template: Template },
+    /// In ascending order, and apart.
+    Body { span: Range<usize>, writing: Writing, template: Template },
 }
 
 impl Survey {
@@ -94,7 +104,10 @@ impl Survey {
         let mut fields = BTreeSet::new();
         for spot in &self.spots {
             match spot {
-                Spot::Header { template, .. } | Spot::Query { template, .. } => fields.extend(template.fields()),
+                Spot::Header { template, .. }
+                | Spot::Segment { template, .. }
+                | Spot::Query { template, .. }
+                | Spot::Body { template, .. } => fields.extend(template.fields()),
                 Spot::Basic { username, password } => fields.extend(username.fields().chain(password.fields())),
             }
         }
@@ -114,10 +127,10 @@ pub(super) fn survey(
     let mut found = Found { table, parties, party: None, spots: Vec::new() };
     found.headers(headers)?;
     found.query(url.query().unwrap_or_default())?;
-    found.nowhere("the path", url.path().as_bytes())?;
+    found.path(url.path())?;
     found.nowhere("the host", url.host_str().unwrap_or_default().as_bytes())?;
     if let Some(body) = body {
-        found.body(body)?;
+        found.body(headers, body)?;
     }
     Ok(found.party.map(|party| Survey { party, spots: found.spots }))
 }
@@ -160,16 +173,71 @@ impl<'t> Found<'t> {
         }
     }
 
+    fn path(&mut self, path: &str) -> Result<(), Refusal> {
+        let place = "the path";
+        let mut rest: Vec<&str> = Vec::new();
+        for (index, segment) in path.split('/').enumerate() {
+            rest.push(segment);
+            let Some(party) = self.whose(place, segment.as_bytes())? else { continue };
+            let read: Vec<u8> = percent_decode(segment.as_bytes()).collect();
+            let template = party.app.all_places().find_map(|place| match place {
+                Place::Segment { index: named, template } if *named == index => {
+                    (self.expected(&party, template)?.as_bytes() == read).then(|| template.clone())
+                }
+                _ => None,
+            });
+            let template = template.ok_or_else(|| misplaced(place, &party.app))?;
+            self.spots.push(Spot::Segment { index, template });
+            rest.pop();
+        }
+        // A placeholder may show only when all of it is read at once.
+        self.nowhere(place, rest.join("/").as_bytes())
+    }
+
     /// A body that was read whole. It is content: what merely looks like a placeholder
     /// counts only where a word begins.
-    fn body(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        for reading in readings(bytes) {
-            if let Some(hit) = self.table.find_in_content(&reading).next() {
-                let party = self.one_party("the body", hit.origin)?;
-                return Err(misplaced("the body", &party.app));
+    fn body(&mut self, headers: &HeaderMap, bytes: &[u8]) -> Result<(), Refusal> {
+        let Some(party) = self.whose_content(bytes)? else { return Ok(()) };
+        let mut spots: Vec<(Range<usize>, Writing, &Template)> = Vec::new();
+        if let Some(format) = Format::of(headers) {
+            for place in party.app.all_places().filter(|place| format.has(place)) {
+                let (Place::Json { template, .. } | Place::Form { template, .. } | Place::Part { template, .. }) = place
+                else {
+                    continue;
+                };
+                let Some(expected) = self.expected(&party, template) else { continue };
+                let values = format.values(place, bytes).into_iter().filter(|value| value.read == expected.as_bytes());
+                spots.extend(values.map(|value| (value.span, value.writing, template)));
             }
         }
+        spots.sort_by_key(|(span, ..)| span.start);
+        spots.dedup_by_key(|(span, ..)| span.start);
+        let mut rest = Vec::with_capacity(bytes.len());
+        let mut done = 0;
+        for (span, ..) in &spots {
+            rest.extend_from_slice(&bytes[done..span.start]);
+            // So that what stood on both sides of it does not become one word.
+            rest.push(b' ');
+            done = span.end;
+        }
+        rest.extend_from_slice(&bytes[done..]);
+        if self.whose_content(&rest)?.is_some() {
+            return Err(misplaced("the body", &party.app));
+        }
+        self.spots.extend(
+            spots.into_iter().map(|(span, writing, template)| Spot::Body { span, writing, template: template.clone() }),
+        );
         Ok(())
+    }
+
+    fn whose_content(&mut self, bytes: &[u8]) -> Result<Option<Arc<Party>>, Refusal> {
+        let mut found = None;
+        for reading in readings(bytes) {
+            for hit in self.table.find_in_content(&reading) {
+                found = Some(self.one_party("the body", hit.origin)?);
+            }
+        }
+        Ok(found)
     }
 
     fn headers(&mut self, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -236,60 +304,6 @@ impl<'t> Found<'t> {
     }
 }
 
-/// Puts the credentials where the survey found their placeholders. `secret` gives the
-/// fields that [`Survey::fields`] named.
-pub(super) fn substitute<'s>(
-    survey: &Survey,
-    url: &Url,
-    headers: &HeaderMap,
-    secret: impl Fn(&str) -> Option<&'s Secret>,
-) -> Result<(Url, HeaderMap), Refusal> {
-    let render = |template: &Template, place: &str| -> Result<String, Refusal> {
-        for field in template.fields() {
-            let value = secret(field).map(Secret::expose).or_else(|| survey.plain(field));
-            let value = value.ok_or_else(|| Refusal::Missing(field.to_owned()))?;
-            if value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-                return Err(Refusal::Unfit { field: field.to_owned(), place: place.to_owned() });
-            }
-        }
-        let value = |field: &str| secret(field).map(Secret::expose).or_else(|| survey.plain(field));
-        template.render(value).ok_or_else(|| Refusal::Missing(template.to_string()))
-    };
-    let mut headers = headers.clone();
-    let mut pairs: Vec<Cow<'_, str>> = url.query().unwrap_or_default().split('&').map(Cow::Borrowed).collect();
-    let mut rewritten = false;
-    for spot in &survey.spots {
-        match spot {
-            Spot::Header { name, template } => {
-                let place = format!("the header {name}");
-                headers.insert(name.clone(), sensitive(&render(template, &place)?, template, &place)?);
-            }
-            Spot::Basic { username, password } => {
-                let place = "Authorization: Basic";
-                let user = render(username, place)?;
-                // RFC 7617, section 2: the first colon ends the user name.
-                if user.contains(':') {
-                    return Err(Refusal::Unfit { field: username.to_string(), place: place.to_owned() });
-                }
-                let pair = zeroize::Zeroizing::new(format!("{user}:{}", render(password, place)?));
-                let value = format!("Basic {}", general_purpose::STANDARD.encode(pair.as_bytes()));
-                headers.insert(header::AUTHORIZATION, sensitive(&value, username, place)?);
-            }
-            Spot::Query { index, name, template } => {
-                let value = render(template, "the query")?;
-                let name = utf8_percent_encode(name, QUERY);
-                pairs[*index] = Cow::Owned(format!("{name}={}", utf8_percent_encode(&value, QUERY)));
-                rewritten = true;
-            }
-        }
-    }
-    let mut url = url.clone();
-    if rewritten {
-        url.set_query(Some(&pairs.join("&")));
-    }
-    Ok((url, headers))
-}
-
 impl Survey {
     fn plain(&self, field: &str) -> Option<&str> {
         self.party.account.plain.get(field).map(String::as_str)
@@ -299,13 +313,6 @@ impl Survey {
 /// What RFC 3986 (2.3) leaves unreserved stays; everything else is encoded, so that every
 /// server decodes exactly the credential.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-fn sensitive(value: &str, template: &Template, place: &str) -> Result<HeaderValue, Refusal> {
-    let unfit = |_| Refusal::Unfit { field: template.to_string(), place: place.to_owned() };
-    let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(unfit)?;
-    value.set_sensitive(true);
-    Ok(value)
-}
 
 fn misplaced(place: &str, app: &App) -> Refusal {
     let places: Vec<String> = app.all_places().map(describe).collect();
@@ -319,6 +326,10 @@ fn describe(place: &Place) -> String {
             format!("Authorization: Basic with user '{username}' and password '{password}'")
         }
         Place::Query { name, template } => format!("the query as {name}={template}"),
+        Place::Segment { index, template } => format!("part {index} of the path as '{template}'"),
+        Place::Json { pointer, template } => format!("a JSON body at {pointer} as '{template}'"),
+        Place::Form { name, template } => format!("a form's field {name} as '{template}'"),
+        Place::Part { name, template } => format!("a multipart field {name} as '{template}'"),
     }
 }
 
@@ -343,99 +354,8 @@ fn basic_pair(value: &str) -> Option<(String, String)> {
     Some((username.to_owned(), password.to_owned()))
 }
 
-/// The ways in which a server may read these bytes: as they are, percent-decoded once and
-/// twice, JSON-unescaped, and each base64 token in them decoded.
-fn readings(bytes: &[u8]) -> Vec<Cow<'_, [u8]>> {
-    let mut readings = vec![Cow::Borrowed(bytes)];
-    if bytes.contains(&b'%') {
-        let once: Vec<u8> = percent_decode(bytes).collect();
-        if once.contains(&b'%') {
-            readings.push(Cow::Owned(percent_decode(&once).collect()));
-        }
-        readings.push(Cow::Owned(once));
-    }
-    if memchr::memmem::find(bytes, b"\\u").is_some() {
-        readings.push(Cow::Owned(json_unescape(bytes)));
-    }
-    // No shorter token can hold a placeholder.
-    let shortest = (MARKER.len() + MIN_RANDOM) * 4 / 3;
-    for token in bytes.split(|byte| !is_base64(*byte)).filter(|token| token.len() >= shortest) {
-        // A token may begin in the middle of a group of four.
-        for skip in 0..4 {
-            readings.extend(token.get(skip..).and_then(decode_base64).map(Cow::Owned));
-        }
-    }
-    readings
-}
-
-fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
-}
-
-/// Both alphabets, with or without padding.
-fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
-    const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true);
-    const TEXT: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
-    const URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
-    // A group of one character carries no byte.
-    let unpadded = text.len() - text.iter().rev().take_while(|byte| **byte == b'=').count();
-    let text = if unpadded % 4 == 1 { &text[..unpadded - 1] } else { text };
-    TEXT.decode(text).or_else(|_| URL.decode(text)).ok()
-}
-
-/// `\uXXXX` of ASCII characters decoded; everything else as it is. A placeholder is ASCII.
-fn json_unescape(bytes: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((&first, tail)) = rest.split_first() {
-        let escaped = rest
-            .strip_prefix(b"\\u")
-            .and_then(|hex| std::str::from_utf8(hex.get(..4)?).ok())
-            .and_then(|hex| u8::try_from(u16::from_str_radix(hex, 16).ok()?).ok());
-        match escaped {
-            Some(byte) => {
-                plain.push(byte);
-                rest = &rest[6..];
-            }
-            None => {
-                plain.push(first);
-                rest = tail;
-            }
-        }
-    }
-    plain
-}
-
 /// `application/x-www-form-urlencoded`: percent-decoded, and `+` is a space.
 fn form_decode(text: &str) -> Vec<u8> {
     percent_decode(text.replace('+', " ").as_bytes()).collect()
 }
 
-/// Watches a body that streams: a placeholder in it, this attempt's or not, cuts the request.
-pub(super) struct BodyWatch {
-    table: Table,
-    /// The end of what has passed, in which a placeholder may have begun.
-    tail: Vec<u8>,
-}
-
-impl BodyWatch {
-    /// A watch for what `table` holds and what looks like it.
-    pub(super) fn new(table: &Table) -> Self {
-        Self { table: table.copy(), tail: Vec::new() }
-    }
-
-    /// Looks at the next part of the body, before it leaves.
-    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<(), Refusal> {
-        let reach = self.table.longest() - 1;
-        let (seam, rest) = chunk.split_at(chunk.len().min(reach));
-        self.tail.extend_from_slice(seam);
-        if self.table.find_in_content(&self.tail).next().is_some() || self.table.find_in_content(chunk).next().is_some() {
-            return Err(Refusal::Streamed);
-        }
-        self.tail.extend_from_slice(&rest[rest.len().saturating_sub(reach)..]);
-        self.tail.drain(..self.tail.len().saturating_sub(reach));
-        Ok(())
-    }
-}
