@@ -1,8 +1,6 @@
 // What the engine lacks of the language, because it was built without threads and without
 // Unicode's tables. Evaluated before everything else.
 
-import unorm from "unorm";
-
 import { inRun } from "./state.js";
 
 // Libraries look through it; without shared memory nothing can be done with it.
@@ -13,7 +11,8 @@ if (String.prototype.normalize === undefined) {
     writable: true,
     configurable: true,
     value: function normalize(form = "NFC") {
-      const to = unorm[String(form).toLowerCase()];
+      // Its tables take 4 MB: they are read when somebody asks.
+      const to = require("unorm")[String(form).toLowerCase()];
       if (to === undefined) throw new RangeError(`The normalization form should be one of NFC, NFD, NFKC, NFKD`);
       return to(String(this));
     },
