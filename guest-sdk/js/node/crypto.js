@@ -77,8 +77,8 @@ export const createSecretKey = (key, encoding) => new KeyObject("secret", typeof
 export const createPrivateKey = (key) => new KeyObject("private", key?.key ?? key);
 export const createPublicKey = (key) => new KeyObject("public", key?.key ?? key);
 
-export const createHash = (algorithm) => require("create-hash")(String(algorithm).replace(/^(sha)-(\d+)$/i, "$1$2"));
-export const createHmac = (algorithm, key) => require("create-hmac")(algorithm, typeof raw(key) === "string" ? raw(key) : Buffer.from(raw(key)));
+export const createHash = (algorithm) => require("create-hash/browser.js")(String(algorithm).replace(/^(sha)-(\d+)$/i, "$1$2"));
+export const createHmac = (algorithm, key) => require("create-hmac/browser.js")(algorithm, typeof raw(key) === "string" ? raw(key) : Buffer.from(raw(key)));
 
 function signer(create) {
   return (algorithm) => {
@@ -89,24 +89,24 @@ function signer(create) {
     return signer;
   };
 }
-export const createSign = signer((algorithm) => require("browserify-sign").createSign(algorithm));
-export const createVerify = signer((algorithm) => require("browserify-sign").createVerify(algorithm));
+export const createSign = signer((algorithm) => require("browserify-sign/browser/index.js").createSign(algorithm));
+export const createVerify = signer((algorithm) => require("browserify-sign/browser/index.js").createVerify(algorithm));
 export const sign = (algorithm, data, key) => createSign(algorithm).update(data).sign(key);
 export const verify = (algorithm, data, key, signature) => createVerify(algorithm).update(data).verify(key, signature);
 
-export const pbkdf2 = (...values) => require("pbkdf2").pbkdf2(...values);
-export const pbkdf2Sync = (...values) => require("pbkdf2").pbkdf2Sync(...values);
-export const createCipheriv = (algorithm, key, iv, options) => require("browserify-cipher").createCipheriv(algorithm, raw(key), iv, options);
-export const createDecipheriv = (algorithm, key, iv, options) => require("browserify-cipher").createDecipheriv(algorithm, raw(key), iv, options);
-export const getCiphers = () => require("browserify-cipher").getCiphers();
+export const pbkdf2 = (...values) => require("pbkdf2/browser.js").pbkdf2(...values);
+export const pbkdf2Sync = (...values) => require("pbkdf2/browser.js").pbkdf2Sync(...values);
+export const createCipheriv = (algorithm, key, iv, options) => require("browserify-cipher/browser.js").createCipheriv(algorithm, raw(key), iv, options);
+export const createDecipheriv = (algorithm, key, iv, options) => require("browserify-cipher/browser.js").createDecipheriv(algorithm, raw(key), iv, options);
+export const getCiphers = () => require("browserify-cipher/browser.js").getCiphers();
 export const getHashes = () => ["md5", "ripemd160", "sha1", "sha224", "sha256", "sha384", "sha512"];
-export const createECDH = (curve) => require("create-ecdh")(curve);
-export const createDiffieHellman = (...values) => require("diffie-hellman").createDiffieHellman(...values);
-export const getDiffieHellman = (...values) => require("diffie-hellman").getDiffieHellman(...values);
-export const publicEncrypt = (key, data) => require("public-encrypt").publicEncrypt(raw(key), data);
-export const privateEncrypt = (key, data) => require("public-encrypt").privateEncrypt(raw(key), data);
-export const publicDecrypt = (key, data) => require("public-encrypt").publicDecrypt(raw(key), data);
-export const privateDecrypt = (key, data) => require("public-encrypt").privateDecrypt(raw(key), data);
+export const createECDH = (curve) => require("create-ecdh/browser.js")(curve);
+export const createDiffieHellman = (...values) => require("diffie-hellman/browser.js").createDiffieHellman(...values);
+export const getDiffieHellman = (...values) => require("diffie-hellman/browser.js").getDiffieHellman(...values);
+export const publicEncrypt = (key, data) => require("public-encrypt/browser.js").publicEncrypt(raw(key), data);
+export const privateEncrypt = (key, data) => require("public-encrypt/browser.js").privateEncrypt(raw(key), data);
+export const publicDecrypt = (key, data) => require("public-encrypt/browser.js").publicDecrypt(raw(key), data);
+export const privateDecrypt = (key, data) => require("public-encrypt/browser.js").privateDecrypt(raw(key), data);
 export const constants = {
   RSA_PKCS1_PADDING: 1,
   RSA_NO_PADDING: 3,

@@ -23,3 +23,29 @@ if (String.prototype.normalize === undefined) {
 // build when it is asked.
 const ownNow = performance.now.bind(performance);
 Object.defineProperty(performance, "now", { writable: true, configurable: true, value: () => (inRun() ? ownNow() : 0) });
+
+// By these libraries tell what they were given.
+for (const name of ["AbortController", "AbortSignal", "Blob", "File", "FormData", "Headers", "ReadableStream", "Request", "Response", "TransformStream", "URL", "URLSearchParams", "WritableStream"]) {
+  const { prototype } = globalThis[name] ?? {};
+  if (prototype !== undefined && !Object.hasOwn(prototype, Symbol.toStringTag)) {
+    Object.defineProperty(prototype, Symbol.toStringTag, { value: name, configurable: true });
+  }
+}
+
+if (ReadableStream.prototype[Symbol.asyncIterator] === undefined) {
+  const values = function values({ preventCancel = false } = {}) {
+    const reader = this.getReader();
+    return {
+      next: () => reader.read(),
+      async return(value) {
+        if (!preventCancel) await reader.cancel(value);
+        reader.releaseLock();
+        return { done: true, value };
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  };
+  for (const name of ["values", Symbol.asyncIterator]) Object.defineProperty(ReadableStream.prototype, name, { value: values, writable: true, configurable: true });
+}
