@@ -1,12 +1,12 @@
 //! The two halves of an exchange that the session's story leaves out: a request's body
 //! on its way to the survey, and an answer on its way to the step.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full, Limited};
 use tokio::sync::OwnedSemaphorePermit;
@@ -14,7 +14,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::body::{Body, BodyError, Incoming, Outgoing};
 use super::limits::{BODY_WITH_PLACE, BUFFERED_BODY, Limits, Timeouts};
 use super::record::Record;
-use super::scrub::{ScrubBody, Scrubber};
+use super::scrub::{Latest, ScrubBody, forget_measures};
+use super::send::Answer;
 use super::survey::BodyWatch;
 use super::{SendError, TransportError};
 
@@ -106,19 +107,6 @@ impl Outbound {
     }
 }
 
-/// Headers that would tell by how much an answer was rewritten, or that speak of the
-/// connection.
-const MEASURES: [HeaderName; 8] = [
-    header::CONTENT_LENGTH,
-    header::ETAG,
-    HeaderName::from_static("digest"),
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("repr-digest"),
-    HeaderName::from_static("content-md5"),
-    HeaderName::from_static("want-digest"),
-    header::TRAILER,
-];
-
 const HOP_BY_HOP: [HeaderName; 5] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
@@ -127,10 +115,15 @@ const HOP_BY_HOP: [HeaderName; 5] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Makes an answer safe to pass on. `scrubber` is none if the run holds no secret yet.
+/// Most bytes of an answer's headers, names and values. Each is in the host's memory for as long as
+/// the step has the answer.
+const HEADERS: usize = 64 * 1024;
+
+/// Makes an answer safe to pass on. `latest` finds every secret that the run was handed so far.
 pub(super) async fn answer(
-    answer: Response<reqwest::Body>,
-    scrubber: Option<Arc<Scrubber>>,
+    answer: Answer,
+    asked: &Method,
+    latest: Latest,
     limits: &Limits,
     timeouts: Timeouts,
     record: &mut Record,
@@ -138,32 +131,40 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, SendError> {
     let (mut parts, body) = answer.into_parts();
     record.status(parts.status);
+    let scrubber = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>() > HEADERS {
+        return Err(SendError::Answer(format!("its headers have more than {HEADERS} bytes")));
+    }
+    if !scrubber.is_empty() {
+        can_be_searched(&parts)?;
+    }
     for name in &HOP_BY_HOP {
         parts.headers.remove(name);
     }
-    if scrubber.is_some() {
-        can_be_searched(&parts)?;
-    }
+    let told = scrubber.clone();
     let body = body
-        .map_err(|error| match TransportError::from(error) {
+        .map_err(move |error| match error {
             TransportError::Timeout => BodyError::Server("timed out".to_owned()),
-            other => BodyError::Server(other.to_string()),
+            other => BodyError::Server(told.scrub_text(&other.to_string()).into_owned()),
         })
         .boxed_unsync();
     let stated = body.size_hint().exact();
     let silence = timeouts.between_bytes.unwrap_or(limits.between_bytes).min(limits.between_bytes);
     let body = Incoming::new(body, limits.response_bytes, silence, record.on_end(permit));
 
-    let Some(scrubber) = scrubber else {
-        return Ok(Response::from_parts(parts, body.boxed_unsync()));
-    };
+    if scrubber.is_empty() {
+        return Ok(Response::from_parts(parts, ScrubBody::following(body, latest).boxed_unsync()));
+    }
     let rewritten = scrubber.scrub_headers(&mut parts.headers);
+    // There is no body to search, and what is told of it may be the credential's own length or hash.
+    let unseen = asked == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
     // A short body is scrubbed whole, so that its length and tags can stay where nothing was rewritten.
     if let Some(length) = stated
         && length <= BUFFERED_BODY
         && !rewritten
+        && !unseen
     {
-        let mut scrubbed = ScrubBody::new(body, scrubber);
+        let mut scrubbed = ScrubBody::following(body, latest);
         let whole = (&mut scrubbed).collect().await.map_err(|error| SendError::Answer(error.to_string()))?;
         let trailers = whole.trailers().cloned();
         if scrubbed.rewrote() {
@@ -178,7 +179,7 @@ pub(super) async fn answer(
     }
     // Headers leave before the body's end is known, so nothing in them may tell of it.
     forget_measures(&mut parts.headers);
-    Ok(Response::from_parts(parts, ScrubBody::new(body, scrubber).boxed_unsync()))
+    Ok(Response::from_parts(parts, ScrubBody::following(body, latest).boxed_unsync()))
 }
 
 /// Refuses answers in which a credential could hide from the scrub.
@@ -186,17 +187,12 @@ fn can_be_searched(parts: &http::response::Parts) -> Result<(), SendError> {
     if parts.status == StatusCode::PARTIAL_CONTENT {
         return Err(SendError::Answer("it is a part (206), which could show a credential in pieces".to_owned()));
     }
+    let all = |name: HeaderName, plain: &[u8]| {
+        parts.headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(plain))
+    };
     // What the client can undo, it has undone, and taken the header out.
-    match parts.headers.get(header::CONTENT_ENCODING) {
-        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            Err(SendError::Answer("its content-encoding can't be undone, so it can't be searched".to_owned()))
-        }
-        _ => Ok(()),
+    if !all(header::CONTENT_ENCODING, b"identity") || !all(header::TRANSFER_ENCODING, b"chunked") {
+        return Err(SendError::Answer("its encoding can't be undone, so it can't be searched".to_owned()));
     }
-}
-
-fn forget_measures(headers: &mut HeaderMap) {
-    for name in &MEASURES {
-        headers.remove(name);
-    }
+    Ok(())
 }

@@ -258,6 +258,19 @@ impl From<UseError> for AccessError {
     }
 }
 
+impl SendError {
+    /// The same, with `clean` applied to what the other side may have put into its text.
+    fn cleaned(self, clean: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Transport(TransportError::Name(text)) => Self::Transport(TransportError::Name(clean(&text))),
+            Self::Transport(TransportError::Connect(text)) => Self::Transport(TransportError::Connect(clean(&text))),
+            Self::Transport(TransportError::Protocol(text)) => Self::Transport(TransportError::Protocol(clean(&text))),
+            Self::Answer(text) => Self::Answer(clean(&text)),
+            other => other,
+        }
+    }
+}
+
 impl From<TransportError> for SendError {
     fn from(error: TransportError) -> Self {
         match error {

@@ -215,9 +215,11 @@ impl Table {
                     at = range.end;
                     return Some(Hit { range, origin: Some(&entry.origin) });
                 }
-                let random =
-                    bytes[marker + MARKER.len()..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-                if random >= MIN_RANDOM && counts(marker) {
+                let tail = &bytes[marker + MARKER.len()..];
+                // No further than it must: a megabyte of markers has as many tails.
+                let shaped = tail.get(..MIN_RANDOM).is_some_and(|tail| tail.iter().all(u8::is_ascii_alphanumeric));
+                if shaped && counts(marker) {
+                    let random = tail.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
                     at = marker + MARKER.len() + random;
                     return Some(Hit { range: marker..at, origin: None });
                 }
@@ -254,11 +256,21 @@ impl Table {
     /// Puts `‹app.field›` where `text` holds a placeholder of this attempt, and
     /// `‹placeholder›` where it holds something of that shape.
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        Self::labelled(text, self.find_in_content(text.as_bytes()))
+    }
+
+    /// The same where every word is short, so that a shape within one is no chance: a path.
+    pub fn redact_names<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        Self::labelled(text, self.find(text.as_bytes()))
+    }
+
+    fn labelled<'t, 'h>(text: &'t str, hits: impl Iterator<Item = Hit<'h>>) -> Cow<'t, str> {
         let mut redacted = String::new();
         let mut done = 0;
-        for hit in self.find_in_content(text.as_bytes()) {
-            // Placeholders are ASCII, so both ends are boundaries of characters.
-            redacted.push_str(&text[done..hit.range.start]);
+        for hit in hits {
+            // A known one's prefix may be the end of what only had the shape. Placeholders are ASCII,
+            // so both ends are boundaries of characters.
+            redacted.push_str(text.get(done..hit.range.start).unwrap_or_default());
             match hit.origin {
                 Some(origin) => redacted.push_str(&label(&origin.app, &origin.field)),
                 None => redacted.push_str(UNKNOWN_LABEL),
@@ -268,7 +280,7 @@ impl Table {
         if done == 0 {
             return Cow::Borrowed(text);
         }
-        redacted.push_str(&text[done..]);
+        redacted.push_str(text.get(done..).unwrap_or_default());
         Cow::Owned(redacted)
     }
 }
@@ -376,6 +388,23 @@ mod tests {
         assert_eq!(table.redact(&format!("é {text} é {text}")), "é ‹slack.token› é ‹slack.token›");
         assert_eq!(table.redact("key=khp1aaaaaaaaaaaaaaaaaaaaaaaaa!"), "key=‹placeholder›!");
         assert_eq!(format!("{table:?}"), "[\"‹slack.token›\"]");
+    }
+
+    #[test]
+    fn a_shape_that_runs_into_a_known_ones_prefix_is_no_trap() {
+        let (table, text) = table("sk_live_");
+        let shown = table.redact_names(&format!("khp1{}{text}", "a".repeat(22))).into_owned();
+        assert_eq!(shown, "‹placeholder›‹slack.token›".replace("›‹", "›_‹").replace('_', ""));
+        let (table, text) = super::tests::table("xoxb-");
+        assert_eq!(table.redact(&format!("khp1{}{text}", "a".repeat(22))), "‹placeholder›‹slack.token›");
+    }
+
+    #[test]
+    fn a_megabyte_of_markers_is_looked_through_once() {
+        let (table, _) = table("");
+        let text = format!("a{}", MARKER.repeat(1 << 20));
+        // Quadratic, this would take hours.
+        assert!(matches!(table.redact(&text), Cow::Borrowed(_)));
     }
 
     proptest! {

@@ -60,8 +60,8 @@ pub enum Denied {
     #[error("the header {0} is not sent; leave it out")]
     Header(String),
     /// WebSocket, or another protocol.
-    #[error("the connection can't be upgraded to {0}; WebSocket is not supported, use plain HTTP requests")]
-    Upgrade(String),
+    #[error("the connection can't be upgraded; WebSocket is not supported, use plain HTTP requests")]
+    Upgrade,
     /// A request without a placeholder to a host that nobody opened.
     #[error("the host {host} is not allowed; to open it, add --allow-host {entry}")]
     Host {
@@ -113,6 +113,10 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     header::CONNECTION,
 ];
 
+/// Headers that some servers take for the request's own method or path.
+const OVERRIDES: [&str; 5] =
+    ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
+
 /// The request's URL, parsed once.
 pub(super) fn url(uri: &Uri) -> Result<Url, Denied> {
     let url = Url::parse(&uri.to_string()).map_err(|_| Denied::Url("it does not parse"))?;
@@ -138,9 +142,8 @@ pub(super) fn clean(method: &Method, headers: &mut HeaderMap) -> Result<(), Deni
     if !method_is_sent(method) {
         return Err(Denied::Method(method.to_string()));
     }
-    if let Some(protocol) = headers.get(header::UPGRADE) {
-        let shown: String = String::from_utf8_lossy(protocol.as_bytes()).chars().take(40).collect();
-        return Err(Denied::Upgrade(shown));
+    if headers.contains_key(header::UPGRADE) {
+        return Err(Denied::Upgrade);
     }
     // `Connection` can name any header for the next hop to take out, the credential's too.
     if headers.get_all(header::CONNECTION).iter().any(|value| {
@@ -179,6 +182,12 @@ pub(super) fn account_may_reach(
     }
     if let Some(rule) = app.denied(method, url) {
         return Err(Denied::Rule { app: app.name.clone(), rule: rule.to_string() });
+    }
+    // A rule speaks of the method and path that count.
+    if !app.deny.is_empty()
+        && let Some(name) = OVERRIDES.iter().find(|name| headers.contains_key(**name))
+    {
+        return Err(Denied::Header((*name).to_owned()));
     }
     if headers.contains_key(header::RANGE) || headers.contains_key(header::IF_RANGE) {
         return Err(Denied::Range);

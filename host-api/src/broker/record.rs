@@ -8,6 +8,7 @@ use std::time::Instant;
 use http::StatusCode;
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use url::Url;
 
 use super::audit::{Audit, Decision, Use};
@@ -24,16 +25,26 @@ pub(super) struct Record {
     pub(super) used: Use,
     /// Whether an intent was written, so that an outcome is owed.
     pub(super) intended: bool,
+    /// Whether a part of it may have left the host.
+    pub(super) left: bool,
     pub(super) sent: Arc<AtomicU64>,
     started: Instant,
     audit: Arc<Audit>,
     requests: Requests,
     index: usize,
     finished: bool,
+    /// Held until the request is over.
+    open: TaskTrackerToken,
 }
 
 impl Record {
-    pub(super) fn new(scope: &Scope, method: &http::Method, audit: &Arc<Audit>, requests: &Requests) -> Self {
+    pub(super) fn new(
+        scope: &Scope,
+        method: &http::Method,
+        audit: &Arc<Audit>,
+        requests: &Requests,
+        open: TaskTrackerToken,
+    ) -> Self {
         let used = Use {
             id: ulid::Ulid::generate().to_string(),
             at: Timestamp::now(),
@@ -59,12 +70,14 @@ impl Record {
         Self {
             used,
             intended: false,
+            left: false,
             sent: Arc::default(),
             started: Instant::now(),
             audit: audit.clone(),
             requests: requests.clone(),
             index,
             finished: false,
+            open,
         }
     }
 
@@ -85,7 +98,7 @@ impl Record {
             return;
         }
         self.used.reason = Some(error.to_string());
-        if !matches!(error, SendError::Transport(_) | SendError::Answer(_)) {
+        if !self.left && !matches!(error, SendError::Transport(_) | SendError::Answer(_)) {
             self.used.decision = Decision::Refused;
         }
         let bytes_in = self.used.bytes_in;
@@ -97,12 +110,14 @@ impl Record {
         let mut rest = Self {
             used: self.used.clone(),
             intended: self.intended,
+            left: self.left,
             sent: self.sent.clone(),
             started: self.started,
             audit: self.audit.clone(),
             requests: self.requests.clone(),
             index: self.index,
             finished: false,
+            open: self.open.clone(),
         };
         self.finished = true;
         Box::new(move |bytes_in, failure| {

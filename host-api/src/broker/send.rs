@@ -5,12 +5,20 @@
 //! connect to an address that [`AddressPolicy`] did not pass.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tower::ServiceExt as _;
+use tower_http::decompression::Decompression;
 use url::{Host, Url};
 
 use super::address::{AddressPolicy, AddressRefused};
@@ -24,6 +32,13 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_HEADERS: usize = 256;
 /// Most bytes of an answer's headers over HTTP/2. Over HTTP/1 hyper's own limit holds.
 const MAX_HEADER_BYTES: u32 = 256 * 1024;
+
+/// The content-encodings that are undone.
+const CODINGS: HeaderValue = HeaderValue::from_static("gzip, br, zstd, deflate");
+
+/// An answer, its content-encoding undone if it is one that is known. What has more than one is
+/// as the server sent it.
+pub(super) type Answer = Response<UnsyncBoxBody<Bytes, TransportError>>;
 
 /// Why the client could not be set up.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -65,7 +80,8 @@ impl Client {
     }
 
     /// Sends one request. `url` is the value that was checked.
-    pub async fn send(&self, request: reqwest::Request) -> Result<reqwest::Response, TransportError> {
+    pub(super) async fn send(&self, mut request: reqwest::Request) -> Result<Answer, TransportError> {
+        request.headers_mut().insert(ACCEPT_ENCODING, CODINGS);
         let url = request.url();
         // A literal never reaches the resolver, so it is checked here.
         match url.host() {
@@ -74,7 +90,8 @@ impl Client {
             Some(Host::Domain(_)) => {}
             None => return Err(TransportError::Protocol("the URL has no host".into())),
         }
-        self.client_for(url)?.execute(request).await.map_err(TransportError::from)
+        let answer = self.client_for(url)?.execute(request).await?;
+        Ok(decoded(Response::<reqwest::Body>::from(answer).map(|body| body.map_err(TransportError::from))).await)
     }
 
     fn client_for(&self, url: &Url) -> Result<&reqwest::Client, ClientError> {
@@ -89,6 +106,30 @@ impl Client {
             .get_or_init(|| build(self.tls.clone(), Resolver { policy: self.policy.clone(), fixed: None }));
         client.as_ref().map_err(Clone::clone)
     }
+}
+
+/// Undoes the content-encoding. The decoder looks at the header's first line alone and then takes
+/// all of them out, so it is not given answers with two.
+async fn decoded<B>(answer: Response<B>) -> Answer
+where
+    B: http_body::Body<Data = Bytes, Error = TransportError> + Send + 'static,
+{
+    if answer.headers().get_all(CONTENT_ENCODING).iter().count() != 1 {
+        return answer.map(|body| body.boxed_unsync());
+    }
+    let mut answer = Some(answer);
+    let service = tower::service_fn(move |_: Request<()>| {
+        let answer = answer.take().unwrap_or_else(|| unreachable!("a service that is called once"));
+        std::future::ready(Ok::<_, Infallible>(answer))
+    });
+    let Ok(answer) = Decompression::new(service).oneshot(Request::new(())).await;
+    answer.map(|body| {
+        body.map_err(|error| match error.downcast::<TransportError>() {
+            Ok(error) => *error,
+            Err(_) => TransportError::Protocol("the content-encoding is broken".to_owned()),
+        })
+        .boxed_unsync()
+    })
 }
 
 fn tls_config(ca_certs: &[String]) -> Result<rustls::ClientConfig, ClientError> {
@@ -206,15 +247,41 @@ impl From<reqwest::Error> for TransportError {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = said(error);
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let inner_text = inner.to_string();
+        let inner_text = said(inner);
         if !text.contains(&inner_text) {
             text = format!("{text}: {inner_text}");
         }
         cause = inner.source();
     }
     text
+}
+
+/// What an error says of itself. Not what the server wrote: that would be recorded and shown, and it
+/// could be the credential.
+fn said(error: &(dyn std::error::Error + 'static)) -> String {
+    if let Some(error) = error.downcast_ref::<h2::Error>() {
+        let reason = error.reason();
+        return format!("HTTP/2: {}", reason.as_ref().map_or("the stream failed", h2::Reason::description));
+    }
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        use rustls::{CertificateError as Certificate, Error};
+        let reason = match error {
+            Error::InvalidCertificate(Certificate::UnknownIssuer) => "nobody trusted has issued the certificate; see --ca-cert",
+            Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => "the certificate has expired",
+            Error::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
+                "the certificate is another server's"
+            }
+            Error::InvalidCertificate(_) => "the certificate is not valid",
+            _ => "the server's TLS can't be spoken with",
+        };
+        return format!("TLS: {reason}");
+    }
+    if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        return said(inner);
+    }
+    error.to_string()
 }

@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderMap;
 use http::{Method, Request, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -26,8 +27,8 @@ use super::limits::Timeouts;
 use super::placeholder::{Origin, Shape, Table, label};
 use super::policy;
 use super::record::{Record, Requests};
-use super::scrub::Scrubber;
-use super::send::TransportError;
+use super::scrub::{Latest, Scrubber};
+use super::send::{Answer, TransportError};
 use super::sign;
 use super::survey::{self, BodyWatch, Format, Party, Substituted, Survey};
 use super::{AccessError, Broker, Brokered, Field, Injected, Link, Scope, SendError, SignError};
@@ -47,6 +48,10 @@ pub struct Session {
     requests: Requests,
     count: AtomicU64,
     permits: Arc<Semaphore>,
+    /// The requests that are not over.
+    open: TaskTracker,
+    /// Finds every secret that the attempt was handed so far, for answers under way, too.
+    latest: Latest,
 }
 
 /// What the session has handed out.
@@ -58,7 +63,11 @@ struct State {
     parties: BTreeMap<AccountId, Arc<Party>>,
     /// Every version of every account whose secrets this attempt could see echoed.
     held: Vec<Arc<Account>>,
-    scrubber: Option<Arc<Scrubber>>,
+    /// Whether `held` is what the latest scrubber was made of.
+    known: bool,
+    /// Whether every linked account's secrets are in `held`: a service may show them before the step
+    /// has asked for the account.
+    all_held: bool,
 }
 
 impl Session {
@@ -71,6 +80,8 @@ impl Session {
             requests: Arc::default(),
             count: AtomicU64::new(0),
             permits,
+            open: TaskTracker::new(),
+            latest: Arc::new(Mutex::new(Arc::new(Scrubber::new(Vec::new())))),
         }
     }
 
@@ -92,6 +103,8 @@ impl Session {
         let injected = state.inject(prop, &account, &app)?;
         state.injected.insert(prop.to_owned(), (account.id.clone(), injected.clone()));
         state.hold(&account);
+        // The placeholder is new, and is what takes the secret's place from now on.
+        state.known = false;
         Ok(injected)
     }
 
@@ -135,8 +148,9 @@ impl Session {
         if self.count.fetch_add(1, Ordering::Relaxed) >= limits.requests {
             return Err(SendError::Limit(format!("a run may send {} requests", limits.requests)));
         }
-        let mut record = Record::new(&self.scope, request.method(), &self.broker.audit, &self.requests);
-        let outcome = self.attempt(request, timeouts, &mut record).await;
+        let mut record =
+            Record::new(&self.scope, request.method(), &self.broker.audit, &self.requests, self.open.token());
+        let outcome = self.attempt(request, timeouts, &mut record).await.map_err(|error| self.cleaned(error));
         if let Err(error) = &outcome {
             record.failed(error);
         }
@@ -160,12 +174,13 @@ impl Session {
         let Some(survey) = self.survey(&url, &parts.headers, body.whole())? else {
             self.plain_may_reach(&url).await?;
             let answer = self.forward(&parts.method, url, parts.headers, body, timeouts, record).await?;
-            return exchange::answer(answer.into(), self.scrubber()?, limits, timeouts, record, permit).await;
+            return exchange::answer(answer, &parts.method, self.latest.clone(), limits, timeouts, record, permit).await;
         };
         let again = body.again();
         let (account, with) = self.credentialed(&survey, &parts, &url, &body, timeouts, record).await?;
         let body = body.or_rewritten(with.body);
         let mut answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record).await?;
+        record.status(answer.status());
         // Once: the tokens that come of it are fresh, so a second refusal is the service's word.
         if answer.status() == StatusCode::UNAUTHORIZED
             && self.refreshed(&account, Need::Refusal, timeouts).await.is_ok_and(|changed| changed)
@@ -175,13 +190,25 @@ impl Session {
             let body = body.or_rewritten(with.body);
             answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record).await?;
         }
-        exchange::answer(answer.into(), self.scrubber()?, limits, timeouts, record, permit).await
+        exchange::answer(answer, &parts.method, self.latest.clone(), limits, timeouts, record, permit).await
+    }
+
+    /// Waits until every request is over. They end by themselves when the step's instance is gone.
+    pub async fn ended(&self) {
+        self.open.close();
+        self.open.wait().await;
+    }
+
+    /// An error as the step and the records may have it.
+    fn cleaned(&self, error: SendError) -> SendError {
+        let scrubber = self.latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        error.cleaned(|text| scrubber.scrub_text(text).into_owned())
     }
 
     /// The path for the records. A step may have encoded a placeholder in it.
     fn shown_path(&self, url: &Url) -> String {
         let decoded = percent_decode_str(url.path()).decode_utf8_lossy();
-        match self.redact(&decoded) {
+        match self.state().table.redact_names(&decoded) {
             Cow::Owned(redacted) => redacted,
             Cow::Borrowed(_) => url.path().to_owned(),
         }
@@ -201,17 +228,22 @@ impl Session {
         headers: HeaderMap,
         body: Outbound,
         timeouts: Timeouts,
-        record: &Record,
-    ) -> Result<reqwest::Response, SendError> {
+        record: &mut Record,
+    ) -> Result<Answer, SendError> {
         let limits = &self.scope.limits;
         let mut request = reqwest::Request::new(method.clone(), url);
         *request.headers_mut() = headers;
         *request.body_mut() = body.into_client_body(request.headers_mut(), self.watch(), limits, &record.sent);
         // What can't be scrubbed must not be asked for.
-        self.scrubber()?;
+        self.know_secrets().await?;
         let client = self.broker.client().map_err(TransportError::from)?;
+        record.left = true;
         let answer = tokio::time::timeout(self.first_byte(timeouts), client.send(request)).await;
-        Ok(answer.map_err(|_| TransportError::Timeout).and_then(|answer| answer)?)
+        let answer = answer.map_err(|_| TransportError::Timeout).and_then(|answer| answer);
+        if matches!(answer, Err(TransportError::Address(_))) {
+            record.left = false;
+        }
+        Ok(answer?)
     }
 
     fn first_byte(&self, timeouts: Timeouts) -> Duration {
@@ -344,26 +376,40 @@ impl Session {
         BodyWatch::new(&self.state().table)
     }
 
-    /// Finds every secret that this attempt could see echoed. `None` if it holds none.
-    fn scrubber(&self) -> Result<Option<Arc<Scrubber>>, SendError> {
-        let mut state = self.state();
-        if state.scrubber.is_none() && !state.held.is_empty() {
-            let mut secrets = Vec::new();
-            for account in &state.held {
-                for field in account.secret_fields() {
-                    let secret = self
-                        .broker
-                        .accounts
-                        .secret(account, field)
-                        .map_err(|error| SendError::Unavailable(error.to_string()))?;
-                    let shown = state.table.placeholder_of(&account.id, field);
-                    let shown = shown.map_or_else(|| label(&account.app, field), str::to_owned);
-                    secrets.push((secret, shown));
+    /// Makes sure that every secret is found that an answer to this attempt could show.
+    async fn know_secrets(&self) -> Result<(), SendError> {
+        let all_held = self.state().all_held;
+        if !all_held {
+            for id in self.scope.props.values().filter_map(|link| link.account.as_ref()) {
+                match self.usable(id).await {
+                    Ok(account) => self.state().hold(&account),
+                    Err(UseError::Store(error)) => return Err(SendError::Unavailable(error.to_string())),
+                    // It stays closed to the step, and so do its secrets and its hosts.
+                    Err(_) => {}
                 }
             }
-            state.scrubber = Some(Arc::new(Scrubber::new(secrets)));
         }
-        Ok(state.scrubber.clone())
+        let mut state = self.state();
+        state.all_held = true;
+        if state.known {
+            return Ok(());
+        }
+        let mut secrets = Vec::new();
+        for account in &state.held {
+            for field in account.secret_fields() {
+                let secret = self
+                    .broker
+                    .accounts
+                    .secret(account, field)
+                    .map_err(|error| SendError::Unavailable(error.to_string()))?;
+                let shown = state.table.placeholder_of(&account.id, field);
+                let shown = shown.map_or_else(|| label(&account.app, field), str::to_owned);
+                secrets.push((secret, shown));
+            }
+        }
+        state.known = true;
+        *self.latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(Scrubber::new(secrets));
+        Ok(())
     }
 }
 
@@ -372,7 +418,7 @@ impl State {
     fn hold(&mut self, account: &Arc<Account>) {
         if !self.held.iter().any(|held| held.id == account.id && held.version == account.version) {
             self.held.push(account.clone());
-            self.scrubber = None;
+            self.known = false;
         }
     }
 

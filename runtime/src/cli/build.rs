@@ -15,6 +15,9 @@ use super::settings::{Settings, parse_duration};
 use super::{cargo, javascript};
 
 /// Build a step's source to a component: a Cargo crate, JavaScript or TypeScript
+///
+/// Building a crate runs its build scripts and macros as you: build only crates that you would run yourself. Running
+/// the component that comes of it needs no such trust.
 #[derive(Args, Debug)]
 pub struct Build {
     /// The folder of the step, or its .mjs, .js or .ts file

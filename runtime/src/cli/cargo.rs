@@ -27,6 +27,9 @@ const PROFILE: &[&str] = &[
 /// When a build is given up, unless its author says otherwise.
 pub const DEADLINE: Duration = Duration::from_secs(600);
 
+/// Bytes that each process of a build may write to: rustc takes one or two GiB of a large crate.
+const MEMORY: u64 = 8 << 30;
+
 /// A component that was built.
 pub struct Built {
     /// The file that Cargo made.
@@ -137,7 +140,7 @@ pub async fn has_target(folder: &Path, deadline: Instant) -> Result<bool> {
 
 async fn run_to_end(command: Command, name: &str, deadline: Instant, keep_stderr: bool) -> Result<Ended> {
     let missing = "install Rust with rustup, as https://rustup.rs says, and see that ~/.cargo/bin is in PATH";
-    child::run_to_end(command, &child::Run { name, missing, deadline, keep_stderr, memory: None }).await
+    child::run_to_end(command, &child::Run { name, missing, deadline, keep_stderr, memory: Some(MEMORY) }).await
 }
 
 /// The component among what Cargo says it made for the package of `manifest`.

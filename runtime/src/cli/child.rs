@@ -25,6 +25,9 @@ pub fn program(name: &str, folder: &Path) -> Command {
     command
 }
 
+/// Bytes of each of a program's outputs that are kept.
+const OUTPUT: u64 = 64 << 20;
+
 /// How a program ended.
 pub struct Ended {
     /// Its status.
@@ -68,14 +71,14 @@ pub async fn run_to_end(mut command: Command, run: &Run<'_>) -> Result<Ended> {
     let work = async {
         let read_out = async {
             match out_pipe {
-                Some(mut pipe) => pipe.read_to_end(&mut stdout).await,
-                None => Ok(0),
+                Some(mut pipe) => read_some(&mut pipe, &mut stdout).await,
+                None => Ok(()),
             }
         };
         let read_err = async {
             match err_pipe {
-                Some(mut pipe) => pipe.read_to_end(&mut stderr).await,
-                None => Ok(0),
+                Some(mut pipe) => read_some(&mut pipe, &mut stderr).await,
+                None => Ok(()),
             }
         };
         tokio::try_join!(read_out, read_err)?;
@@ -90,6 +93,12 @@ pub async fn run_to_end(mut command: Command, run: &Run<'_>) -> Result<Ended> {
         _ = super::interrupt() => return Err(Error::interrupted()),
     };
     Ok(Ended { status, stdout, stderr })
+}
+
+/// Reads all that comes, and keeps the first [`OUTPUT`] bytes of it.
+async fn read_some(pipe: &mut (impl tokio::io::AsyncRead + Unpin), kept: &mut Vec<u8>) -> std::io::Result<()> {
+    (&mut *pipe).take(OUTPUT).read_to_end(kept).await?;
+    tokio::io::copy(pipe, &mut tokio::io::sink()).await.map(drop)
 }
 
 /// A child that leads a process group. Dropped, it takes the whole group with it.

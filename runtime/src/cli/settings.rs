@@ -102,7 +102,7 @@ pub enum AuditFlag {
 }
 
 /// What the configuration file may say.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
     data_dir: Option<PathBuf>,
@@ -114,7 +114,8 @@ struct File {
     run: RunFile,
 }
 
-#[derive(Debug, Deserialize)]
+/// Without Debug: a command may have a credential of its own in it.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "lowercase")]
 enum MasterKeyFile {
     File(PathBuf),
@@ -192,7 +193,7 @@ impl Settings {
             None => directories.help("name a directory with --data-dir DIR")?.data_dir().join("keyhole"),
         };
         Ok(Self {
-            master_key: master_key(file.master_key, &data_dir),
+            master_key: master_key(file.master_key, &data_dir)?,
             data_dir,
             data_dir_given,
             config: path,
@@ -248,18 +249,24 @@ impl Settings {
 
 /// Where the master key is: the environment, the configuration file, or `master.key` in
 /// the data directory.
-fn master_key(file: Option<MasterKeyFile>, data_dir: &Path) -> MasterKeySource {
-    if let Ok(value) = std::env::var(MASTER_KEY_VARIABLE) {
-        return MasterKeySource::Env(value);
+fn master_key(file: Option<MasterKeyFile>, data_dir: &Path) -> Result<MasterKeySource> {
+    // A variable that is there and is no text must not be passed over: another key would be made.
+    let variable = |name| match std::env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Error::usage(format!("{name} is not UTF-8 text"))),
+    };
+    if let Some(value) = variable(MASTER_KEY_VARIABLE)? {
+        return Ok(MasterKeySource::Env(value));
     }
-    if let Ok(command) = std::env::var(MASTER_KEY_COMMAND_VARIABLE) {
-        return MasterKeySource::Command(command);
+    if let Some(command) = variable(MASTER_KEY_COMMAND_VARIABLE)? {
+        return Ok(MasterKeySource::Command(command));
     }
-    match file {
+    Ok(match file {
         Some(MasterKeyFile::File(path)) => MasterKeySource::File(path),
         Some(MasterKeyFile::Command(command)) => MasterKeySource::Command(command),
         None => MasterKeySource::File(data_dir.join("master.key")),
-    }
+    })
 }
 
 /// A text file, or an error that names it.

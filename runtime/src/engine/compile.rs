@@ -16,7 +16,7 @@ use super::config::{CompileLimits, CompileWorker, compile_settings};
 use super::limits::size;
 
 /// Bytes of compiled code that are taken from the worker.
-const OUTPUT_BYTES: u64 = 1 << 30;
+const OUTPUT_BYTES: u64 = 256 << 20;
 /// Bytes of the worker's complaint that are read.
 const COMPLAINT_BYTES: u64 = 16 * 1024;
 

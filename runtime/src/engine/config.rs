@@ -70,7 +70,7 @@ impl Default for EngineConfig {
             compile: CompileLimits::default(),
             loaded_components: 1_000,
             loaded_bytes: 2 << 30,
-            definition: Limits { deadline: Duration::from_secs(5), ..limits },
+            definition: Limits { deadline: Duration::from_secs(5), return_bytes: 256 * KIB, ..limits },
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -152,10 +152,36 @@ impl<'de> Visitor<'de> for Check {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        while entries.next_key::<IgnoredAny>()?.is_some() {
+        while entries.next_key_seed(Name)?.is_some() {
             entries.next_value_seed(self)?;
         }
         Ok(())
+    }
+}
+
+/// A member's name. `serde_json` takes some names for its own when it makes a tree.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<(), E> {
+        match name.starts_with("$serde_json::private::") {
+            true => Err(E::custom("a member's name must not begin with $serde_json::private::")),
+            false => Ok(()),
+        }
     }
 }
 
@@ -165,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_is_not_one_json_value_is_refused() {
-        for text in ["", "{", "1 2", "nope", "{\"a\":}", "1e999", "\"\\ud800\"", "\u{feff}1"] {
+        for text in [r#"[{"$serde_json::private::RawValue":5}]"#, "", "{", "1 2", "nope", "{\"a\":}", "1e999", "\"\\ud800\"", "\u{feff}1"] {
             assert!(Json::parse(text.to_owned()).is_err(), "{text}");
         }
         assert!(Json::parse("[".repeat(200) + &"]".repeat(200)).is_err());

@@ -63,7 +63,7 @@ struct CodeBytes;
 
 impl Weighter<Digest, Arc<Step>> for CodeBytes {
     fn weight(&self, _: &Digest, step: &Arc<Step>) -> u64 {
-        step.code_bytes.max(1) as u64
+        (step.code_bytes + step.definition_bytes).max(1) as u64
     }
 }
 
@@ -237,12 +237,15 @@ fn outcome(state: State, result: Result<Json, StepFailure>, started: Instant) ->
         Err(other) => Err(other),
     };
     if let Some(response) = &mut flow.response {
-        for (_, value) in &mut response.headers {
+        for (name, value) in &mut response.headers {
             *value = redact(value);
+            // A label is no header's name.
+            if matches!(host.redact(name), Cow::Owned(_)) {
+                *name = "redacted".to_owned();
+            }
         }
-        if let Ok(text) = std::str::from_utf8(&response.body)
-            && let Cow::Owned(redacted) = host.redact(text)
-        {
+        let text = String::from_utf8_lossy(&response.body);
+        if let Cow::Owned(redacted) = host.redact(&text) {
             response.body = redacted.into();
         }
     }

@@ -49,6 +49,8 @@ pub struct Step {
     pub inspection: Inspection,
     /// Bytes of its compiled code.
     pub code_bytes: usize,
+    /// Bytes that its definition may take in memory.
+    pub(super) definition_bytes: usize,
     pub(super) pre: StepPre<State>,
     /// Slots of the pool that one instance takes.
     pub(super) slots: u32,
@@ -124,8 +126,10 @@ impl Engine {
             .await
             .result
             .map_err(LoadError::DefinitionCall)?;
+        // A tree of small values takes up to a hundred times their text.
+        let definition_bytes = definition.as_str().len() * 100;
         let definition = Definition::parse(definition.as_str())?;
-        Ok(Arc::new(Step { digest, definition, inspection, code_bytes, pre, slots }))
+        Ok(Arc::new(Step { digest, definition, inspection, code_bytes, definition_bytes, pre, slots }))
     }
 
     /// The compiled component, from disk where it is there.

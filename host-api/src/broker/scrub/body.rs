@@ -1,14 +1,14 @@
 //! A body that is scrubbed as it passes, trailers included.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{Scrub, Scrubber, Unsearchable};
+use super::{Scrub, Scrubber, Unsearchable, forget_measures};
 
 /// A body without the secrets that its scrubber looks for.
 ///
@@ -18,9 +18,14 @@ pub struct ScrubBody<B> {
     inner: B,
     scrub: Scrub,
     scrubber: Arc<Scrubber>,
+    /// Where a scrubber that knows more is put when there is one.
+    latest: Option<Latest>,
     state: State,
-    trailers_rewritten: bool,
+    rewritten: bool,
 }
+
+/// A scrubber that may be replaced, while bodies pass, by one that finds more.
+pub type Latest = Arc<Mutex<Arc<Scrubber>>>;
 
 enum State {
     Data,
@@ -31,12 +36,39 @@ enum State {
 impl<B> ScrubBody<B> {
     /// Wraps `inner`.
     pub fn new(inner: B, scrubber: Arc<Scrubber>) -> Self {
-        Self { inner, scrub: Scrub::new(scrubber.clone()), scrubber, state: State::Data, trailers_rewritten: false }
+        let scrub = Scrub::new(scrubber.clone());
+        Self { inner, scrub, scrubber, latest: None, state: State::Data, rewritten: false }
+    }
+
+    /// Wraps `inner`, and takes what `latest` has from the frame on before which it is there.
+    pub fn following(inner: B, latest: Latest) -> Self {
+        let scrubber = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { latest: Some(latest), ..Self::new(inner, scrubber) }
+    }
+
+    /// Goes on with the latest scrubber. What the old one held back is the first that it is given.
+    fn renew(&mut self) -> Result<Bytes, Unsearchable> {
+        let Some(latest) = &self.latest else { return Ok(Bytes::new()) };
+        let latest = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if Arc::ptr_eq(&latest, &self.scrubber) {
+            return Ok(Bytes::new());
+        }
+        let held = self.scrub.finish()?;
+        self.rewritten |= self.scrub.rewrote();
+        self.scrub = Scrub::new(latest.clone());
+        self.scrubber = latest;
+        self.scrub.push(held)
+    }
+
+    fn pass(&mut self, data: Bytes) -> Result<Bytes, Unsearchable> {
+        let before = self.renew()?;
+        let data = self.scrub.push(data)?;
+        Ok(if before.is_empty() { data } else { [before, data].concat().into() })
     }
 
     /// Whether something was replaced so far.
     pub fn rewrote(&self) -> bool {
-        self.scrub.rewrote() || self.trailers_rewritten
+        self.scrub.rewrote() || self.rewritten
     }
 }
 
@@ -67,10 +99,11 @@ where
                     return Poll::Ready(Some(Err(error)));
                 }
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => this.scrub.push(data),
+                    Ok(data) => this.pass(data),
                     Err(frame) => {
                         let Ok(mut trailers) = frame.into_trailers() else { continue };
-                        this.trailers_rewritten |= this.scrubber.scrub_headers(&mut trailers);
+                        this.rewritten |= this.scrubber.scrub_headers(&mut trailers);
+                        forget_measures(&mut trailers);
                         this.state = State::Trailers(trailers);
                         this.scrub.finish()
                     }

@@ -31,10 +31,10 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
-pub use body::ScrubBody;
+pub use body::{Latest, ScrubBody};
 
 use self::index::Index;
 use self::pattern::{Form, Outcome, Pattern, Thread, base64_digit, base64_value};
@@ -59,6 +59,27 @@ pub struct Scrubber {
     replacements: Vec<String>,
     patterns: Vec<Pattern>,
     index: Option<Index>,
+    /// The secrets as header names have them: in lower case.
+    names: Vec<Zeroizing<Vec<u8>>>,
+}
+
+/// Headers that tell of a body's length or content, by which a step could see what was replaced.
+const MEASURES: [HeaderName; 8] = [
+    header::CONTENT_LENGTH,
+    header::ETAG,
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("want-digest"),
+    header::TRAILER,
+];
+
+/// Takes out what tells of a body's length or content.
+pub fn forget_measures(headers: &mut HeaderMap) {
+    for name in &MEASURES {
+        headers.remove(name);
+    }
 }
 
 impl Scrubber {
@@ -66,6 +87,7 @@ impl Scrubber {
     pub fn new(secrets: Vec<(Secret, String)>) -> Self {
         let mut replacements = Vec::with_capacity(secrets.len());
         let mut patterns = Vec::with_capacity(secrets.len() * 5);
+        let mut names = Vec::with_capacity(secrets.len());
         for (secret, replacement) in secrets {
             let bytes = secret.expose().as_bytes();
             if bytes.len() < MIN_SECRET {
@@ -76,9 +98,10 @@ impl Scrubber {
             patterns.push(Pattern::text(number, bytes));
             patterns.extend((0..3).map(|offset| Pattern::base64(number, bytes, offset)));
             patterns.push(Pattern::hex(number, bytes));
+            names.push(Zeroizing::new(bytes.to_ascii_lowercase()));
         }
         let index = (!patterns.is_empty()).then(|| Index::new(&patterns));
-        Self { replacements, patterns, index }
+        Self { replacements, patterns, index, names }
     }
 
     /// Whether it looks for nothing, so that everything passes as it is.
@@ -112,7 +135,11 @@ impl Scrubber {
 
     /// Takes secrets out of values; a header whose name holds one goes. Whether there were any.
     pub fn scrub_headers(&self, headers: &mut HeaderMap) -> bool {
-        let secret_name = headers.keys().any(|name| self.finds(name.as_str().as_bytes()));
+        let in_name = |name: &HeaderName| {
+            let name = name.as_str().as_bytes();
+            self.names.iter().any(|secret| memchr::memmem::find(name, secret).is_some()) || self.finds(name)
+        };
+        let secret_name = headers.keys().any(in_name);
         let mut rewrote = secret_name;
         for value in headers.values_mut() {
             if let Some(scrubbed) = self.scrub(value.as_bytes()) {
@@ -121,7 +148,7 @@ impl Scrubber {
             }
         }
         if secret_name {
-            let kept = headers.iter().filter(|(name, _)| !self.finds(name.as_str().as_bytes()));
+            let kept = headers.iter().filter(|(name, _)| !in_name(name));
             *headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
         }
         rewrote
