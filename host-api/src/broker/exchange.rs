@@ -78,9 +78,9 @@ impl Outbound {
     }
 
     /// The bytes that the survey can see.
-    pub(super) fn whole(&self) -> Option<&[u8]> {
+    pub(super) fn whole(&self) -> Option<Bytes> {
         match self {
-            Self::Whole(bytes) => Some(bytes),
+            Self::Whole(bytes) => Some(bytes.clone()),
             Self::Streaming(_) => None,
         }
     }

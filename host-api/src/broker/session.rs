@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::header::HeaderMap;
 use http::{Method, Request, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -171,13 +172,13 @@ impl Session {
 
         let permit = self.permit(timeouts).await?;
         let body = Outbound::read(body, &parts.headers, limits, self.has_body_place(&parts.headers)).await?;
-        let Some(survey) = self.survey(&url, &parts.headers, body.whole())? else {
+        let Some(survey) = self.survey(&url, &parts.headers, body.whole().as_deref())? else {
             self.plain_may_reach(&url).await?;
             let answer = self.forward(&parts.method, url, parts.headers, body, timeouts, record).await?;
             return exchange::answer(answer, &parts.method, self.latest.clone(), limits, timeouts, record, permit).await;
         };
         let again = body.again();
-        let (account, with) = self.credentialed(&survey, &parts, &url, &body, timeouts, record).await?;
+        let (account, with) = self.credentialed(&survey, &parts, &url, body.whole(), timeouts, record).await?;
         let body = body.or_rewritten(with.body);
         let mut answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record).await?;
         record.status(answer.status());
@@ -186,7 +187,7 @@ impl Session {
             && self.refreshed(&account, Need::Refusal, timeouts).await.is_ok_and(|changed| changed)
             && let Some(body) = again
         {
-            let (_, with) = self.credentialed(&survey, &parts, &url, &body, timeouts, record).await?;
+            let (_, with) = self.credentialed(&survey, &parts, &url, body.whole(), timeouts, record).await?;
             let body = body.or_rewritten(with.body);
             answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record).await?;
         }
@@ -275,7 +276,7 @@ impl Session {
         survey: &Survey,
         parts: &http::request::Parts,
         url: &Url,
-        body: &Outbound,
+        body: Option<Bytes>,
         timeouts: Timeouts,
         record: &mut Record,
     ) -> Result<(Arc<Account>, Substituted), SendError> {
@@ -305,7 +306,7 @@ impl Session {
                 .map_err(|error| SendError::Unavailable(error.to_string()))?;
             secrets.insert(field.to_owned(), secret);
         }
-        let substituted = survey::substitute(survey, url, &parts.headers, body.whole(), |field| secrets.get(field))?;
+        let substituted = survey::substitute(survey, url, &parts.headers, body.as_deref(), |field| secrets.get(field))?;
         // One use, one intent, also if it is sent again with refreshed tokens.
         if !record.intended {
             self.broker.audit.intent(&record.used).await.map_err(|error| SendError::Unavailable(error.to_string()))?;
