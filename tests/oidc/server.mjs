@@ -11,6 +11,9 @@ import { createServer } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Provider from 'oidc-provider';
 
+// Nobody reads standard output after the port.
+console.log = console.info = console.error;
+
 const ISSUER = 'https://auth.acme.example';
 const DEVICE = 'urn:ietf:params:oauth:grant-type:device_code';
 
@@ -169,7 +172,7 @@ provider.use(async (ctx, next) => {
 const server = createServer({ cert: readFileSync(process.env.CERT), key: readFileSync(process.env.KEY) }, provider.callback());
 server.listen(0, '127.0.0.1');
 await once(server, 'listening');
-console.log(server.address().port);
+process.stdout.write(`${server.address().port}\n`);
 // Whoever started it is gone: so is the server.
 process.stdin.resume();
 process.stdin.on('end', () => process.exit());

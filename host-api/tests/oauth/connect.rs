@@ -129,17 +129,16 @@ async fn a_device_is_connected_elsewhere() {
     assert!(matches!(oauth.poll_device(&who("bob"), &begun.ticket).await, Err(OAuthError::NotUnderWay)));
 
     let mut browser = server.browser();
-    let (waited, _) = tokio::join!(
-        oauth.wait_device(&alice, &begun),
-        // Entered after the first poll, so that one finds it pending.
-        async {
-            while server.count("token requests").await == 0 {
-                tokio::task::yield_now().await;
-            }
-            browser.open(begun.verification_uri_complete.as_ref().unwrap(), "dee", Decision::Allow).await;
+    let entered = async {
+        // After the first poll, so that one finds it pending.
+        while server.count("token requests").await == 0 {
+            tokio::task::yield_now().await;
         }
-    );
-    let account = waited.unwrap().account;
+        browser.open(begun.verification_uri_complete.as_ref().unwrap(), "dee", Decision::Allow).await;
+        Ok(())
+    };
+    let (connected, ()) = tokio::try_join!(oauth.wait_device(&alice, &begun), entered).unwrap();
+    let account = connected.account;
     assert_eq!(house.show(&account.id).await.uid.as_deref(), Some("dee"));
     assert_eq!(server.count("token requests").await, 2);
     assert!(matches!(oauth.poll_device(&alice, &begun.ticket).await, Err(OAuthError::NotUnderWay)));
@@ -170,7 +169,7 @@ async fn a_client_that_asks_for_itself_needs_no_browser() {
     let session = house.session("alice", "robot", &account.id);
     assert_eq!(use_it(&session, "").await.unwrap().0, 200);
     // Without a refresh token it asks for itself again.
-    tokio::time::sleep_until(until(account.oauth.unwrap().expires.unwrap())).await;
+    tokio::time::sleep_until(until(account.oauth.clone().unwrap().expires.unwrap())).await;
     assert_eq!(use_it(&session, "").await.unwrap().0, 200);
     assert_eq!(server.count("client_credentials").await, 2);
 }
@@ -190,7 +189,7 @@ async fn an_odd_server_is_understood_by_its_definition() {
     assert_eq!(shown.uid.as_deref(), Some("U42"));
     assert_eq!((shown.plain["team_id"].as_str(), shown.plain["tenant"].as_str()), ("T7", "tenant.acme.example"));
     let usable = house.accounts.usable(&account, &who("alice")).await.unwrap();
-    let tokens = usable.oauth.unwrap();
+    let tokens = usable.oauth.clone().unwrap();
     assert_eq!(tokens.scopes, ["openid", "offline_access", "notes.read"]);
     assert_eq!((tokens.expires.unwrap() - tokens.obtained).as_secs(), 3600);
     assert!(server.takes(&house.secret(&account, "token").await).await);

@@ -18,7 +18,7 @@ const TOKEN: &str = "oauth_access_token";
 /// Waits until the account's access token has expired.
 async fn expiry(house: &House, id: &AccountId) {
     let account = house.accounts.usable(id, &who("alice")).await.unwrap();
-    tokio::time::sleep_until(until(account.oauth.unwrap().expires.unwrap())).await;
+    tokio::time::sleep_until(until(account.oauth.clone().unwrap().expires.unwrap())).await;
 }
 
 /// `tasks` runs over these houses use the account at one moment. The statuses that they got.
@@ -190,7 +190,7 @@ async fn tokens_that_work_are_used_while_the_endpoint_does_not() {
     let id = connect(&house, &mut server.browser(), "notes", "ann").await;
     server.set(json!({"token": "status", "status": 500})).await;
     let account = house.accounts.usable(&id, &who("alice")).await.unwrap();
-    let almost = account.oauth.unwrap().expires.unwrap() - Duration::from_millis(900);
+    let almost = account.oauth.clone().unwrap().expires.unwrap() - Duration::from_millis(900);
     tokio::time::sleep_until(until(almost)).await;
     assert_eq!(use_it(&house.session("alice", "notes", &id), "").await.unwrap().0, 200);
     assert_eq!(server.count("token requests").await, 2, "a refresh was tried");
