@@ -102,6 +102,15 @@ impl Judge<'_> {
                 self.add(span, "the operator's client secret would go to a host that a member chooses", help);
             }
         }
+        for ((endpoint, span), what) in [(&token, "token_url"), (&device, "device_url"), (&revocation, "revocation_url")]
+            .into_iter()
+            .filter_map(|(endpoint, what)| Some((endpoint.as_ref()?, what)))
+        {
+            if endpoint.deny("").is_none() {
+                let help = "write its path plainly: without '%', ';', empty segments and '*'";
+                self.add(span, format_args!("steps could not be kept from {what}"), help);
+            }
+        }
         if draft.require_iss && draft.issuer.is_none() {
             self.add(&draft.span, "require_iss needs to know the issuer", "add issuer = \"https://…\" (RFC 9207)");
         }
