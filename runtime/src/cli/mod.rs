@@ -10,6 +10,7 @@ mod build;
 mod cargo;
 mod child;
 mod completions;
+mod configure;
 mod demo;
 mod doctor;
 mod error;
