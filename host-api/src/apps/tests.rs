@@ -283,7 +283,10 @@ fn how_accounts_are_connected_is_read_in_full() {
     assert_eq!((oauth.flow, oauth.pkce, oauth.client_auth), (Flow::Member, false, ClientAuth::Body));
     assert_eq!((oauth.refresh_margin.as_secs(), oauth.expires_in.unwrap().as_secs()), (30, 7200));
     assert_eq!((oauth.scopes.join(&oauth.scope_separator), oauth.access_token.as_str()), ("a,b".to_owned(), "key"));
-    assert_eq!((oauth.answer.access_token.join(""), oauth.answer.scope.join("")), ("/t".to_owned(), "/scope".to_owned()));
+    assert_eq!(
+        (oauth.answer.access_token.join(""), oauth.answer.scope.join("")),
+        ("/t".to_owned(), "/scope".to_owned())
+    );
     assert!(oauth.supplies("key") && oauth.supplies("team") && !oauth.supplies("sub"));
     // Whoever wrote it need not think of it: steps get no token and end none.
     for path in ["token", "revoke"] {
@@ -293,7 +296,9 @@ fn how_accounts_are_connected_is_read_in_full() {
     let smuggled = BTreeMap::from([("sub".to_owned(), "evil.example/".to_owned())]);
     assert!(oauth.token.url(&smuggled).is_err());
 
-    let minimal = format!("{GOOD}\n[oauth]\ntoken_url = \"https://a.example.com/t\"\nflow = \"client_credentials\"\naccess_token = \"key\"\n");
+    let minimal = format!(
+        "{GOOD}\n[oauth]\ntoken_url = \"https://a.example.com/t\"\nflow = \"client_credentials\"\naccess_token = \"key\"\n"
+    );
     let oauth = check(&minimal, "acme.toml").unwrap().oauth.unwrap();
     assert_eq!((oauth.pkce, oauth.refresh_margin, oauth.client_auth), (true, REFRESH_MARGIN, ClientAuth::Basic));
     assert_eq!(oauth.answer.refresh_token, ["/refresh_token"]);
@@ -303,12 +308,28 @@ fn how_accounts_are_connected_is_read_in_full() {
 fn every_error_in_oauth_names_its_line_and_column() {
     let table = [
         ("token_url = \"https:", "token_url = \"http:", "46:13: token_url must begin with https://"),
-        ("token_url = \"https://{sub}", "token_url = \"https://{sup}", "46:13: there is no field sup (did you mean sub?)"),
+        (
+            "token_url = \"https://{sub}",
+            "token_url = \"https://{sup}",
+            "46:13: there is no field sup (did you mean sub?)",
+        ),
         ("token_url = \"https://{sub}", "token_url = \"https://{key}", "46:13: a host would show the secret key"),
         ("token_url = \"https://{sub}.acme", "token_url = \"https://*.acme", "46:13: token_url needs one host"),
-        ("token_url = \"https://{sub}.acme.example.com", "token_url = \"https://{sub}.com", "46:13: '{sub}.com' is a public suffix"),
-        ("token_url = \"https://{sub}.acme.example.com", "token_url = \"https://10.0.0.1", "46:13: '10.0.0.1' is an IP address"),
-        ("token_url = \"https://{sub}.acme.example.com", "token_url = \"https://u:p@acme.example.com", "46:13: 'u:p@acme.example.com' "),
+        (
+            "token_url = \"https://{sub}.acme.example.com",
+            "token_url = \"https://{sub}.com",
+            "46:13: '{sub}.com' is a public suffix",
+        ),
+        (
+            "token_url = \"https://{sub}.acme.example.com",
+            "token_url = \"https://10.0.0.1",
+            "46:13: '10.0.0.1' is an IP address",
+        ),
+        (
+            "token_url = \"https://{sub}.acme.example.com",
+            "token_url = \"https://u:p@acme.example.com",
+            "46:13: 'u:p@acme.example.com' ",
+        ),
         ("token_url = \"https://{sub}.acme.example.com/oauth/token\"", "", "44:1: token_url is missing"),
         ("oauth/token\"", "oauth/{team}\"", "46:13: token_url needs team, which"),
         ("oauth/token\"", "oauth//token\"", "46:13: steps could not be kept from token_url"),
@@ -327,14 +348,22 @@ fn every_error_in_oauth_names_its_line_and_column() {
         ("access_token = \"/t\"", "access_token = \"t\"", "61:27: 't' is not a JSON pointer"),
         ("team = \"/team/id\"", "tema = \"/team/id\"", "61:70: there is no field tema (did you mean team?)"),
         ("team = \"/team/id\"", "team = 3", "61:77: team is an integer, not a string or a table"),
-        ("team = \"/team/id\"", "team = { pointer = \"/t\", part = \"all\" }", "61:102: 'all' is not a part of a value"),
+        (
+            "team = \"/team/id\"",
+            "team = { pointer = \"/t\", part = \"all\" }",
+            "61:102: 'all' is not a part of a value",
+        ),
         ("uid = \"/sub\"", "", "63:1: userinfo must tell who it is"),
         ("name = \"team\"", "name = \"oauth_refresh_token\"", "68:8: oauth_refresh_token is kept by keyhole itself"),
         ("[oauth]", "[oauth]\nflow = \"password\"", "45:8: 'password' is not a flow"),
         ("[oauth]", "[oauth]\nflow = \"client_credentials\"", "46:21: client_credentials asks nobody"),
         ("[oauth]", "[oauth]\nown_client = { id = \"sub\", secret = \"key\" }", "45:37: a client secret must never"),
         ("[oauth]", "[oauth]\nown_client = { id = \"key\" }", "45:21: a client's id is no secret"),
-        ("https://{sub}.acme.example.com/oauth/token", "https://{sub}/oauth/token", "46:13: the operator's client secret"),
+        (
+            "https://{sub}.acme.example.com/oauth/token",
+            "https://{sub}/oauth/token",
+            "46:13: the operator's client secret",
+        ),
     ];
     let mut wrong = Vec::new();
     for (from, to, expected) in table {
@@ -349,7 +378,9 @@ fn every_error_in_oauth_names_its_line_and_column() {
 #[test]
 fn an_operators_secret_goes_to_no_host_that_a_member_chooses() {
     let text = |own: &str| {
-        format!("{GOOD}\n[[field]]\nname = \"host\"\npattern = '[a-z.]+'\n[oauth]\naccess_token = \"key\"\n{own}authorization_url = \"https://{{host}}/a\"\ntoken_url = \"https://{{host}}/t\"\n")
+        format!(
+            "{GOOD}\n[[field]]\nname = \"host\"\npattern = '[a-z.]+'\n[oauth]\naccess_token = \"key\"\n{own}authorization_url = \"https://{{host}}/a\"\ntoken_url = \"https://{{host}}/t\"\n"
+        )
     };
     let errors = check(&text(""), "acme.toml").unwrap_err();
     assert!(errors.iter().any(|e| e.line == 50 && e.message.contains("a host that a member chooses")), "{errors:?}");
