@@ -63,9 +63,7 @@ fn while_one_process_runs_a_step_another_connects_grants_and_runs() {
     let account = keyhole.connect("alice", KEY);
     let hostile = component("hostile");
     let link = format!("acme={account}");
-    let get = |path: &str| {
-        json!({"attack": "request", "request": {"url": format!("https://api.acme.example{path}"), "account": true}})
-    };
+    let get = |path: &str| json!({"attack": "request", "request": {"url": format!("https://api.acme.example{path}"), "account": true}});
     std::thread::scope(|threads| {
         let held = threads.spawn(|| keyhole.run(&hostile, &get("/v1/held"), &["--as", "alice", "--link", &link]));
         while arrival.recv_timeout(Duration::from_millis(100)).is_err() {
