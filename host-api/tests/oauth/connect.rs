@@ -45,7 +45,7 @@ async fn a_member_connects_in_a_browser_and_a_step_uses_the_account() {
     assert_eq!((shown.uid.as_deref(), shown.nickname.as_str()), (Some("ann"), "ann@acme.example"));
     assert_eq!(shown.plain["oauth_uid"], "ann");
     assert_eq!(shown.secrets, ["oauth_access_token", REFRESH_TOKEN]);
-    assert_eq!(account.oauth.as_ref().unwrap().scopes, ["openid", "offline_access", "notes.read"]);
+    assert_eq!(shown.oauth.unwrap().scopes, ["openid", "offline_access", "notes.read"]);
 
     let session = house.session("alice", "notes", &account.id);
     let injected = session.account("it").await.unwrap();

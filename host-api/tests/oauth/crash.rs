@@ -1,5 +1,6 @@
-//! A process killed in mid-refresh: the account works afterwards, or says that it must be
-//! reconnected, and which of the two depends on what the server had done alone.
+//! Processes of their own: several that refresh at once, and one that is killed in the midst
+//! of it. The account works afterwards, or says that it must be reconnected, and which of
+//! the two depends on what the server had done alone.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,12 +11,12 @@ use serde_json::json;
 
 use crate::connect::{connect, new};
 use crate::house::{House, use_it, who};
-use crate::keep::expiry;
+use crate::keep::{expiry, stampede};
 use crate::server::Server;
 
 const DIR: &str = "OAUTH_CHILD_DIR";
 
-/// The part of the process that is killed: uses the account, as a run does.
+/// What such a process does: uses the account, as so many runs do.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a part that other tests start in a process of its own"]
 async fn child() {
@@ -23,16 +24,23 @@ async fn child() {
     let house =
         House::open(given(DIR).as_ref(), &given("OAUTH_CHILD_PEM"), given("OAUTH_CHILD_PORT").parse().unwrap()).await;
     let id: AccountId = given("OAUTH_CHILD_ACCOUNT").parse().unwrap();
-    let _ = use_it(&house.session("alice", "notes", &id), "").await;
+    let runs = given("OAUTH_CHILD_RUNS").parse().unwrap();
+    // Both processes are open before the token expires.
+    if runs > 1 {
+        expiry(&house, &id).await;
+    }
+    let statuses = stampede(&[house.into()], &id, runs).await;
+    assert!(statuses.iter().all(|status| *status == 200));
 }
 
-fn start(dir: &std::path::Path, server: &Server, id: &AccountId) -> Child {
+fn start(dir: &std::path::Path, server: &Server, id: &AccountId, runs: usize) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::child", "--ignored"])
         .env(DIR, dir)
         .env("OAUTH_CHILD_PEM", &server.pem)
         .env("OAUTH_CHILD_PORT", server.port.to_string())
         .env("OAUTH_CHILD_ACCOUNT", id.as_str())
+        .env("OAUTH_CHILD_RUNS", runs.to_string())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -47,7 +55,7 @@ async fn kill_in_mid_refresh(knobs: serde_json::Value, what: &str) -> (tempfile:
     expiry(&house, &id).await;
     server.set(knobs).await;
     let before = server.count(what).await;
-    let mut child = start(dir.path(), &server, &id);
+    let mut child = start(dir.path(), &server, &id, 1);
     while server.count(what).await == before {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -82,4 +90,19 @@ async fn killed_when_the_server_had_given_tokens_the_account_says_so() {
     // Every account still opens.
     let account = house.accounts.list(&who("alice")).await.unwrap().remove(0);
     assert_eq!(account.id, id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_runs_in_two_processes_cause_one_refresh() {
+    let (dir, server, house) = new().await;
+    server.set(json!({"accessTtl": 6})).await;
+    let id = connect(&house, &mut server.browser(), "notes", "ann").await;
+    server.set(json!({})).await;
+    let mut children = [(); 2].map(|()| start(dir.path(), &server, &id, 500));
+    for child in &mut children {
+        assert!(child.wait().unwrap().success(), "each of its runs was answered");
+    }
+    assert_eq!(server.count("resource").await, 1000);
+    assert_eq!(server.count("refresh_token").await, 1);
+    assert_eq!(server.count("resource refused").await + server.count("error:invalid_grant").await, 0);
 }

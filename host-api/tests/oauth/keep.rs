@@ -22,7 +22,7 @@ pub async fn expiry(house: &House, id: &AccountId) {
 }
 
 /// `tasks` runs over these houses use the account at one moment. The statuses that they got.
-async fn stampede(houses: &[Arc<House>], id: &AccountId, tasks: usize) -> Vec<u16> {
+pub async fn stampede(houses: &[Arc<House>], id: &AccountId, tasks: usize) -> Vec<u16> {
     let barrier = Arc::new(Barrier::new(tasks));
     let mut runs = tokio::task::JoinSet::new();
     for number in 0..tasks {
