@@ -34,6 +34,8 @@ let knobs = { ...NORMAL };
 const counters = {};
 const count = (name) => { counters[name] = (counters[name] ?? 0) + 1; };
 let issued = [];
+// The token that the resource took last.
+let taken = null;
 
 const client = (id, more) => ({
   client_id: id,
@@ -93,7 +95,7 @@ async function body(ctx) {
 async function control(ctx) {
   switch (`${ctx.method} ${ctx.path}`) {
     case 'GET /test/counters':
-      ctx.body = counters;
+      ctx.body = { ...counters, taken };
       break;
     case 'POST /test/knobs':
       knobs = { ...NORMAL, ...JSON.parse(await body(ctx)) };
@@ -120,6 +122,7 @@ async function resource(ctx) {
     ctx.body = { error: 'invalid_token' };
     return;
   }
+  taken = value;
   ctx.body = { sub: token.accountId, client: token.clientId, scope: token.scope, sent: await body(ctx), token: value };
 }
 

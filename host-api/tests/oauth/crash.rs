@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use keyhole_host_api::accounts::AccountId;
 use keyhole_host_api::broker::SendError;
+use keyhole_host_api::oauth::Start;
 use serde_json::json;
 
 use crate::connect::{connect, new};
 use crate::house::{House, use_it, who};
 use crate::keep::{expiry, stampede};
-use crate::server::Server;
+use crate::server::{CALLBACK, Decision, Server};
 
 const DIR: &str = "OAUTH_CHILD_DIR";
 
@@ -105,4 +106,51 @@ async fn a_thousand_runs_in_two_processes_cause_one_refresh() {
     assert_eq!(server.count("resource").await, 1000);
     assert_eq!(server.count("refresh_token").await, 1);
     assert_eq!(server.count("resource refused").await + server.count("error:invalid_grant").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_random_instants_of_a_refresh_no_token_that_was_used_is_missing_from_disk() {
+    let (dir, server, house) = new().await;
+    let mut browser = server.browser();
+    let id = connect(&house, &mut browser, "notes", "ann").await;
+    assert_eq!(use_it(&house.session("alice", "notes", &id), "").await.unwrap().0, 200);
+    let rounds = if std::env::var_os("KEYHOLE_LONG").is_some() { 100 } else { 4 };
+    let (mut kept, mut lost) = (0, 0);
+    for round in 0..rounds {
+        // The next use is refused, and refreshes.
+        house.forget_lease(&id).await;
+        server.forget().await;
+        server.set(json!({"before": 20, "after": 20})).await;
+        let (refused, before) = (server.count("resource refused").await, server.taken().await);
+        let mut child = start(dir.path(), &server, &id, 1);
+        while server.count("resource refused").await == refused {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let chance = u64::from(ulid::Ulid::generate().to_bytes()[15]);
+        tokio::time::sleep(Duration::from_millis(chance * 100 / 255)).await;
+        let _ = child.kill();
+        child.wait().unwrap();
+        server.set(json!({})).await;
+
+        let taken = server.taken().await;
+        if taken != before {
+            assert_eq!(house.secret(&id, "oauth_access_token").await, taken, "round {round}");
+        }
+        match use_it(&house.session("alice", "notes", &id), "").await {
+            Ok((status, _)) => {
+                assert_eq!(status, 200, "round {round}");
+                kept += 1;
+            }
+            Err(SendError::Refused(text)) => {
+                assert!(text.contains("must be reconnected"), "round {round}: {text}");
+                let begun = house.oauth().begin(&who("alice"), Start::again(id.clone()), CALLBACK).await.unwrap();
+                let back = browser.open(begun.url.as_str(), "ann", Decision::Allow).await;
+                house.oauth().finish(&who("alice"), &back).await.unwrap();
+                assert_eq!(use_it(&house.session("alice", "notes", &id), "").await.unwrap().0, 200, "round {round}");
+                lost += 1;
+            }
+            Err(other) => panic!("round {round}: {other}"),
+        }
+    }
+    println!("{rounds} rounds: {kept} times the account worked, {lost} times it said that it must be reconnected");
 }

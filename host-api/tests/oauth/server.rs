@@ -52,9 +52,17 @@ impl Server {
 
     /// What it was asked for so far: `name` as in server.mjs.
     pub async fn count(&self, name: &str) -> u64 {
+        self.counters().await[name].as_u64().unwrap_or(0)
+    }
+
+    /// The token that its resource took last.
+    pub async fn taken(&self) -> String {
+        self.counters().await["taken"].as_str().unwrap_or_default().to_owned()
+    }
+
+    async fn counters(&self) -> Value {
         let counters = self.http.get(format!("https://{HOST}/test/counters")).send().await.unwrap();
-        let counters: Value = serde_json::from_slice(&counters.bytes().await.unwrap()).unwrap();
-        counters[name].as_u64().unwrap_or(0)
+        serde_json::from_slice(&counters.bytes().await.unwrap()).unwrap()
     }
 
     /// Sets these knobs, and the others to normal.
