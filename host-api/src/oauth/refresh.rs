@@ -5,7 +5,7 @@
 //! sealed, before anyone can read the new access token: there is no other place to read it.
 //!
 //! It must never take an account for dead on anything but the server's word on the tokens
-//! that are on disk now.
+//! that are on disk now, or because they have expired and there is no way to others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,9 +56,9 @@ pub(crate) enum Need {
     Refusal,
 }
 
-/// How many of a second's 2^64 parts: the same for everyone who asks about the same
-/// version, and another for another account, so that a thousand accounts that were
-/// connected at once are not refreshed at once.
+/// A number from 0 to 1: the same for everyone who asks about the same version, and another
+/// for another account, so that a thousand accounts that were connected at once are not
+/// refreshed at once.
 fn chance(id: &AccountId, version: u64) -> f64 {
     let hash = blake3::hash(format!("{id}/{version}").as_bytes());
     let (first, _) = hash.as_bytes().split_first_chunk::<8>().expect("a hash has 32 bytes");
