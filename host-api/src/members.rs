@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Departed, Sweep};
-use crate::store::records::{Record, Records};
+use crate::store::records::{Kept, Record, Records};
 use crate::store::{Expect, Store, StoreError};
 
 /// A member's name: `[a-z0-9][a-z0-9._-]{0,62}`.
@@ -129,13 +129,14 @@ pub enum MemberError {
 #[derive(Clone)]
 pub struct Members {
     records: Records<Member>,
+    kept: Arc<Kept<Member>>,
     sweep: Sweep,
 }
 
 impl Members {
     /// The members that `store` holds.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { records: Records::new(store.clone()), sweep: Sweep::new(store) }
+        Self { records: Records::new(store.clone()), kept: Arc::default(), sweep: Sweep::new(store) }
     }
 
     /// Adds a member. Without a role, the first one becomes an admin and the others do not.
@@ -171,8 +172,8 @@ impl Members {
     /// # Errors
     /// Whatever the store says.
     pub async fn get(&self, id: &MemberId) -> Result<Option<Member>, StoreError> {
-        let found = self.records.get(id.as_str()).await?;
-        Ok(found.map(|(member, _)| member).filter(|member| member.removed.is_none()))
+        let found = self.records.get_kept(id.as_str(), &self.kept, |member| member).await?;
+        Ok(found.filter(|member| member.removed.is_none()))
     }
 
     /// All members, by name.

@@ -52,9 +52,17 @@ impl Server {
 
     /// What it was asked for so far: `name` as in server.mjs.
     pub async fn count(&self, name: &str) -> u64 {
+        self.counters().await[name].as_u64().unwrap_or(0)
+    }
+
+    /// The token that its resource took last.
+    pub async fn taken(&self) -> String {
+        self.counters().await["taken"].as_str().unwrap_or_default().to_owned()
+    }
+
+    async fn counters(&self) -> Value {
         let counters = self.http.get(format!("https://{HOST}/test/counters")).send().await.unwrap();
-        let counters: Value = serde_json::from_slice(&counters.bytes().await.unwrap()).unwrap();
-        counters[name].as_u64().unwrap_or(0)
+        serde_json::from_slice(&counters.bytes().await.unwrap()).unwrap()
     }
 
     /// Sets these knobs, and the others to normal.
@@ -79,7 +87,10 @@ impl Server {
     pub async fn refresh(&self, client: &str, token: &str) -> bool {
         let form = [("grant_type", "refresh_token"), ("refresh_token", token)];
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let request = self.http.post(format!("https://{HOST}/token")).basic_auth(client, Some(crate::house::client_secret(client)));
+        let request = self
+            .http
+            .post(format!("https://{HOST}/token"))
+            .basic_auth(client, Some(crate::house::client_secret(client)));
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
         request.send().await.unwrap().status().is_success()
     }

@@ -23,7 +23,7 @@ use super::error::{Context as _, Error, Result};
 use super::home::Home;
 use super::output::{self, Output, style};
 use super::settings::{AsMember, EgressFlags, Settings, parse_duration, parse_size, read_text};
-use super::{audit, build};
+use super::{audit, build, configure};
 
 /// Run a step once
 ///
@@ -46,6 +46,10 @@ pub struct Run {
     /// Give a prop a value: JSON, or else a text
     #[arg(long, value_name = "NAME=VALUE")]
     prop: Vec<String>,
+
+    /// Show what the step offers for this prop, given the others, instead of running it
+    #[arg(long, value_name = "PROP")]
+    configure: Option<String>,
 
     /// Open a host to requests without a credential: HOST, HOST:PORT or http://HOST
     #[arg(long, value_name = "HOST")]
@@ -83,9 +87,15 @@ impl Run {
                 settings.out.note(format!("no account is linked to the prop {prop}; add --link {prop}=ACCOUNT, one of {app}"));
             }
         }
-        let props = step.definition.props(&given_props(&self.prop, &step.definition)?).map_err(usage)?;
-        let attempt = Attempt { member, links, props, event, allow_hosts: self.allow_host, limits };
+        let props = given_props(&self.prop, &step.definition)?;
+        let mut attempt = Attempt { member, links, props, event, allow_hosts: self.allow_host, limits };
         let broker = home.broker(egress);
+        if let Some(prop) = &self.configure {
+            let answer = configure::ask(&attempt, &engine, &step, &broker, prop).await?;
+            return settings.out.either(&answer, || pretty(&answer));
+        }
+        let definition = configure::definition(&attempt, &engine, &step, &broker).await?;
+        attempt.props = definition.props(&given_props(&self.prop, &definition)?).map_err(usage)?;
         let ran = tokio::select! {
             ran = attempt.run(&engine, &step, &broker, |session| session) => ran?,
             () = super::interrupt() => return Err(Error::interrupted()),
@@ -134,21 +144,7 @@ impl Attempt {
         see: impl FnOnce(Arc<Session>) -> Arc<H>,
     ) -> Result<Ran> {
         let definition = step.definition.clone();
-        let run = ulid::Ulid::generate().to_string();
-        let props = definition
-            .app_props()
-            .map(|(prop, app, _)| {
-                (prop.to_owned(), Link { app: app.to_owned(), account: self.links.get(prop).cloned() })
-            })
-            .collect();
-        let session = broker.session(Scope {
-            run: run.clone(),
-            step: definition.name.clone(),
-            member: self.member.clone(),
-            props,
-            allow_hosts: self.allow_hosts.clone(),
-            limits: broker::Limits::default(),
-        });
+        let (run, session) = self.session(broker, &definition);
         let context = json!({
             "run": run,
             "step": definition.name,
@@ -167,6 +163,26 @@ impl Attempt {
         let _ = tokio::time::timeout(Duration::from_secs(1), session.ended()).await;
         broker.audit().flush().await?;
         Ok(Ran { run, definition, member: self.member.clone(), outcome, requests: session.requests() })
+    }
+
+    /// An id for a run, and what the step gets of the world in it.
+    pub fn session(&self, broker: &Arc<Broker>, definition: &Definition) -> (String, Arc<Session>) {
+        let run = ulid::Ulid::generate().to_string();
+        let props = definition
+            .app_props()
+            .map(|(prop, app, _)| {
+                (prop.to_owned(), Link { app: app.to_owned(), account: self.links.get(prop).cloned() })
+            })
+            .collect();
+        let session = broker.session(Scope {
+            run: run.clone(),
+            step: definition.name.clone(),
+            member: self.member.clone(),
+            props,
+            allow_hosts: self.allow_hosts.clone(),
+            limits: broker::Limits::default(),
+        });
+        (run, session)
     }
 }
 
@@ -295,15 +311,15 @@ struct Document<'r> {
     requests: &'r [Brokered],
     duration_ms: f64,
     peak_memory: usize,
-    error: Option<Failure<'r>>,
+    error: Option<Value>,
 }
 
-#[derive(Serialize)]
-struct Failure<'r> {
-    message: String,
-    retry: bool,
-    #[serde(flatten)]
-    failure: &'r StepFailure,
+/// The failure as it stands in that object: its own members, and two that every kind has.
+fn failure_document(failure: &StepFailure) -> Result<Value> {
+    let mut document = serde_json::to_value(failure)?;
+    document["message"] = json!(failure.to_string());
+    document["retry"] = json!(failure.retry());
+    Ok(document)
 }
 
 fn show(ran: &Ran, out: Output) -> Result {
@@ -323,7 +339,7 @@ fn show(ran: &Ran, out: Output) -> Result {
             requests: &ran.requests,
             duration_ms: outcome.duration.as_secs_f64() * 1e3,
             peak_memory: outcome.peak_memory,
-            error: failure.map(|failure| Failure { message: failure.to_string(), retry: failure.retry(), failure }),
+            error: failure.map(failure_document).transpose()?,
         })?;
         return if failure.is_none() { Ok(()) } else { Err(Error::said()) };
     }
