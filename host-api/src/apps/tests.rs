@@ -91,7 +91,7 @@ fn every_error_names_its_line_and_column_and_what_to_do() {
         ("template = \"{key}\"", "template = \"{hook}\"", "23:1: hook is host_only, so it has no place"),
         ("template = \"{key}\"", "template = \"{key\"", "25:12: a '{' is never closed"),
         ("template = \"{key}\"", "template = \"x\"", "23:1: no secret stands in this place"),
-        ("query = \"key\"", "", "27:1: a place is one of header, query and basic"),
+        ("query = \"key\"", "", "27:1: a place is one of header, query, basic, segment, json, form and multipart"),
         ("X-Version = \"1\"", "X-Version = \"{key}\"", "33:13: headers would show the secret key"),
         ("path = \"/v1/keys/**\"", "path = \"v1\"", "6:35: 'v1' is not a path pattern"),
         ("path = \"/v1/keys/**\"", "path = \"/v1/*\"", ""),

@@ -300,8 +300,8 @@ fn sealed_headers_lose_their_secrets() {
     let cookies: Vec<_> = headers.get_all("set-cookie").iter().collect();
     assert_eq!(cookies, [&format!("a={STAND_IN}; Secure"), "b=2"]);
     assert_eq!(headers["location"], format!("/?t={STAND_IN}"));
-    // The name was lower-cased, which is another string.
-    assert_eq!(headers.len(), 4);
+    // Names are in lower case, and so is a secret in one.
+    assert_eq!(headers.len(), 3);
 
     let scrubber = super::tests::scrubber(&["a-secret-in-a-name"]);
     let mut headers = HeaderMap::new();
