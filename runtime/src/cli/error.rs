@@ -50,6 +50,11 @@ impl Error {
         Self { kind: Kind::Usage, ..Self::new(message) }
     }
 
+    /// The same, as something that makes no sense as it was given.
+    pub fn into_usage(self) -> Self {
+        Self { kind: Kind::Usage, ..self }
+    }
+
     /// The command failed and has already shown how.
     pub fn said() -> Self {
         Self { kind: Kind::Said, ..Self::new("") }

@@ -9,6 +9,8 @@ mod audit;
 mod build;
 mod cargo;
 mod child;
+mod client;
+mod connect;
 mod completions;
 mod demo;
 mod doctor;
@@ -20,7 +22,9 @@ mod members;
 mod output;
 mod run;
 mod secrets;
+mod serve;
 mod settings;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -58,6 +62,9 @@ enum Command {
     #[command(subcommand)]
     Members(members::Members),
     Audit(audit::Audit),
+    #[command(subcommand)]
+    Tokens(tokens::Tokens),
+    Serve(serve::Serve),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     /// The engine's own worker: compiles a component within limits
@@ -113,6 +120,8 @@ async fn dispatch(command: Command, settings: &Settings) -> Result {
         Command::Accounts(command) => command.run(settings).await,
         Command::Members(command) => command.run(settings).await,
         Command::Audit(command) => command.run(settings).await,
+        Command::Tokens(command) => command.run(settings).await,
+        Command::Serve(command) => command.run(settings).await,
         Command::Doctor(command) => command.run(settings).await,
         Command::Completions(_) | Command::Compile => Ok(()),
     }

@@ -11,9 +11,11 @@ use clap::{Args, ValueEnum, ValueHint};
 use etcetera::BaseStrategy as _;
 use ipnet::IpNet;
 use keyhole_host_api::broker::{Egress, Resolve, audit::AuditMode};
-use keyhole_host_api::vault::MasterKeySource;
+use keyhole_host_api::vault::{MasterKeySource, Secret};
 use serde::{Deserialize, Deserializer, de};
+use url::Url;
 
+use super::client::Remote;
 use super::error::{Context as _, Error, Result};
 use super::output::Output;
 
@@ -21,6 +23,9 @@ use super::output::Output;
 pub const MASTER_KEY_VARIABLE: &str = "KEYHOLE_MASTER_KEY";
 /// The variable that names a command which prints the master key.
 pub const MASTER_KEY_COMMAND_VARIABLE: &str = "KEYHOLE_MASTER_KEY_COMMAND";
+
+/// The variable that holds the token for a server.
+const TOKEN_VARIABLE: &str = "KEYHOLE_TOKEN";
 
 /// Flags that every command takes.
 #[derive(Args, Debug)]
@@ -37,6 +42,18 @@ pub struct Global {
     /// A folder with app definitions of your own, beside those that Keyhole brings
     #[arg(long, global = true, env = "KEYHOLE_APPS", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub apps: Option<PathBuf>,
+
+    /// A Keyhole that runs elsewhere, instead of a data directory; with a token in KEYHOLE_TOKEN
+    #[arg(long, global = true, env = "KEYHOLE_URL", value_name = "URL")]
+    pub url: Option<Url>,
+
+    /// Read the token for --url from this file
+    #[arg(long, global = true, env = "KEYHOLE_TOKEN_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
+
+    /// Trust the certificate authorities in this PEM file for --url, too
+    #[arg(long, global = true, env = "KEYHOLE_URL_CA_CERT", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub url_ca_cert: Option<PathBuf>,
 
     /// Print one JSON document, also for an error
     #[arg(long, global = true)]
@@ -154,6 +171,8 @@ pub struct Settings {
     pub member: Option<String>,
     /// Whether the data directory was named on the command line.
     pub data_dir_given: bool,
+    /// The Keyhole that runs elsewhere, if commands are for it.
+    pub remote: Option<Remote>,
     /// Where the master key is.
     pub master_key: MasterKeySource,
     /// The file's word on where requests may go.
@@ -195,6 +214,7 @@ impl Settings {
             master_key: master_key(file.master_key, &data_dir),
             data_dir,
             data_dir_given,
+            remote: remote(global)?,
             config: path,
             apps: global.apps.clone().or(file.apps),
             member: file.member,
@@ -211,6 +231,7 @@ impl Settings {
         Self {
             master_key: MasterKeySource::File(data_dir.join("master.key")),
             data_dir: data_dir.to_owned(),
+            remote: None,
             apps: Some(apps.to_owned()),
             ..self.clone()
         }
@@ -244,6 +265,24 @@ impl Settings {
             },
         })
     }
+}
+
+/// The server that flags and variables name. Its token is no argument: those are in the
+/// shell's history and in every process list.
+fn remote(global: &Global) -> Result<Option<Remote>> {
+    let Some(url) = &global.url else { return Ok(None) };
+    let token = match (&global.token_file, std::env::var(TOKEN_VARIABLE)) {
+        (Some(path), _) => read_text(path)?.trim().to_owned(),
+        (None, Ok(token)) => token.trim().to_owned(),
+        (None, Err(_)) => String::new(),
+    };
+    if token.is_empty() || token.contains(char::is_whitespace) {
+        return Err(Error::usage("there is no token for the server")
+            .at(url)
+            .help("put it into KEYHOLE_TOKEN, or into a file and give --token-file; keyhole tokens create makes one"));
+    }
+    let ca_cert = global.url_ca_cert.as_deref().map(read_text).transpose()?;
+    Ok(Some(Remote { url: url.clone(), token: Secret::new(token), ca_cert }))
 }
 
 /// Where the master key is: the environment, the configuration file, or `master.key` in
