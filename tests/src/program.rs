@@ -1,7 +1,7 @@
 //! The built program on a data directory of its own, as a person would call it.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -15,7 +15,7 @@ pub const KEY: &str = "acme_live_9fQ2xT7bLm4ZcV8pRk3WsYhN";
 
 /// A data directory, an authority and servers under their production names.
 pub struct Keyhole {
-    /// The data directory.
+    /// A folder of the test's own, with the data directory in it.
     pub data: TempDir,
     /// Whom `--ca-cert` trusts.
     pub authority: Authority,
@@ -94,7 +94,7 @@ impl Keyhole {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(workspace::keyhole());
         command
-            .args(["--data-dir".as_ref(), self.data.path().join("data").as_os_str()])
+            .args(["--data-dir".as_ref(), self.data_dir().as_os_str()])
             .args(["--apps".as_ref(), workspace::fixture("fixtures/apps").as_os_str()])
             .args(args)
             .env("XDG_CONFIG_HOME", self.data.path().join("config"))
@@ -149,6 +149,11 @@ impl Keyhole {
         self.call_with(&args, &event.to_string())
     }
 
+    /// The data directory itself; what is beside it in [`Keyhole::data`] is the test's.
+    pub fn data_dir(&self) -> PathBuf {
+        self.data.path().join("data")
+    }
+
     /// The operator's flags that lead to the servers.
     pub fn flags(&self) -> &[String] {
         &self.flags
@@ -167,7 +172,7 @@ impl Keyhole {
             }
         }
         let mut bytes = Vec::new();
-        read(&self.data.path().join("data"), &mut bytes);
+        read(&self.data_dir(), &mut bytes);
         bytes
     }
 }

@@ -10,6 +10,7 @@ const here = (file) => fileURLToPath(new URL(`../node/${file}`, import.meta.url)
 /** Those that work, by this folder or by packages. */
 const OWN = {
   crypto: here("crypto.js"),
+  events: here("events.js"),
   fs: here("fs.js"),
   "fs/promises": here("fs-promises.js"),
   http: here("http.js"),

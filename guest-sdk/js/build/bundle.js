@@ -67,7 +67,8 @@ function plugin(state) {
             if (authors) return { errors: [{ text: `node:${builtin} can't work in a step`, notes: [{ text: "README.md of guest-sdk/js lists what can" }] }] };
             return { path: builtin, namespace: "keyhole-missing" };
           }
-          return found.startsWith("/") ? { path: found } : own(found, kind);
+          const file = found.startsWith("/") ? { path: found } : await own(found, kind);
+          return kind === "require-call" && file.path ? { path: `${file.path}.cjs`, namespace: "keyhole-required", pluginData: { file: file.path } } : file;
         }
         const wanted = parts(path);
         if (wanted === undefined || path.startsWith("#")) return undefined;
@@ -88,6 +89,13 @@ function plugin(state) {
         state.missing.set(name, { version, importer });
         return { path: plain, namespace: "keyhole-missing" };
       });
+
+      // `require` of a built-in gives what its default export is here.
+      build.onLoad({ filter: /.*/, namespace: "keyhole-required" }, ({ pluginData }) => ({
+        contents: `const whole = require(${JSON.stringify(pluginData.file)}); module.exports = whole.__esModule && whole.default !== undefined ? whole.default : whole;`,
+        loader: "js",
+        resolveDir: sdk,
+      }));
 
       // An import that does not resolve but is never reached, as `try { require("x") } catch {}`.
       build.onLoad({ filter: /.*/, namespace: "keyhole-missing" }, ({ path }) => ({

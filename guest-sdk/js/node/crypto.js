@@ -1,7 +1,6 @@
-// node:crypto: hashes, HMACs, ciphers, signatures and random bytes in JavaScript, by
-// crypto-browserify. The engine's own `crypto` gives the random bytes.
-
-import crypto from "crypto-browserify";
+// node:crypto: hashes, HMACs, ciphers and signatures in JavaScript, by the packages that
+// make up crypto-browserify; each is evaluated when it is first used. The engine's own
+// `crypto` gives the random bytes.
 
 const { subtle } = globalThis.crypto;
 export const webcrypto = globalThis.crypto;
@@ -55,7 +54,7 @@ export function timingSafeEqual(a, b) {
 
 // Node.js 21 and later.
 export function hash(algorithm, data, encoding = "hex") {
-  const digest = crypto.createHash(algorithm).update(data);
+  const digest = createHash(algorithm).update(data);
   return encoding === "buffer" ? digest.digest() : digest.digest(encoding);
 }
 
@@ -78,8 +77,8 @@ export const createSecretKey = (key, encoding) => new KeyObject("secret", typeof
 export const createPrivateKey = (key) => new KeyObject("private", key?.key ?? key);
 export const createPublicKey = (key) => new KeyObject("public", key?.key ?? key);
 
-export const createHash = (algorithm) => crypto.createHash(String(algorithm).replace(/^(sha)-(\d+)$/i, "$1$2"));
-export const createHmac = (algorithm, key) => crypto.createHmac(algorithm, typeof raw(key) === "string" ? raw(key) : Buffer.from(raw(key)));
+export const createHash = (algorithm) => require("create-hash/browser.js")(String(algorithm).replace(/^(sha)-(\d+)$/i, "$1$2"));
+export const createHmac = (algorithm, key) => require("create-hmac/browser.js")(algorithm, typeof raw(key) === "string" ? raw(key) : Buffer.from(raw(key)));
 
 function signer(create) {
   return (algorithm) => {
@@ -90,18 +89,30 @@ function signer(create) {
     return signer;
   };
 }
-export const createSign = signer(crypto.createSign);
-export const createVerify = signer(crypto.createVerify);
+export const createSign = signer((algorithm) => require("browserify-sign/browser/index.js").createSign(algorithm));
+export const createVerify = signer((algorithm) => require("browserify-sign/browser/index.js").createVerify(algorithm));
 export const sign = (algorithm, data, key) => createSign(algorithm).update(data).sign(key);
 export const verify = (algorithm, data, key, signature) => createVerify(algorithm).update(data).verify(key, signature);
 
-export const {
-  pbkdf2, pbkdf2Sync, createCipheriv, createDecipheriv, getCiphers, getHashes, createDiffieHellman, createDiffieHellmanGroup, getDiffieHellman,
-  createECDH, publicEncrypt, privateEncrypt, publicDecrypt, privateDecrypt,
-} = crypto;
-export const Hash = crypto.Hash;
-export const Hmac = crypto.Hmac;
-export const constants = crypto.constants ?? {};
+export const pbkdf2 = (...values) => require("pbkdf2/browser.js").pbkdf2(...values);
+export const pbkdf2Sync = (...values) => require("pbkdf2/browser.js").pbkdf2Sync(...values);
+export const createCipheriv = (algorithm, key, iv, options) => require("browserify-cipher/browser.js").createCipheriv(algorithm, raw(key), iv, options);
+export const createDecipheriv = (algorithm, key, iv, options) => require("browserify-cipher/browser.js").createDecipheriv(algorithm, raw(key), iv, options);
+export const getCiphers = () => require("browserify-cipher/browser.js").getCiphers();
+export const getHashes = () => ["md5", "ripemd160", "sha1", "sha224", "sha256", "sha384", "sha512"];
+export const createECDH = (curve) => require("create-ecdh/browser.js")(curve);
+export const createDiffieHellman = (...values) => require("diffie-hellman/browser.js").createDiffieHellman(...values);
+export const getDiffieHellman = (...values) => require("diffie-hellman/browser.js").getDiffieHellman(...values);
+export const publicEncrypt = (key, data) => require("public-encrypt/browser.js").publicEncrypt(raw(key), data);
+export const privateEncrypt = (key, data) => require("public-encrypt/browser.js").privateEncrypt(raw(key), data);
+export const publicDecrypt = (key, data) => require("public-encrypt/browser.js").publicDecrypt(raw(key), data);
+export const privateDecrypt = (key, data) => require("public-encrypt/browser.js").privateDecrypt(raw(key), data);
+export const constants = {
+  RSA_PKCS1_PADDING: 1,
+  RSA_NO_PADDING: 3,
+  RSA_PKCS1_OAEP_PADDING: 4,
+  RSA_PKCS1_PSS_PADDING: 6,
+};
 
 function without(name, instead) {
   return () => {
@@ -115,7 +126,8 @@ export const generateKeyPairSync = without("generateKeyPairSync", "make keys out
 export const hkdfSync = without("hkdfSync", "use createHmac");
 
 export default {
-  ...crypto, webcrypto, subtle, getRandomValues, randomBytes, randomFillSync, randomFill, randomUUID, randomInt, timingSafeEqual, hash, KeyObject,
-  createSecretKey, createPrivateKey, createPublicKey, createHash, createHmac, createSign, createVerify, sign, verify, constants, scrypt, scryptSync,
-  generateKeyPair, generateKeyPairSync, hkdfSync,
+  webcrypto, subtle, getRandomValues, randomBytes, randomFillSync, randomFill, randomUUID, randomInt, timingSafeEqual, hash, KeyObject, createSecretKey,
+  createPrivateKey, createPublicKey, createHash, createHmac, createSign, createVerify, sign, verify, pbkdf2, pbkdf2Sync, createCipheriv, createDecipheriv,
+  getCiphers, getHashes, createECDH, createDiffieHellman, getDiffieHellman, publicEncrypt, privateEncrypt, publicDecrypt, privateDecrypt, constants, scrypt,
+  scryptSync, generateKeyPair, generateKeyPairSync, hkdfSync,
 };

@@ -142,7 +142,8 @@ export class OutgoingMessage extends Writable {}
 
 export class ClientRequest extends OutgoingMessage {
   constructor(input, options, callback, protocol) {
-    super();
+    // A request is not done when its body is: its answer is yet to come.
+    super({ autoDestroy: false });
     if (typeof options === "function") [options, callback] = [undefined, options];
     const given = optionsOf(input, options, protocol);
     this.method = String(given.method || "GET").toUpperCase();

@@ -1,21 +1,34 @@
-// node:zlib by browserify-zlib, with promises where Node.js has callbacks that `promisify` knows.
+// node:zlib by browserify-zlib, evaluated when it is first used.
 
-import zlib from "browserify-zlib";
+const zlib = () => require("browserify-zlib");
 
-const brotli = (name) => () => {
-  throw new Error(`node:zlib's ${name} can't work in a step: ask for gzip, or for no compression`);
+const FUNCTIONS = [
+  "deflate", "deflateSync", "createDeflate", "gzip", "gzipSync", "createGzip", "deflateRaw", "deflateRawSync", "createDeflateRaw", "unzip",
+  "unzipSync", "createUnzip", "inflate", "inflateSync", "createInflate", "gunzip", "gunzipSync", "createGunzip", "inflateRaw", "inflateRawSync",
+  "createInflateRaw",
+];
+const BROTLI = ["brotliCompress", "brotliCompressSync", "brotliDecompress", "brotliDecompressSync", "createBrotliCompress", "createBrotliDecompress"];
+
+const functions = {};
+for (const name of FUNCTIONS) functions[name] = (...values) => zlib()[name](...values);
+for (const name of BROTLI) {
+  functions[name] = () => {
+    throw new Error(`node:zlib's ${name} can't work in a step: ask for gzip, or for no compression`);
+  };
+}
+
+export const constants = {
+  Z_NO_FLUSH: 0, Z_PARTIAL_FLUSH: 1, Z_SYNC_FLUSH: 2, Z_FULL_FLUSH: 3, Z_FINISH: 4, Z_BLOCK: 5, Z_OK: 0, Z_STREAM_END: 1, Z_NEED_DICT: 2, Z_ERRNO: -1,
+  Z_STREAM_ERROR: -2, Z_DATA_ERROR: -3, Z_BUF_ERROR: -5, Z_NO_COMPRESSION: 0, Z_BEST_SPEED: 1, Z_BEST_COMPRESSION: 9, Z_DEFAULT_COMPRESSION: -1,
+  Z_DEFAULT_STRATEGY: 0, Z_DEFAULT_CHUNK: 16384, Z_DEFAULT_WINDOWBITS: 15, Z_DEFAULT_MEMLEVEL: 8, Z_DEFAULT_LEVEL: -1,
+  BROTLI_OPERATION_PROCESS: 0, BROTLI_OPERATION_FLUSH: 1, BROTLI_OPERATION_FINISH: 2, BROTLI_PARAM_QUALITY: 1,
 };
-export const brotliCompress = brotli("brotliCompress");
-export const brotliCompressSync = brotli("brotliCompressSync");
-export const brotliDecompress = brotli("brotliDecompress");
-export const brotliDecompressSync = brotli("brotliDecompressSync");
-export const createBrotliCompress = brotli("createBrotliCompress");
-export const createBrotliDecompress = brotli("createBrotliDecompress");
-const BROTLI = { BROTLI_OPERATION_PROCESS: 0, BROTLI_OPERATION_FLUSH: 1, BROTLI_OPERATION_FINISH: 2, BROTLI_PARAM_QUALITY: 1 };
-export const constants = { ...Object.fromEntries(Object.entries(zlib).filter(([, value]) => typeof value === "number")), ...BROTLI };
+
 export const {
-  Deflate, Inflate, Gzip, Gunzip, DeflateRaw, InflateRaw, Unzip, createDeflate, createInflate, createDeflateRaw, createInflateRaw, createGzip, createGunzip,
-  createUnzip, deflate, deflateSync, gzip, gzipSync, deflateRaw, deflateRawSync, unzip, unzipSync, inflate, inflateSync, gunzip, gunzipSync, inflateRaw,
-  inflateRawSync, Z_SYNC_FLUSH, Z_FINISH, Z_NO_FLUSH, Z_BEST_COMPRESSION, Z_DEFAULT_COMPRESSION,
-} = zlib;
-export default { ...zlib, constants, brotliCompress, brotliCompressSync, brotliDecompress, brotliDecompressSync, createBrotliCompress, createBrotliDecompress };
+  deflate, deflateSync, createDeflate, gzip, gzipSync, createGzip, deflateRaw, deflateRawSync, createDeflateRaw, unzip, unzipSync, createUnzip,
+  inflate, inflateSync, createInflate, gunzip, gunzipSync, createGunzip, inflateRaw, inflateRawSync, createInflateRaw, brotliCompress,
+  brotliCompressSync, brotliDecompress, brotliDecompressSync, createBrotliCompress, createBrotliDecompress,
+} = functions;
+export const { Z_SYNC_FLUSH, Z_FINISH, Z_NO_FLUSH, Z_BEST_COMPRESSION, Z_BEST_SPEED, Z_DEFAULT_COMPRESSION } = constants;
+
+export default { ...constants, ...functions, constants };

@@ -30,7 +30,11 @@ export function installConsole() {
   const counts = new Map();
   const timers = new Map();
   let indent = "";
-  const write = (level, text) => logLine(level, indent === "" ? text : indent + text.replaceAll("\n", `\n${indent}`));
+  const write = (level, text) => {
+    // What a package calls is none of the author's business.
+    if (text.startsWith("[DeprecationWarning] [unenv]")) return;
+    logLine(level, indent === "" ? text : indent + text.replaceAll("\n", `\n${indent}`));
+  };
   const console = {};
   for (const [name, level] of Object.entries(LEVELS)) {
     console[name] = (...values) => write(level, format(...values));

@@ -1,8 +1,6 @@
 // What the engine lacks of the language, because it was built without threads and without
 // Unicode's tables. Evaluated before everything else.
 
-import unorm from "unorm";
-
 import { inRun } from "./state.js";
 
 // Libraries look through it; without shared memory nothing can be done with it.
@@ -13,7 +11,8 @@ if (String.prototype.normalize === undefined) {
     writable: true,
     configurable: true,
     value: function normalize(form = "NFC") {
-      const to = unorm[String(form).toLowerCase()];
+      // Its tables take 4 MB: they are read when somebody asks.
+      const to = require("unorm")[String(form).toLowerCase()];
       if (to === undefined) throw new RangeError(`The normalization form should be one of NFC, NFD, NFKC, NFKD`);
       return to(String(this));
     },
@@ -24,3 +23,29 @@ if (String.prototype.normalize === undefined) {
 // build when it is asked.
 const ownNow = performance.now.bind(performance);
 Object.defineProperty(performance, "now", { writable: true, configurable: true, value: () => (inRun() ? ownNow() : 0) });
+
+// By these libraries tell what they were given.
+for (const name of ["AbortController", "AbortSignal", "Blob", "File", "FormData", "Headers", "ReadableStream", "Request", "Response", "TransformStream", "URL", "URLSearchParams", "WritableStream"]) {
+  const { prototype } = globalThis[name] ?? {};
+  if (prototype !== undefined && !Object.hasOwn(prototype, Symbol.toStringTag)) {
+    Object.defineProperty(prototype, Symbol.toStringTag, { value: name, configurable: true });
+  }
+}
+
+if (ReadableStream.prototype[Symbol.asyncIterator] === undefined) {
+  const values = function values({ preventCancel = false } = {}) {
+    const reader = this.getReader();
+    return {
+      next: () => reader.read(),
+      async return(value) {
+        if (!preventCancel) await reader.cancel(value);
+        reader.releaseLock();
+        return { done: true, value };
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  };
+  for (const name of ["values", Symbol.asyncIterator]) Object.defineProperty(ReadableStream.prototype, name, { value: values, writable: true, configurable: true });
+}

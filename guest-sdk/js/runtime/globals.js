@@ -12,6 +12,7 @@ import { installFetch } from "./fetch.js";
 import { installIntl } from "./intl.js";
 import { installRandom } from "./random.js";
 import { require } from "./require.js";
+import { installStack } from "./stack.js";
 import { clearImmediate, setImmediate, installTimers } from "./timers.js";
 
 function define(name, value) {
@@ -29,6 +30,7 @@ define("require", require);
 delete globalThis.location;
 delete globalThis.WorkerLocation;
 
+installStack();
 installTimers();
 installConsole();
 installFetch();

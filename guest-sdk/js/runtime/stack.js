@@ -27,22 +27,59 @@ function frame(line) {
   const found = position(Number(at), Number(column));
   if (found === null || isOwn(found.source)) return null;
   const place = `${found.source}:${found.line}:${found.column + 1}`;
-  const shown = name.replace(/[</*]+/g, "").replace(/^async/, "async ").trim();
+  // Where a function was made is before its name: `module/outer/name<`.
+  const shown = name.replace(/^(async|promise callback)\*/, "").split("/").filter((part) => part !== "" && part !== "<").pop()?.replace(/<$/, "") ?? "";
   return shown === "" ? `at ${place}` : `at ${shown} (${place})`;
 }
 
-/** The error's stack in the author's lines, with those of its causes. */
+/** The frames of a stack of the engine's, in the author's lines. */
+function frames(stack) {
+  return String(stack ?? "")
+    .split("\n")
+    .map(frame)
+    .filter((text) => text !== null);
+}
+
+const { get: ownStack, set: setStack } = Object.getOwnPropertyDescriptor(Error.prototype, "stack");
+
+/** The error's own frames, as the engine has them. */
+function rawStack(error) {
+  try {
+    return ownStack.call(error);
+  } catch {
+    return undefined;
+  }
+}
+
+const header = (error) => (error.message ? `${error.name}: ${error.message}` : String(error.name));
+const asNode = (error, stack) => [header(error), ...frames(stack).map((text) => `    ${text}`)].join("\n");
+
+/** Makes `error.stack` what Node.js makes of it: libraries print it, and some read it. */
+export function installStack() {
+  Object.defineProperty(Error.prototype, "stack", {
+    configurable: true,
+    get() {
+      const stack = rawStack(this);
+      return typeof stack === "string" ? asNode(this, stack) : stack;
+    },
+    set: setStack,
+  });
+  Error.stackTraceLimit = 10;
+  Error.captureStackTrace = function captureStackTrace(target) {
+    const stack = rawStack(new Error());
+    Object.defineProperty(target, "stack", { configurable: true, get: () => asNode(target, stack), set: (value) => Object.defineProperty(target, "stack", { value, writable: true, configurable: true }) });
+  };
+}
+
+/** The error's frames in the author's lines, with those of its causes. */
 export function originalStack(error) {
   const lines = [];
   const seen = new Set();
   for (let cause = error; cause != null && typeof cause === "object" && !seen.has(cause) && seen.size < 5; cause = cause.cause) {
     seen.add(cause);
-    const frames = String(cause.stack ?? "")
-      .split("\n")
-      .map(frame)
-      .filter((text) => text !== null);
-    if (cause !== error && frames.length > 0) lines.push(`caused by ${cause.name}: ${cause.message}`);
-    lines.push(...frames);
+    const own = frames(rawStack(cause));
+    if (cause !== error && own.length > 0) lines.push(`caused by ${cause.name}: ${cause.message}`);
+    lines.push(...own);
   }
   return lines.join("\n");
 }

@@ -122,9 +122,12 @@ impl Record {
             Decision::Refused if !self.intended => self.audit.refusal(&self.used),
             _ => self.audit.outcome(&self.used),
         };
-        if let Err(error) = written {
+        match written {
+            Ok(()) => {}
             // The intent is on disk; the next request is refused by the audit itself.
-            tracing::error!(%error, "an outcome could not be recorded");
+            Err(error) if self.intended => tracing::error!(%error, "an outcome could not be recorded"),
+            // Nothing left the host, and the audit says the same to whoever flushes it.
+            Err(error) => tracing::debug!(%error, "a refusal could not be recorded"),
         }
         let mut requests = self.requests.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         requests[self.index] = shown(&self.used, self.started, None);

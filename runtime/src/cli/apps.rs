@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Subcommand, ValueHint};
+use keyhole::server::routes::apps as api;
 use keyhole::server::model::{AppSummary, AppView, Hidden, NewClient};
 use keyhole_host_api::apps::{self as definitions, AppError, Catalog, CatalogError};
 use keyhole_host_api::oauth::ClientSummary;
@@ -65,12 +66,18 @@ impl Apps {
         let out = settings.out;
         match self {
             Self::List => {
-                let client = Client::open(settings, &EgressFlags::default()).await?;
-                let apps: Vec<AppSummary> = client.get(None, &["apps"]).await?;
+                let apps = match &settings.remote {
+                    Some(_) => Client::open(settings, &EgressFlags::default()).await?.get(None, &["apps"]).await?,
+                    // The same without a data directory: a look at the apps should not make one.
+                    None => api::summaries(&*catalog(settings)?),
+                };
                 out.either(&apps, || list(&apps))
             }
             Self::Show { app } => {
-                let app = Client::open(settings, &EgressFlags::default()).await?.app(&app).await?;
+                let app = match &settings.remote {
+                    Some(_) => Client::open(settings, &EgressFlags::default()).await?.app(&app).await?,
+                    None => api::find(&*catalog(settings)?, &app).map_err(|problem| Error::of(problem).into_usage())?,
+                };
                 out.either(&app, || show(&app))
             }
             Self::Check { file } => {

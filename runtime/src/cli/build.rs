@@ -25,7 +25,7 @@ pub struct Build {
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
-    /// Stop a build that takes longer [default: 10m for a crate, 2m for JavaScript]
+    /// Stop a build that takes longer [default: 10m for a crate, 5m for JavaScript]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }

@@ -251,16 +251,15 @@ impl Refused {
     fn into_error(self) -> Error {
         let Self { problem, inner, from } = self;
         // Within this process the operator is told what happened, not to look into a log.
-        let mut error = Error::new(inner.map_or(problem.detail, |Inner(text)| text));
-        if let Some(place) = problem.place {
-            error = error.at(place);
-        }
-        if let (401 | 429 | 500.., Some(url)) = (problem.status, from) {
-            error = error.at(url);
-        }
-        match problem.help {
-            Some(help) => error.help(help),
-            None => error,
+        let problem = match inner {
+            Some(Inner(text)) => Problem { detail: text, ..problem },
+            None => problem,
+        };
+        let status = problem.status;
+        let error = Error::of(problem);
+        match from {
+            Some(url) if matches!(status, 401 | 429 | 500..) => error.at(url),
+            _ => error,
         }
     }
 }

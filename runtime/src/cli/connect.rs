@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use axum::extract::{OriginalUri, State};
-use axum::http::header;
+use axum::extract::State;
+use axum::http::{Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use clap::Args;
@@ -130,7 +130,7 @@ fn callback_state(callback: &str) -> Option<String> {
     url.query_pairs().find(|(name, _)| name == "state").map(|(_, state)| state.into_owned())
 }
 
-async fn answer(State(came_back): State<mpsc::Sender<String>>, OriginalUri(uri): OriginalUri) -> impl IntoResponse {
+async fn answer(State(came_back): State<mpsc::Sender<String>>, uri: Uri) -> impl IntoResponse {
     let _ = came_back.send(uri.to_string()).await;
     (
         [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")],

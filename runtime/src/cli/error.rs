@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use keyhole::server::problem::Problem;
 use serde_json::json;
 
 use super::output::{self, style};
@@ -48,6 +49,11 @@ impl Error {
     /// The command makes no sense as it was given.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { kind: Kind::Usage, ..Self::new(message) }
+    }
+
+    /// What the API did not do, in its own words.
+    pub fn of(problem: Problem) -> Self {
+        Self { place: problem.place, help: problem.help, ..Self::new(problem.detail) }
     }
 
     /// The same, as something that makes no sense as it was given.

@@ -26,7 +26,7 @@ use toolchain::{MISSING_NODE, Toolchain};
 pub use source::{is_file, is_folder};
 
 /// When a build is given up, installing aside, unless its author says otherwise.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_secs(300);
 
 /// How long installing the tool chain may take.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(900);

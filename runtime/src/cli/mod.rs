@@ -67,14 +67,18 @@ enum Command {
     Serve(serve::Serve),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
-    /// The engine's own worker: compiles a component within limits
-    #[command(name = "__compile", hide = true)]
-    Compile,
 }
+
+/// The engine's own worker, which compiles a component within limits. It is none of the
+/// commands: those are in everyone's completions.
+const COMPILE: &str = "__compile";
 
 /// The whole program.
 pub fn main() -> ExitCode {
     guard_process();
+    if std::env::args_os().nth(1).is_some_and(|first| first == COMPILE) {
+        return worker_main(std::io::stdin().lock(), std::io::stdout().lock());
+    }
     let parsed = Cli::command().try_get_matches().and_then(|matches| {
         let data_dir_given = matches.value_source("data_dir") == Some(ValueSource::CommandLine);
         Ok((Cli::from_arg_matches(&matches)?, data_dir_given))
@@ -83,9 +87,6 @@ pub fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return not_understood(&error),
     };
-    if let Command::Compile = cli.command {
-        return worker_main(std::io::stdin().lock(), std::io::stdout().lock());
-    }
     let json = cli.global.json;
     match start(cli, data_dir_given) {
         Ok(()) => ExitCode::SUCCESS,
@@ -123,7 +124,7 @@ async fn dispatch(command: Command, settings: &Settings) -> Result {
         Command::Tokens(command) => command.run(settings).await,
         Command::Serve(command) => command.run(settings).await,
         Command::Doctor(command) => command.run(settings).await,
-        Command::Completions(_) | Command::Compile => Ok(()),
+        Command::Completions(_) => Ok(()),
     }
 }
 

@@ -293,15 +293,15 @@ struct Document<'r> {
     requests: &'r [Brokered],
     duration_ms: f64,
     peak_memory: usize,
-    error: Option<Failure<'r>>,
+    error: Option<Value>,
 }
 
-#[derive(Serialize)]
-struct Failure<'r> {
-    message: String,
-    retry: bool,
-    #[serde(flatten)]
-    failure: &'r StepFailure,
+/// The failure as it stands in that object: its own members, and two that every kind has.
+fn failure_document(failure: &StepFailure) -> Result<Value> {
+    let mut document = serde_json::to_value(failure)?;
+    document["message"] = json!(failure.to_string());
+    document["retry"] = json!(failure.retry());
+    Ok(document)
 }
 
 fn show(ran: &Ran, out: Output) -> Result {
@@ -321,7 +321,7 @@ fn show(ran: &Ran, out: Output) -> Result {
             requests: &ran.requests,
             duration_ms: outcome.duration.as_secs_f64() * 1e3,
             peak_memory: outcome.peak_memory,
-            error: failure.map(|failure| Failure { message: failure.to_string(), retry: failure.retry(), failure }),
+            error: failure.map(failure_document).transpose()?,
         })?;
         return if failure.is_none() { Ok(()) } else { Err(Error::said()) };
     }

@@ -55,6 +55,9 @@ pub struct PropDef {
     pub options: Vec<Value>,
     /// Whether its value is not to be shown.
     pub secret: bool,
+    /// Whether `configure` is to be asked for options or additional props.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub configure: bool,
 }
 
 /// The type of a prop.
@@ -348,7 +351,7 @@ fn prop_of(mut fields: Map<String, Value>, faults: &mut Vec<String>) -> Option<P
     };
     let is_app = kind.is_some_and(|kind| kind.base == BaseType::App);
     let app = match fields.remove("app") {
-        Some(Value::String(app)) if is_app && is_step_name(&app) => Some(app),
+        Some(Value::String(app)) if is_app && is_app_name(&app) => Some(app),
         Some(Value::String(app)) if is_app => {
             faults.push(format!("`app` names an app such as slack, not '{}'", brief_text(&app)));
             None
@@ -377,6 +380,7 @@ fn prop_of(mut fields: Map<String, Value>, faults: &mut Vec<String>) -> Option<P
         default: fields.remove("default").filter(|default| !default.is_null()),
         options: options_of(fields.remove("options"), faults),
         secret: flag_of(fields.remove("secret"), "secret", faults),
+        configure: flag_of(fields.remove("configure"), "configure", faults),
     };
     for key in fields.keys() {
         faults.push(format!("`{}` is not a key of a prop", brief_text(key)));
@@ -451,6 +455,11 @@ fn is_step_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
+/// As the catalog has it: a step's name, or one with `_`.
+fn is_app_name(name: &str) -> bool {
+    is_step_name(&name.replace('_', "-"))
+}
+
 fn is_prop_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
@@ -492,7 +501,7 @@ mod tests {
                 "text": {"type": "string", "label": "Text"},
                 "count": {"type": "integer", "default": 3},
                 "colour": {"type": "string", "options": ["red", {"label": "Blue", "value": "blue"}], "optional": true},
-                "tags": {"type": "string[]", "optional": true},
+                "tags": {"type": "string[]", "optional": true, "configure": true},
                 "anything": {"type": "any", "optional": true}
             }}"#,
         )
@@ -504,6 +513,7 @@ mod tests {
         let step = step();
         assert_eq!(step.props.keys().collect::<Vec<_>>(), ["slack", "text", "count", "colour", "tags", "anything"]);
         assert_eq!(step.app_props().collect::<Vec<_>>(), [("slack", "slack", true)]);
+        assert!(step.props["tags"].configure && !step.props["text"].configure);
         assert_eq!(Definition::parse(&serde_json::to_string(&step).unwrap()).unwrap(), step);
     }
 

@@ -15,6 +15,9 @@ pub const MAX_DEADLINE: Duration = Duration::from_secs(750);
 
 const MIB: usize = 1 << 20;
 
+/// Bytes of one set of headers, as it lies in memory.
+pub(super) const HEADERS_BYTES: usize = 64 * 1024;
+
 /// Limits on one call into a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -90,6 +93,10 @@ impl Limits {
                 "returned more than {}, the limit; return a part, or store the rest elsewhere and return where",
                 size(self.return_bytes)
             ),
+            Limit::Headers => format!(
+                "holds more than {} in one set of headers, the limit; send what is long in the body",
+                size(HEADERS_BYTES)
+            ),
             Limit::Instances => {
                 "is made of more core instances, memories or tables than the engine takes; build it as fewer modules".to_owned()
             }
@@ -132,6 +139,8 @@ pub enum Limit {
     CallSize,
     /// [`Limits::return_bytes`].
     ReturnValue,
+    /// Bytes of one set of headers.
+    Headers,
     /// Core instances, memories or tables of one component.
     Instances,
 }
@@ -147,6 +156,7 @@ impl Limit {
             Self::Handles => "handles",
             Self::CallSize => "call_size",
             Self::ReturnValue => "return_value",
+            Self::Headers => "headers",
             Self::Instances => "instances",
         }
     }

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use wasmtime::component::ResourceTableError;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::FieldMapError;
 
 use super::bindings::keyhole::step::types;
 use super::json::Json;
@@ -159,6 +160,9 @@ impl StepFailure {
         }
         if let Some(ResourceTableError::Full) = find(error) {
             return Self::limit(Limit::Handles, limits);
+        }
+        if let Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) = find(error) {
+            return Self::limit(Limit::Headers, limits);
         }
         if let Some(I32Exit(code)) = find(error) {
             return Self::Exited { code: *code };

@@ -12,14 +12,12 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::host::StepHost;
 use super::http::Broker;
 use super::json::Json;
-use super::limits::{Books, Limits};
+use super::limits::{Books, HEADERS_BYTES, Limits};
 use super::log::{SharedLog, Stream};
 use super::stdio::Stdio;
 
 /// Bytes of random that one call gives.
 const RANDOM_BYTES: u64 = 1 << 20;
-/// Bytes of one set of headers, as it lies in memory.
-const HEADERS_BYTES: usize = 64 * 1024;
 
 /// The data of a store.
 pub(super) struct State {

@@ -15,6 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use keyhole_host_api::members::{Member, MemberId, Role};
 use keyhole_host_api::tokens::KeyId;
+use keyhole_host_api::vault::Secret;
 
 use super::Api;
 use super::problem::Problem;
@@ -106,8 +107,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 }
 
 /// Finds out who calls, and lets nobody past who does not say.
-pub async fn authenticate(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    match identify(&api, &request).await {
+pub async fn authenticate(State(api): State<Arc<Api>>, peer: Peer, mut request: Request, next: Next) -> Response {
+    let operator = request.extensions().get::<LocalOperator>().cloned();
+    // Wiped like any credential.
+    let text = bearer(request.headers()).map(|text| Secret::new(text.to_owned()));
+    let caller = match operator {
+        Some(operator) => Ok(Caller::Operator(operator)),
+        None => identify(&api, text, peer).await,
+    };
+    match caller {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -116,18 +124,15 @@ pub async fn authenticate(State(api): State<Arc<Api>>, mut request: Request, nex
     }
 }
 
-async fn identify(api: &Api, request: &Request) -> Result<Caller, Problem> {
-    if let Some(operator) = request.extensions().get::<LocalOperator>() {
-        return Ok(Caller::Operator(operator.clone()));
-    }
-    if let Some(text) = bearer(request.headers())
-        && let Some((member, token)) = api.tokens.verify(text).await?
+async fn identify(api: &Api, token: Option<Secret>, peer: Peer) -> Result<Caller, Problem> {
+    if let Some(text) = token
+        && let Some((member, id)) = api.tokens.verify(text.expose()).await?
     {
-        return Ok(Caller::Member(member, token));
+        return Ok(Caller::Member(member, id));
     }
     // Counted after the check, and against failures alone: nobody guesses 256 bits, and
     // whoever has a valid token must not be kept out by a neighbour behind the same address.
-    api.failed.note(peer(request))?;
+    api.failed.note(peer.0)?;
     Err(unknown())
 }
 
@@ -151,9 +156,16 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Where the request is from.
-pub(super) fn peer(request: &Request) -> IpAddr {
-    let info = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Self(info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())))
+    }
 }
 
 #[cfg(test)]

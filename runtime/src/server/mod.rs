@@ -12,7 +12,7 @@ pub mod listen;
 pub mod model;
 mod page;
 pub mod problem;
-mod routes;
+pub mod routes;
 mod schema;
 
 use std::sync::Arc;

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Form, OriginalUri, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Form, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{Router, get};
 use keyhole_host_api::accounts::Connect;
@@ -19,7 +19,7 @@ use maud::{DOCTYPE, Markup, html};
 use subtle::ConstantTimeEq as _;
 
 use super::Api;
-use super::caller::peer;
+use super::caller::Peer;
 use super::extract::Path;
 use super::model::{ConnectedView, FieldView};
 use super::problem::Problem;
@@ -58,8 +58,8 @@ impl IntoResponse for Wrong {
 }
 
 /// Says what the link is for, and asks for what the app needs.
-async fn ask(State(api): State<Arc<Api>>, Path(text): Path<String>, request: Request) -> Result<Response, Wrong> {
-    let (link, app) = open(&api, &text, &request).await?;
+async fn ask(State(api): State<Arc<Api>>, peer: Peer, Path(text): Path<String>) -> Result<Response, Wrong> {
+    let (link, app) = open(&api, &text, peer).await?;
     let fields = asked(&app);
     let by_oauth = app.oauth.is_some();
     let content = html! {
@@ -95,10 +95,10 @@ fn input(field: &FieldView) -> Markup {
 async fn connect(
     State(api): State<Arc<Api>>,
     Path(text): Path<String>,
+    peer: Peer,
     Form(given): Form<BTreeMap<String, String>>,
 ) -> Result<Response, Wrong> {
-    let link = api.links.look(&text).await?;
-    let app = app_of(&api, &link)?;
+    let (link, app) = open(&api, &text, peer).await?;
     let known: Vec<String> = asked(&app).into_iter().map(|field| field.name).collect();
     let fields = given.into_iter().filter(|(name, value)| known.contains(name) && !value.is_empty());
     let fields: BTreeMap<String, Secret> = fields.map(|(name, value)| (name, Secret::new(value))).collect();
@@ -140,7 +140,7 @@ async fn connect(
 /// Finishes what the browser began, and no other one did.
 async fn come_back(
     State(api): State<Arc<Api>>,
-    OriginalUri(uri): OriginalUri,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Wrong> {
     let stranger = || {
@@ -176,11 +176,11 @@ fn callback(api: &Api) -> Result<url::Url, Problem> {
 }
 
 /// The link and its app. Whoever tries links is slowed down like whoever tries tokens.
-async fn open(api: &Api, text: &str, request: &Request) -> Result<(Link, Arc<App>), Wrong> {
+async fn open(api: &Api, text: &str, peer: Peer) -> Result<(Link, Arc<App>), Wrong> {
     match api.links.look(text).await {
         Ok(link) => Ok((link.clone(), app_of(api, &link)?)),
         Err(error) => {
-            api.failed.note(peer(request))?;
+            api.failed.note(peer.0)?;
             Err(error.into())
         }
     }

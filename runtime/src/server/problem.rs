@@ -2,8 +2,7 @@
 //! the CLI has for it. It must never hold what a request's body held.
 
 use axum::Json;
-use axum::extract::OriginalUri;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use keyhole_host_api::accounts::{ChangeError, ConnectError, FindError};
 use keyhole_host_api::broker::AuditError;
@@ -155,12 +154,12 @@ impl IntoResponse for Problem {
 }
 
 /// For a path that is none of the API's.
-pub async fn no_such_route(OriginalUri(uri): OriginalUri) -> Problem {
+pub async fn no_such_route(uri: Uri) -> Problem {
     Problem::not_there("there is nothing at this address").at(uri.path()).help("GET /api/openapi.json lists every call")
 }
 
 /// For a method that a path does not have.
-pub async fn no_such_method(OriginalUri(uri): OriginalUri) -> Problem {
+pub async fn no_such_method(uri: Uri) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method",

@@ -39,6 +39,7 @@ const SDK: &[(&str, &str)] = files![
     "build/roots.js",
     "build/sourcemap.js",
     "node/crypto.js",
+    "node/events.js",
     "node/fs-promises.js",
     "node/fs.js",
     "node/http.js",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use keyhole_host_api::apps::CUSTOM;
+use keyhole_host_api::apps::{CUSTOM, Catalog};
 use keyhole_host_api::oauth::{ClientSummary, NewClient as Configured};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -28,17 +28,30 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 #[utoipa::path(get, path = "/api/apps", tag = "apps", operation_id = "apps_list",
     responses((status = 200, body = [AppSummary])))]
 async fn list(State(api): State<Arc<Api>>, _: Caller) -> Json<Vec<AppSummary>> {
-    Json(api.catalog().iter().map(|app| AppSummary::from(&**app)).collect())
+    Json(summaries(api.catalog()))
+}
+
+/// Every app of `catalog`, in short.
+pub fn summaries(catalog: &Catalog) -> Vec<AppSummary> {
+    catalog.iter().map(|app| AppSummary::from(&**app)).collect()
 }
 
 /// Show an app: its fields, its hosts, where its secrets go, what steps may not do
 #[utoipa::path(get, path = "/api/apps/{app}", tag = "apps", operation_id = "apps_show",
     params(("app" = String, Path, description = "The app's name")), responses((status = 200, body = AppView)))]
 async fn show(State(api): State<Arc<Api>>, _: Caller, Path(name): Path<String>) -> Answer<AppView> {
-    if let Some(app) = api.catalog().get(&name) {
-        return Ok(Json(AppView::from(&**app)));
+    Ok(Json(find(api.catalog(), &name)?))
+}
+
+/// The app `name` of `catalog`.
+///
+/// # Errors
+/// A problem that says which was perhaps meant.
+pub fn find(catalog: &Catalog, name: &str) -> Result<AppView, Problem> {
+    if let Some(app) = catalog.get(name) {
+        return Ok(AppView::from(&**app));
     }
-    Err(Problem::not_there(format!("there is no app '{name}'")).help(match api.catalog().nearest(&name) {
+    Err(Problem::not_there(format!("there is no app '{name}'")).help(match catalog.nearest(name) {
         Some(near) => format!("did you mean {near}?"),
         None => format!(
             "keyhole apps list shows all; connect any other service with the app {CUSTOM}: keyhole accounts connect {CUSTOM} --help"

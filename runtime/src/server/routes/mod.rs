@@ -2,7 +2,7 @@
 //! it may, calls what does the work, and answers: nothing is decided in between.
 
 mod accounts;
-mod apps;
+pub mod apps;
 mod audit;
 mod links;
 mod members;

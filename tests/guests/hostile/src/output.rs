@@ -58,7 +58,7 @@ pub fn respond_large(ctx: &Ctx, size: u64) -> Result<Value> {
 }
 
 pub fn delay_too_long(ctx: &Ctx) -> Result<Value> {
-    Ok(refused(ctx.delay(Duration::from_secs(3600 * 24 * 366)).err()))
+    Ok(refused(ctx.delay(Duration::from_secs(3600 * 24 * 367)).err()))
 }
 
 /// Lists in lists: a reader that recurses overflows its stack.

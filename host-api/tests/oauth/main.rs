@@ -1,0 +1,7 @@
+//! OAuth against a real authorization server (npm `oidc-provider`, in `tests/oidc`), which
+//! rotates refresh tokens, notices when one is used twice, and wants PKCE.
+
+mod connect;
+mod house;
+mod keep;
+mod server;

@@ -1,0 +1,178 @@
+// The authorization server of the OAuth tests: oidc-provider, which rotates refresh tokens, notices when one is used
+// twice, and wants PKCE from everyone; and one protected resource beside it. It speaks TLS with the certificate in CERT
+// and KEY, and prints its port.
+//
+// Under /test it tells what it was asked for, and lets itself be broken: GET /test/counters, POST /test/knobs,
+// POST /test/forget (ends every access token, and no refresh token).
+
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import { setTimeout as sleep } from 'node:timers/promises';
+import Provider from 'oidc-provider';
+
+// Nobody reads standard output after the port.
+console.log = console.info = console.error;
+
+const ISSUER = 'https://auth.acme.example';
+const DEVICE = 'urn:ietf:params:oauth:grant-type:device_code';
+
+const NORMAL = {
+  accessTtl: 3600,
+  // What the token endpoint does: 'normal', 'status' (answers `status`), 'garbage', 'error200' (an error with status 200),
+  // 'echo' (an error that repeats what was sent), 'drop' (does its work, and hangs up instead of answering).
+  token: 'normal',
+  status: 500,
+  retryAfter: undefined,
+  // Milliseconds before the token endpoint does its work, and before it answers.
+  before: 0,
+  after: 0,
+  // The nested, renamed and comma-separated answer of the app `odd`.
+  odd: false,
+};
+let knobs = { ...NORMAL };
+const counters = {};
+const count = (name) => { counters[name] = (counters[name] ?? 0) + 1; };
+let issued = [];
+
+const client = (id, more) => ({
+  client_id: id,
+  client_secret: `${id}-secret-4f1b7c2e9d`,
+  redirect_uris: ['http://127.0.0.1:8471/callback', 'https://keyhole.example/oauth/callback'],
+  response_types: ['code'],
+  grant_types: ['authorization_code', 'refresh_token', DEVICE],
+  ...more,
+});
+
+const provider = new Provider(ISSUER, {
+  clients: [
+    client('keyhole'),
+    client('keyhole-body', { token_endpoint_auth_method: 'client_secret_post' }),
+    client('robot', { grant_types: ['client_credentials'], redirect_uris: [], response_types: [] }),
+  ],
+  scopes: ['openid', 'offline_access', 'notes.read', 'notes.write'],
+  claims: { openid: ['sub', 'email'] },
+  conformIdTokenClaims: false,
+  findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub, email: `${sub}@acme.example` }) }),
+  pkce: { required: () => true },
+  rotateRefreshToken: true,
+  issueRefreshToken: (_, client) => client.grantTypeAllowed('refresh_token'),
+  features: {
+    clientCredentials: { enabled: true },
+    deviceFlow: { enabled: true },
+    devInteractions: { enabled: true },
+    revocation: { enabled: true },
+    introspection: { enabled: true },
+  },
+  ttl: {
+    AccessToken: () => knobs.accessTtl,
+    ClientCredentials: () => knobs.accessTtl,
+    RefreshToken: 86400,
+    Grant: 86400,
+    Session: 86400,
+    Interaction: 600,
+    DeviceCode: 600,
+    AuthorizationCode: 60,
+    IdToken: 3600,
+  },
+  cookies: { keys: ['a key of the tests'] },
+});
+
+provider.on('access_token.saved', (token) => issued.push(token));
+provider.on('client_credentials.saved', (token) => issued.push(token));
+provider.on('server_error', (_, error) => console.error(error));
+provider.on('grant.error', (_, error) => count(`error:${error.error}`));
+provider.on('grant.revoked', () => count('grant revoked'));
+
+async function body(ctx) {
+  const chunks = [];
+  for await (const chunk of ctx.req) chunks.push(chunk);
+  return Buffer.concat(chunks).toString();
+}
+
+async function control(ctx) {
+  switch (`${ctx.method} ${ctx.path}`) {
+    case 'GET /test/counters':
+      ctx.body = counters;
+      break;
+    case 'POST /test/knobs':
+      knobs = { ...NORMAL, ...JSON.parse(await body(ctx)) };
+      ctx.body = knobs;
+      break;
+    case 'POST /test/forget':
+      await Promise.all(issued.map((token) => token.destroy()));
+      issued = [];
+      ctx.body = {};
+      break;
+    default:
+      ctx.status = 404;
+  }
+}
+
+// What the tokens are for.
+async function resource(ctx) {
+  const [, value] = /^Bearer (.+)$/.exec(ctx.get('authorization')) ?? [];
+  const token = value && (await provider.AccessToken.find(value) ?? await provider.ClientCredentials.find(value));
+  count(token ? 'resource' : 'resource refused');
+  if (!token) {
+    ctx.status = 401;
+    ctx.set('www-authenticate', 'Bearer error="invalid_token"');
+    ctx.body = { error: 'invalid_token' };
+    return;
+  }
+  ctx.body = { sub: token.accountId, client: token.clientId, scope: token.scope, sent: await body(ctx), token: value };
+}
+
+async function broken(ctx) {
+  switch (knobs.token) {
+    case 'status':
+      ctx.status = knobs.status;
+      if (knobs.retryAfter !== undefined) ctx.set('retry-after', String(knobs.retryAfter));
+      ctx.body = 'the database is on fire';
+      return true;
+    case 'garbage':
+      ctx.body = '<html>Welcome!</html>';
+      return true;
+    case 'error200':
+      ctx.body = { ok: false, error: 'ratelimited' };
+      return true;
+    case 'echo':
+      ctx.status = 400;
+      ctx.body = { error: 'invalid_request', error_description: `what is this? ${await body(ctx)} ${ctx.get('authorization')}` };
+      return true;
+    default:
+      return false;
+  }
+}
+
+provider.use(async (ctx, next) => {
+  if (ctx.path.startsWith('/test/')) return control(ctx);
+  if (ctx.path === '/api/notes') return resource(ctx);
+  if (ctx.path !== '/token') {
+    if (ctx.path === '/token/revocation') count('revocation');
+    return next();
+  }
+  count('token requests');
+  const { before, after } = knobs;
+  if (before) await sleep(before);
+  if (await broken(ctx)) return undefined;
+  await next();
+  const grant = ctx.oidc?.params?.grant_type;
+  count(ctx.status === 200 ? grant : `${grant} refused`);
+  if (after) await sleep(after);
+  if (knobs.token === 'drop') ctx.req.socket.destroy();
+  if (knobs.odd && ctx.status === 200) {
+    const { access_token, refresh_token, scope, expires_in } = ctx.body;
+    const user = { id: 'U42', access_token, refresh_token, scope: scope.replaceAll(' ', ',') };
+    ctx.body = { ok: true, user, team: { id: 'T7' }, lasts: String(expires_in), instance_url: 'https://tenant.acme.example/x' };
+  }
+  return undefined;
+});
+
+const server = createServer({ cert: readFileSync(process.env.CERT), key: readFileSync(process.env.KEY) }, provider.callback());
+server.listen(0, '127.0.0.1');
+await once(server, 'listening');
+process.stdout.write(`${server.address().port}\n`);
+// Whoever started it is gone: so is the server.
+process.stdin.resume();
+process.stdin.on('end', () => process.exit());
