@@ -249,12 +249,11 @@ struct Refused {
 
 impl Refused {
     fn into_error(self) -> Error {
-        let Self { problem, inner, from } = self;
+        let Self { mut problem, inner, from } = self;
         // Within this process the operator is told what happened, not to look into a log.
-        let problem = match inner {
-            Some(Inner(text)) => Problem { detail: text, ..problem },
-            None => problem,
-        };
+        if let Some(Inner(text)) = inner {
+            problem.detail = text;
+        }
         let status = problem.status;
         let error = Error::of(problem);
         match from {
