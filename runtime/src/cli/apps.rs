@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{Subcommand, ValueHint};
 use keyhole::server::routes::apps as api;
-use keyhole::server::model::{AppSummary, AppView, Hidden, NewClient};
+use keyhole::server::model::{AppSummary, AppView, Forgotten, Hidden, NewClient};
 use keyhole_host_api::apps::{self as definitions, AppError, Catalog, CatalogError};
 use keyhole_host_api::oauth::ClientSummary;
 use reqwest::Method;
@@ -94,8 +94,8 @@ impl Apps {
                 let app = client.app(&app).await?.name;
                 let path = ["apps", &app, "client"];
                 let Some(client_id) = client_id.filter(|_| !forget) else {
-                    let was: bool = client.ask(Method::DELETE, None, &path).await?;
-                    return out.either(&json!({"app": app, "forgotten": was}), || match was {
+                    let was: Forgotten = client.ask(Method::DELETE, None, &path).await?;
+                    return out.either(&was, || match was.forgotten {
                         true => format!("forgot the client of {app}; its accounts work until their tokens expire"),
                         false => format!("no client was configured for {app}"),
                     });

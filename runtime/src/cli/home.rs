@@ -40,6 +40,11 @@ impl Home {
 
     /// Opens the data directory, making what is missing.
     pub async fn open(settings: &Settings) -> Result<Self> {
+        if let Some(remote) = &settings.remote {
+            return Err(Error::usage("this command works on a data directory, and the settings lead to a server")
+                .at(&remote.url)
+                .help("unset KEYHOLE_URL, and leave --url out"));
+        }
         let catalog = super::apps::catalog(settings)?;
         Self::open_with(settings, catalog).await
     }

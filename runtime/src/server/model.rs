@@ -707,3 +707,12 @@ pub struct NewClient {
     #[schema(value_type = Option<String>)]
     pub client_secret: Option<Hidden>,
 }
+
+/// What became of an app's OAuth client.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Forgotten {
+    /// The app.
+    pub app: String,
+    /// Whether there was one.
+    pub forgotten: bool,
+}

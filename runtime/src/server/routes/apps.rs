@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::Answer;
 use crate::server::caller::{Act, Caller};
 use crate::server::extract::{Body, Path};
-use crate::server::model::{AppSummary, AppView, NewClient};
+use crate::server::model::{AppSummary, AppView, Forgotten, NewClient};
 use crate::server::problem::Problem;
 use crate::server::{Api, schema};
 
@@ -84,8 +84,9 @@ async fn configure(
 
 /// Forget the OAuth client of an app. Admins can
 #[utoipa::path(delete, path = "/api/apps/{app}/client", tag = "apps", operation_id = "clients_unconfigure",
-    params(("app" = String, Path, description = "The app's name")), responses((status = 200, body = bool)))]
-async fn unconfigure(State(api): State<Arc<Api>>, caller: Caller, Path(app): Path<String>) -> Answer<bool> {
+    params(("app" = String, Path, description = "The app's name")), responses((status = 200, body = Forgotten)))]
+async fn unconfigure(State(api): State<Arc<Api>>, caller: Caller, Path(app): Path<String>) -> Answer<Forgotten> {
     caller.must(Act::ChangeApps)?;
-    Ok(Json(api.catalog().get(&app).is_some() && api.oauth().unconfigure(&app).await?))
+    let forgotten = api.catalog().get(&app).is_some() && api.oauth().unconfigure(&app).await?;
+    Ok(Json(Forgotten { app, forgotten }))
 }
