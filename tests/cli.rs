@@ -110,7 +110,9 @@ fn the_configuration_file_opens_what_the_flags_open() {
     let config = file(
         &keyhole,
         "config.toml",
-        &format!("member = \"alice\"\n[egress]\nresolve = [\"{resolve}\"]\nca_cert = [\"test-ca.pem\"]\nallow_range = [\"127.0.0.0/8\"]\n"),
+        &format!(
+            "member = \"alice\"\n[egress]\nresolve = [\"{resolve}\"]\nca_cert = [\"test-ca.pem\"]\nallow_range = [\"127.0.0.0/8\"]\n"
+        ),
     );
     let run = ["--config", &config, "--json", "run", &step, "--link", &link];
     assert_eq!(keyhole.call(&run).ok().json()["status"], "ok");
@@ -305,7 +307,11 @@ fn sealed_a_key_that_is_typed_is_not_shown() {
 #[test]
 fn what_a_step_writes_can_not_drive_the_terminal() {
     let keyhole = with_alice();
-    let event = file(&keyhole, "event.json", r#"{"attack": "log-text", "text": "\u001b]0;owned\u0007\u001b[2Jgone\r\u009b31m"}"#);
+    let event = file(
+        &keyhole,
+        "event.json",
+        r#"{"attack": "log-text", "text": "\u001b]0;owned\u0007\u001b[2Jgone\r\u009b31m"}"#,
+    );
     let step = component("hostile").display().to_string();
     let text = keyhole.call(&["run", &step, "--event", &event]).ok().stdout;
     says(&text, &["owned", "gone"]);
@@ -438,9 +444,11 @@ fn apps_check_names_each_mistake_with_its_line() {
     );
     let ended = keyhole.call(&["apps", "check", &broken]);
     assert_eq!(ended.code, 1);
-    for (place, part) in
-        [("4:10", "'*.com' is a public suffix"), ("9:1", "there is no key colour here"), ("11:1", "there is no field key")]
-    {
+    for (place, part) in [
+        ("4:10", "'*.com' is a public suffix"),
+        ("9:1", "there is no key colour here"),
+        ("11:1", "there is no field key"),
+    ] {
         let said = ended.stderr.split("error:").find(|said| said.contains(part));
         says(said.unwrap_or_else(|| panic!("{part}: {}", ended.stderr)), &[&format!("at {broken}:{place}")]);
     }
@@ -453,7 +461,9 @@ fn apps_check_names_each_mistake_with_its_line() {
     // In a folder of one's own such a file is refused, whatever the command.
     let own = file(&keyhole, "own/broken.toml", &std::fs::read_to_string(&broken).unwrap());
     let folder = Path::new(&own).parent().unwrap().display().to_string();
-    let ended = Ended::from(keyhole.command(&["apps", "list"]).env_remove("KEYHOLE_APPS").arg("--apps").arg(&folder).output().unwrap());
+    let ended = Ended::from(
+        keyhole.command(&["apps", "list"]).env_remove("KEYHOLE_APPS").arg("--apps").arg(&folder).output().unwrap(),
+    );
     assert_ne!(ended.code, 0, "{}", ended.stdout);
 }
 
@@ -467,7 +477,10 @@ fn build_makes_a_component_that_runs() {
     let built = strict(&built.stdout);
     assert_eq!((&built["name"], &built["path"]), (&json!("echo-key"), &json!(to)));
     assert_eq!(built["size"], std::fs::metadata(&to).unwrap().len());
-    assert_eq!(keyhole.call(&["--json", "inspect", to.to_str().unwrap()]).ok().json()["definition"]["name"], "echo-key");
+    assert_eq!(
+        keyhole.call(&["--json", "inspect", to.to_str().unwrap()]).ok().json()["definition"]["name"],
+        "echo-key"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The main job, through the built program: a step uses a connected account and never sees the key.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use keyhole_tests::program::{KEY, Keyhole};

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Departed, Sweep};
-use crate::store::records::{Record, Records};
+use crate::store::records::{Kept, Record, Records};
 use crate::store::{Expect, Store, StoreError};
 use crate::tokens::{Links, Tokens};
 
@@ -131,13 +131,15 @@ pub enum MemberError {
 pub struct Members {
     store: Arc<dyn Store>,
     records: Records<Member>,
+    kept: Arc<Kept<Member>>,
     sweep: Sweep,
 }
 
 impl Members {
     /// The members that `store` holds.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { records: Records::new(store.clone()), sweep: Sweep::new(store.clone()), store }
+        let (records, sweep) = (Records::new(store.clone()), Sweep::new(store.clone()));
+        Self { store, records, kept: Arc::default(), sweep }
     }
 
     /// Adds a member. Without a role, the first one becomes an admin and the others do not.
@@ -173,8 +175,8 @@ impl Members {
     /// # Errors
     /// Whatever the store says.
     pub async fn get(&self, id: &MemberId) -> Result<Option<Member>, StoreError> {
-        let found = self.records.get(id.as_str()).await?;
-        Ok(found.map(|(member, _)| member).filter(|member| member.removed.is_none()))
+        let found = self.records.get_kept(id.as_str(), &self.kept, |member| member).await?;
+        Ok(found.filter(|member| member.removed.is_none()))
     }
 
     /// All members, by name.

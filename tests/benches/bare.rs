@@ -1,6 +1,6 @@
 //! wasmtime without Keyhole, for comparison: it instantiates and calls the same component
-//! with the same allocator, and does as little as it can for it. No limits, no log, no epochs,
-//! no accounts; its requests go out by wasmtime-wasi-http's own sender.
+//! with the same allocator, in a store as the documentation of wasmtime-wasi shows one. No
+//! limits, no log, no epochs, no accounts; its requests go out by wasmtime-wasi-http's own sender.
 
 use anyhow::{Context as _, Result, anyhow};
 use keyhole::engine::{Engine, EngineConfig, Input};
@@ -38,12 +38,12 @@ pub struct Account;
 pub struct State {
     table: ResourceTable,
     http: WasiHttpCtx,
-    wasi: Option<WasiCtx>,
+    wasi: WasiCtx,
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| WasiCtx::builder().build()), table: &mut self.table }
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
@@ -142,7 +142,8 @@ impl Bare {
 
     /// Instantiates it and calls `run`.
     pub async fn run(&self, input: &Input) -> Result<String> {
-        let state = State { table: ResourceTable::new(), http: WasiHttpCtx::new(), wasi: None };
+        let wasi = WasiCtx::builder().build();
+        let state = State { table: ResourceTable::new(), http: WasiHttpCtx::new(), wasi };
         let mut store = Store::new(&self.engine, state);
         let step = self.pre.instantiate_async(&mut store).await?;
         let Input { event, steps, props, context } = input.clone();

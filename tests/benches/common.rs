@@ -13,7 +13,7 @@ use keyhole_tests::program::KEY;
 use keyhole_tests::workspace;
 
 /// What the bare side answers and sends where Keyhole has a placeholder.
-pub const STAND_IN: &str = "acme_live_khp1AbCdEfGhIjKlMnOpQrSt";
+pub const STAND_IN: &str = "acme_live_khp1AbCdEfGhIjKlMnOpQrStUvWxYz012345";
 
 /// One comparison.
 pub struct Row {

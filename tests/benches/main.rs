@@ -69,7 +69,7 @@ fn row(name: &str, quick: bool) -> Result<()> {
     let rows = match name {
         "run" => runtime.block_on(run::measure(quick)),
         "request" => runtime.block_on(request::measure(quick)),
-        "scrub" => scrub::measure(quick),
+        "scrub" => runtime.block_on(scrub::measure(quick)),
         "grants" => runtime.block_on(grants::measure(quick)),
         "waiting" => runtime.block_on(waiting::measure(quick)),
         other => bail!("there is no row {other}"),

@@ -45,7 +45,8 @@ fn a_store_of_a_newer_version_is_one_clear_error_and_no_record_is_touched() {
         writing.commit().unwrap();
     };
     set_format(99);
-    workspace.all_fail(|_| {}, &["was written by a newer Keyhole (format 99, this one knows up to 1)", "upgrade Keyhole"]);
+    workspace
+        .all_fail(|_| {}, &["was written by a newer Keyhole (format 99, this one knows up to 1)", "upgrade Keyhole"]);
     set_format(1);
     workspace.is_whole();
 }

@@ -7,7 +7,7 @@
 
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:https';
+import { createSecureServer } from 'node:http2';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Provider from 'oidc-provider';
 
@@ -20,7 +20,7 @@ const DEVICE = 'urn:ietf:params:oauth:grant-type:device_code';
 const NORMAL = {
   accessTtl: 3600,
   // What the token endpoint does: 'normal', 'status' (answers `status`), 'garbage', 'error200' (an error with status 200),
-  // 'echo' (an error that repeats what was sent), 'drop' (does its work, and hangs up instead of answering).
+  // 'echo' (an error that repeats what was sent), 'hang' (nothing at all).
   token: 'normal',
   status: 500,
   retryAfter: undefined,
@@ -130,6 +130,9 @@ async function broken(ctx) {
       if (knobs.retryAfter !== undefined) ctx.set('retry-after', String(knobs.retryAfter));
       ctx.body = 'the database is on fire';
       return true;
+    case 'hang':
+      await once(ctx.res, 'close');
+      return true;
     case 'garbage':
       ctx.body = '<html>Welcome!</html>';
       return true;
@@ -160,7 +163,6 @@ provider.use(async (ctx, next) => {
   const grant = ctx.oidc?.params?.grant_type;
   count(ctx.status === 200 ? grant : `${grant} refused`);
   if (after) await sleep(after);
-  if (knobs.token === 'drop') ctx.req.socket.destroy();
   if (knobs.odd && ctx.status === 200) {
     const { access_token, refresh_token, scope, expires_in } = ctx.body;
     const user = { id: 'U42', access_token, refresh_token, scope: scope.replaceAll(' ', ',') };
@@ -169,8 +171,10 @@ provider.use(async (ctx, next) => {
   return undefined;
 });
 
-const server = createServer({ cert: readFileSync(process.env.CERT), key: readFileSync(process.env.KEY) }, provider.callback());
-server.listen(0, '127.0.0.1');
+// HTTP/2, so that a thousand runs do not need a thousand connections.
+const tls = { cert: readFileSync(process.env.CERT), key: readFileSync(process.env.KEY), allowHTTP1: true };
+const server = createSecureServer(tls, provider.callback());
+server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
 await once(server, 'listening');
 process.stdout.write(`${server.address().port}\n`);
 // Whoever started it is gone: so is the server.

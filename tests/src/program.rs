@@ -28,8 +28,12 @@ impl Default for Keyhole {
         let authority = Authority::default();
         let ca = data.path().join("test-ca.pem");
         std::fs::write(&ca, &authority.pem).expect("the CA file is written");
-        let flags =
-            vec!["--ca-cert".to_owned(), ca.display().to_string(), "--allow-range".to_owned(), "127.0.0.0/8".to_owned()];
+        let flags = vec![
+            "--ca-cert".to_owned(),
+            ca.display().to_string(),
+            "--allow-range".to_owned(),
+            "127.0.0.0/8".to_owned(),
+        ];
         Self { data, authority, flags }
     }
 }

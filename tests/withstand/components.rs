@@ -108,7 +108,8 @@ fn one_way_out_an_import_that_is_not_on_the_list_is_named() {
 #[test]
 fn one_way_out_each_forbidden_import_is_named() {
     let keyhole = with_alice();
-    let forbidden = ["wasi:keyvalue/store@0.2.0-draft", "wasi:http/incoming-handler@0.2.0", "wasi:cli/run@0.2.0", "bare"];
+    let forbidden =
+        ["wasi:keyvalue/store@0.2.0-draft", "wasi:http/incoming-handler@0.2.0", "wasi:cli/run@0.2.0", "bare"];
     let imports: String = forbidden
         .iter()
         .map(|name| match *name {

@@ -79,7 +79,10 @@ fn bounded_an_endless_loop_in_definition_fails_each_command_that_reads_it() {
             let keyhole = &keyhole;
             threads.spawn(move || {
                 let said = keyhole.call(&args).failed(1);
-                assert!(said.contains("the step's `definition` failed: the step ended at its deadline of 5 s"), "{said}");
+                assert!(
+                    said.contains("the step's `definition` failed: the step ended at its deadline of 5 s"),
+                    "{said}"
+                );
             });
         }
     });
@@ -98,7 +101,8 @@ async fn bounded_other_runs_are_served_while_steps_loop() {
         .into();
     let mut served = 0;
     while hogs.iter().any(|hog| !hog.is_finished()) {
-        let outcome = run(&hostile, Arc::new(NoHost), &event("none", json!({})), &within(Duration::from_secs(30))).await;
+        let outcome =
+            run(&hostile, Arc::new(NoHost), &event("none", json!({})), &within(Duration::from_secs(30))).await;
         assert_eq!(outcome.result.expect("it is served").as_str(), "\"fine\"");
         served += 1;
     }
@@ -130,7 +134,9 @@ async fn bounded_the_default_and_the_longest_deadline_hold_to_the_end() {
     let deadlines = [Duration::from_secs(30), Duration::from_secs(9000)];
     let runs = deadlines.map(|deadline| {
         let hostile = hostile.clone();
-        tokio::spawn(async move { run(&hostile, Arc::new(NoHost), &event("sleep", json!({})), &within(deadline)).await })
+        tokio::spawn(
+            async move { run(&hostile, Arc::new(NoHost), &event("sleep", json!({})), &within(deadline)).await },
+        )
     });
     for (run, ends) in runs.into_iter().zip([Duration::from_secs(30), MAX_DEADLINE]) {
         let outcome = run.await.unwrap();

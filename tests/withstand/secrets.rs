@@ -126,7 +126,8 @@ async fn sealed_an_answer_to_the_trigger_holds_labels() {
     let server = acme(&authority, KEY);
     let world = World::new(&authority, &server).await;
     let event = event("respond", json!({"text": "{api_key}"}));
-    let outcome = run(&*step("hostile").await, world.session(), &event, &within(std::time::Duration::from_secs(30))).await;
+    let outcome =
+        run(&*step("hostile").await, world.session(), &event, &within(std::time::Duration::from_secs(30))).await;
     outcome.result.unwrap();
     let response = outcome.flow.response.unwrap();
     assert_eq!(response.body, LABEL);

@@ -23,6 +23,7 @@ const OWN = {
   "stream/web": here("stream-web.js"),
   timers: here("timers.js"),
   "timers/promises": here("timers-promises.js"),
+  tls: here("tls.js"),
   util: here("util.js"),
   "util/types": here("util-types.js"),
   zlib: here("zlib.js"),
@@ -30,6 +31,9 @@ const OWN = {
 
 /** A package in the tool chain that is the module. The slash keeps it from being taken for the built-in. */
 const PACKAGES = { string_decoder: "string_decoder/" };
+
+/** A package that is nothing but sockets, and has a place in Node.js itself. */
+export const UNDICI = here("undici.js");
 
 /** Those that can't work in a step: what to use instead. A package may import one as long as it does not call it. */
 export const IMPOSSIBLE = {

@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 
 import * as esbuild from "esbuild";
 
-import { IMPOSSIBLE, builtinName, standIn } from "./builtins.js";
+import { IMPOSSIBLE, UNDICI, builtinName, standIn } from "./builtins.js";
 import { installManifest, installNamed } from "./packages.js";
 import { Problems, problem } from "./problem.js";
 import { manifestsAbove } from "./roots.js";
@@ -52,6 +52,7 @@ function plugin(state) {
       const own = (path, kind) => resolve(path, { resolveDir: sdk, kind, pluginData: { plain: true } });
 
       build.onResolve({ filter: /^keyhole:step\// }, ({ path }) => ({ path, external: true }));
+      build.onResolve({ filter: /^undici$/ }, () => ({ path: UNDICI }));
       build.onResolve({ filter: /^@keyhole\/sdk$/ }, () => ({ path: join(sdk, "index.js") }));
 
       build.onResolve({ filter: /^[^./]/ }, async ({ path, importer, kind, resolveDir, pluginData }) => {

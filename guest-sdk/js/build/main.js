@@ -21,13 +21,16 @@ const modules = [join(sdk, "node_modules"), join(dirname(sdk), "node_modules")].
 /** What the engine printed when the top level failed, as one sentence and a place. */
 function topLevel(error, map, roots) {
   const text = String(error.message ?? error);
+  const own = /TypeError: keyhole: (.*)/.exec(text);
+  if (own) return new Problems([{ message: own[1] }]);
   const place = placeIn(text, map);
-  const reason = /^\s*(?:Error:\s*)?(?:Exception while evaluating top-level script|.*?rror: .*)$/m.exec(text);
   const lines = text.split("\n").map((line) => line.trim());
-  const said = lines.find((line) => /^\w*(Error|Exception)\b.*: /.test(line) && !/componentize|wizer/i.test(line)) ?? lines.find((line) => /rror/.test(line) && !/^Failed to initialize/.test(line)) ?? reason?.[0] ?? text;
+  const said = lines.find((line) => /^(source\.js:\d+:\d+ )?\w*(Error|Exception)\b.*: /.test(line) && !/componentize|wizer/i.test(line));
+  const memory = /out of memory|memory allocation|Cannot allocate/i.test(text);
+  const reason = said?.replace(/^source\.js:\d+:\d+ /, "") ?? (memory ? "it needs more memory than a build has" : text);
   return new Problems([
     {
-      message: `the step's top level failed: ${said.replace(/^.*?source\.js:\d+:\d+:?\s*/, "")}`,
+      message: `the step's top level failed: ${reason}`,
       place: place === undefined || place.startsWith("node_modules/") ? place : join(roots.root, place),
       help: "what stands outside of functions is run when the step is built: without accounts, network or files",
     },

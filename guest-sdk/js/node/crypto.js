@@ -74,8 +74,15 @@ class KeyObject {
 const raw = (key) => (key instanceof KeyObject ? key._value : key?.key instanceof KeyObject ? { ...key, key: key.key._value } : key);
 export { KeyObject };
 export const createSecretKey = (key, encoding) => new KeyObject("secret", typeof key === "string" ? Buffer.from(key, encoding) : Buffer.from(key));
-export const createPrivateKey = (key) => new KeyObject("private", key?.key ?? key);
-export const createPublicKey = (key) => new KeyObject("public", key?.key ?? key);
+
+function asymmetric(type, key) {
+  const value = key?.key ?? key;
+  // Libraries try this first, and take what is no PEM for a secret.
+  if (!/-----BEGIN /.test(String(value))) throw Object.assign(new Error("error:1E08010C:DECODER routines::unsupported"), { code: "ERR_OSSL_UNSUPPORTED" });
+  return new KeyObject(type, value);
+}
+export const createPrivateKey = (key) => asymmetric("private", key);
+export const createPublicKey = (key) => asymmetric("public", key);
 
 export const createHash = (algorithm) => require("create-hash/browser.js")(String(algorithm).replace(/^(sha)-(\d+)$/i, "$1$2"));
 export const createHmac = (algorithm, key) => require("create-hmac/browser.js")(algorithm, typeof raw(key) === "string" ? raw(key) : Buffer.from(raw(key)));

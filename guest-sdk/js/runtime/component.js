@@ -12,18 +12,28 @@ import { enterCall } from "./state.js";
 const NAME = /[^a-z0-9-]+/g;
 const SEMVER = /^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$/;
 
+/** A fault of the author's file as a whole: the build shows its message alone. */
+class SourceError extends TypeError {
+  constructor(message) {
+    super(`keyhole: ${message}`);
+  }
+}
+
 /** What was default-exported, or why that is no component. */
 export function checkComponent(exported) {
-  const component = exported?.default?.run ? exported.default : exported;
+  let component = "default" in exported ? exported.default : exported;
+  // What a compiler made of a module with a default export.
+  if (component?.__esModule && component.default !== undefined) component = component.default;
   if (typeof component === "function") return { run: component };
   if (component === null || typeof component !== "object") {
-    throw new TypeError("the step has no default export: write `export default defineComponent({ … })`");
+    throw new SourceError("the step has no default export: write `export default defineComponent({ … })`");
   }
   if (component.type === "app") {
-    throw new TypeError("this is an app file, not a step: build a file that has `run` and names this app in its props");
+    throw new SourceError("this is an app file, not a step: build a file that has `run` and names this app in its props");
   }
   if (typeof component.run !== "function") {
-    throw new TypeError("the step has no `run`: add `async run({ steps, $ }) { … }` to what it exports");
+    const missing = "default" in exported ? "`run`: add `async run({ steps, $ }) { … }` to what it exports" : "default export: write `export default defineComponent({ … })`";
+    throw new SourceError(`the step has no ${missing}`);
   }
   return component;
 }
@@ -87,7 +97,12 @@ async function runOnce(component, input) {
 /** The exports of the world `step`. */
 export function serve(exported, file) {
   const component = checkComponent(exported);
-  const definition = definitionOf(component, file);
+  let definition;
+  try {
+    definition = definitionOf(component, file);
+  } catch (error) {
+    throw new SourceError(error.message);
+  }
   const calling = async (work) => {
     enterCall();
     try {

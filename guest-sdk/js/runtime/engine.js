@@ -23,6 +23,8 @@ if (String.prototype.normalize === undefined) {
 // build when it is asked.
 const ownNow = performance.now.bind(performance);
 Object.defineProperty(performance, "now", { writable: true, configurable: true, value: () => (inRun() ? ownNow() : 0) });
+const { get: ownOrigin } = Object.getOwnPropertyDescriptor(Performance.prototype, "timeOrigin");
+Object.defineProperty(performance, "timeOrigin", { configurable: true, get: () => (inRun() ? ownOrigin.call(performance) : 0) });
 
 // By these libraries tell what they were given.
 for (const name of ["AbortController", "AbortSignal", "Blob", "File", "FormData", "Headers", "ReadableStream", "Request", "Response", "TransformStream", "URL", "URLSearchParams", "WritableStream"]) {

@@ -1,19 +1,25 @@
 // `fetch` as Node.js has it: redirects are followed, since the host follows none, and an
 // error says which request it was.
 
+import { inRun } from "./state.js";
+
 const own = globalThis.fetch;
 const MOST_REDIRECTS = 20;
 const REDIRECTS = [301, 302, 303, 307, 308];
 
 /** The engine's own fetch: one request, no redirects. */
-export const fetchOnce = own;
+export async function fetchOnce(request, init) {
+  if (!inRun()) throw new Error("a request at the top level can't be sent, since that runs when the step is built: send it in run");
+  return own(request, init);
+}
 
 async function send(request, init) {
   const url = typeof request === "string" ? request : (request?.url ?? String(request));
   if (url.startsWith("data:")) return dataResponse(url);
   try {
-    return await own(request, init);
+    return await fetchOnce(request, init);
   } catch (error) {
+    if (!inRun()) throw error;
     throw failed(url, init?.method ?? request?.method ?? "GET", init?.signal, error);
   }
 }

@@ -1,10 +1,14 @@
 // Timers as Node.js has them: objects with `unref`, and `setImmediate`.
 
+import { inRun } from "./state.js";
+
 const { setTimeout, setInterval, clearTimeout, clearInterval } = globalThis;
 
 class Timeout {
   constructor(start, stop, callback, delay, values) {
-    this._start = () => start(callback, delay, ...values);
+    // There is no clock while the component is built, and nobody would wait: a timer of the
+    // top level, such as one that tidies a cache, never fires.
+    this._start = () => (inRun() ? start(callback, delay, ...values) : undefined);
     this._stop = stop;
     this._id = this._start();
   }
@@ -18,12 +22,12 @@ class Timeout {
     return true;
   }
   refresh() {
-    this._stop(this._id);
+    this.close();
     this._id = this._start();
     return this;
   }
   close() {
-    this._stop(this._id);
+    if (this._id !== undefined) this._stop(this._id);
     return this;
   }
   [Symbol.toPrimitive]() {
@@ -47,11 +51,13 @@ export function nodeSetInterval(callback, delay, ...values) {
 }
 
 export function nodeClearTimeout(timer) {
-  if (timer != null) clearTimeout(idOf(timer));
+  const id = timer == null ? undefined : idOf(timer);
+  if (id !== undefined) clearTimeout(id);
 }
 
 export function nodeClearInterval(timer) {
-  if (timer != null) clearInterval(idOf(timer));
+  const id = timer == null ? undefined : idOf(timer);
+  if (id !== undefined) clearInterval(id);
 }
 
 export function setImmediate(callback, ...values) {

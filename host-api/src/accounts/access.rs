@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Account, AccountId, Accounts, Health};
+use super::{Account, AccountId, Accounts, Entry, Health};
 use crate::members::{MemberId, MemberIdError};
 use crate::store::StoreError;
 
@@ -114,12 +115,14 @@ impl Accounts {
     ///
     /// # Errors
     /// Why not. What can't be checked is refused.
-    pub async fn usable(&self, id: &AccountId, member: &MemberId) -> Result<Account, UseError> {
+    pub async fn usable(&self, id: &AccountId, member: &MemberId) -> Result<Arc<Account>, UseError> {
         if self.member(member).await?.is_none() {
             return Err(UseError::MemberRemoved(member.clone()));
         }
-        let (entry, _) = self.records.get(id.as_str()).await?.ok_or_else(|| UseError::NotThere(id.clone()))?;
-        let account = entry.account.ok_or_else(|| UseError::Deleted(id.clone()))?;
+        let live = |entry: Entry| entry.account.map(Arc::new);
+        let entry = self.records.get_kept(id.as_str(), &self.kept, live).await?;
+        let account = entry.ok_or_else(|| UseError::NotThere(id.clone()))?;
+        let account = account.ok_or_else(|| UseError::Deleted(id.clone()))?;
         // A record copied onto another's key is not the account that was linked.
         if account.id != *id {
             return Err(UseError::NotThere(id.clone()));

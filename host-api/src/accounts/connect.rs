@@ -8,9 +8,7 @@ use jiff::Timestamp;
 
 use super::change::ChangeError;
 use super::{Access, Account, AccountId, Accounts, Entry, Health, Shape, Tokens};
-use crate::apps::{
-    App, BaseUrlError, CUSTOM, CustomApp, CustomError, FieldDef, FieldError, HostError, REFRESH_TOKEN,
-};
+use crate::apps::{App, BaseUrlError, CUSTOM, CustomApp, CustomError, FieldDef, FieldError, HostError, REFRESH_TOKEN};
 use crate::members::MemberId;
 use crate::store::{Expect, StoreError};
 use crate::vault::{Secret, VaultError};
@@ -287,11 +285,7 @@ impl Accounts {
 
 impl Prepared {
     /// Sorts values into plain and secret, or tells all that is wrong with them.
-    fn take(
-        &mut self,
-        mut given: BTreeMap<String, Secret>,
-        later: &dyn Fn(&str) -> bool,
-    ) -> Result<(), Vec<String>> {
+    fn take(&mut self, mut given: BTreeMap<String, Secret>, later: &dyn Fn(&str) -> bool) -> Result<(), Vec<String>> {
         let mut wrong = Vec::new();
         let app = Arc::clone(&self.app);
         for field in app.fields.iter().filter(|field| !later(&field.name)) {

@@ -33,7 +33,7 @@ pub(crate) use tokens::Renewed;
 
 use crate::apps::{App, CUSTOM, Catalog, CustomApp, HostError, HostPattern};
 use crate::members::{Member, MemberId, Members};
-use crate::store::records::{Record, Records};
+use crate::store::records::{Kept, Record, Records};
 use crate::store::{Store, StoreError};
 use crate::vault::{Binding, Sealed, Secret, Vault, VaultError};
 
@@ -234,6 +234,8 @@ impl Entry {
 /// The accounts of the workspace.
 pub struct Accounts {
     records: Records<Entry>,
+    /// For the grant check; `None` stands for a deleted account.
+    kept: Kept<Option<Arc<Account>>>,
     members: Members,
     vault: Arc<Vault>,
     catalog: Arc<Catalog>,
@@ -244,7 +246,7 @@ impl Accounts {
     /// The accounts that `store` holds, of the workspace whose id is in every sealed record.
     pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, catalog: Arc<Catalog>, workspace: impl Into<String>) -> Self {
         let members = Members::new(store.clone());
-        Self { records: Records::new(store), members, vault, catalog, workspace: workspace.into() }
+        Self { records: Records::new(store), kept: Kept::default(), members, vault, catalog, workspace: workspace.into() }
     }
 
     /// The catalog that accounts are connected by.

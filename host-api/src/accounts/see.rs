@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Account, AccountId, Accounts, Health};
+use super::{Access, Account, AccountId, Accounts, Health, Tokens};
 use crate::members::{Member, MemberId, Role};
 use crate::store::StoreError;
 
@@ -38,6 +38,10 @@ pub struct Summary {
     /// What identifies it at the service. None for whoever may not use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+    /// What is known of its tokens, if it was connected by OAuth: the scopes that were
+    /// granted, and when they expire. None for whoever may not use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<Tokens>,
 }
 
 /// Why no one account was found.
@@ -126,5 +130,6 @@ fn summary(account: Account, member: &Member) -> Option<Summary> {
         plain: if usable { account.plain } else { BTreeMap::new() },
         secrets,
         uid: account.uid.filter(|_| usable),
+        oauth: account.oauth.filter(|_| usable),
     })
 }

@@ -432,7 +432,7 @@ async fn reconnecting_keeps_the_account_and_replaces_its_credentials() {
     accounts.set_health(&old.id, 1, Health::ReconnectNeeded { reason: "late".into() }).await.unwrap();
     accounts.usable(&old.id, &alice).await.unwrap();
     // Credentials put back from an older record do not open as the new version.
-    let mixed = Account { sealed: old.sealed, ..new };
+    let mixed = Account { sealed: old.sealed.clone(), ..Account::clone(&new) };
     assert!(accounts.secret(&mixed, "oauth_access_token").is_err());
 }
 

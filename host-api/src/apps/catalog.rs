@@ -15,8 +15,8 @@ macro_rules! embedded {
 
 /// Name and text of each file of `catalog/`.
 const EMBEDDED: &[(&str, &str)] = embedded![
-    "airtable" "anthropic" "github" "mailgun" "notion" "openai" "openweather" "sendgrid" "slack" "stripe" "twilio"
-    "zendesk"
+    "airtable" "anthropic" "github" "google_calendar" "mailgun" "notion" "openai" "openweather" "sendgrid" "slack"
+    "stripe" "twilio" "zendesk"
 ];
 
 /// App definitions by name.
@@ -211,6 +211,7 @@ mod tests {
             ("zendesk", "POST", "https://acme.zendesk.com/api/v2/oauth/tokens.json"),
             ("zendesk", "POST", "https://acme.zendesk.com/api/v2/api_tokens.json"),
             ("anthropic", "GET", "https://api.anthropic.com/v1/organizations/api_keys"),
+            ("google_calendar", "GET", "https://www.googleapis.com/oauth2/v1/tokeninfo"),
         ];
         for (app, method, url) in table {
             let denied = catalog.get(app).unwrap().denied(&method.parse().unwrap(), &url.parse().unwrap());
@@ -234,6 +235,7 @@ mod tests {
             ("airtable", "GET", "https://api.airtable.com/v0/app1/tbl1"),
             ("mailgun", "POST", "https://api.mailgun.net/v3/d.example/messages"),
             ("zendesk", "POST", "https://acme.zendesk.com/api/v2/tickets.json"),
+            ("google_calendar", "POST", "https://www.googleapis.com/calendar/v3/calendars/primary/events"),
         ];
         for (app, method, url) in table {
             let app = catalog.get(app).unwrap();

@@ -233,3 +233,157 @@ fn a_custom_app_is_held_to_the_rules_of_every_definition() {
     let error = CustomApp { hosts: vec!["*.com".into()], ..custom() }.app().unwrap_err().to_string();
     assert!(error.contains("'*.com' is a public suffix"), "{error}");
 }
+
+/// [`GOOD`] with every key of `[oauth]`, from line 44 on.
+const OAUTH: &str = r#"
+[oauth]
+authorization_url = "https://{sub}.acme.example.com/oauth/authorize"
+token_url = "https://{sub}.acme.example.com/oauth/token"
+device_url = "https://acme.example.com/device?v=1"
+revocation_url = "https://up.acme.example.com/oauth/revoke"
+issuer = "https://acme.example.com"
+require_iss = true
+scopes = ["a", "b"]
+scope_separator = ","
+scope_parameter = "user_scope"
+pkce = false
+client_auth = "body"
+access_token = "key"
+refresh_margin = 30
+expires_in = 7200
+authorize_parameters = { audience = "{sub}" }
+token_parameters = { resource = "x" }
+answer = { access_token = "/t", ok = { pointer = "/ok" }, fields = { team = "/team/id" } }
+
+[oauth.userinfo]
+url = "https://acme.example.com/me"
+uid = "/sub"
+
+[[field]]
+name = "team"
+optional = true
+"#;
+
+fn oauth_errors(from: &str, to: &str) -> Vec<String> {
+    let text = format!("{GOOD}{OAUTH}");
+    assert!(text.contains(from), "{from}");
+    match check(&text.replacen(from, to, 1), "acme.toml") {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.iter().map(|e| format!("{}:{}: {} ({})", e.line, e.column, e.message, e.help)).collect(),
+    }
+}
+
+#[test]
+fn how_accounts_are_connected_is_read_in_full() {
+    let app = check(&format!("{GOOD}{OAUTH}"), "acme.toml").unwrap();
+    let oauth = app.oauth.as_ref().unwrap();
+    let plain = BTreeMap::from([("sub".to_owned(), "x".to_owned())]);
+    assert_eq!(oauth.token.url(&plain).unwrap().as_str(), "https://x.acme.example.com/oauth/token");
+    assert_eq!(oauth.device.as_ref().unwrap().url(&plain).unwrap().as_str(), "https://acme.example.com/device?v=1");
+    assert_eq!((oauth.flow, oauth.pkce, oauth.client_auth), (Flow::Member, false, ClientAuth::Body));
+    assert_eq!((oauth.refresh_margin.as_secs(), oauth.expires_in.unwrap().as_secs()), (30, 7200));
+    assert_eq!((oauth.scopes.join(&oauth.scope_separator), oauth.access_token.as_str()), ("a,b".to_owned(), "key"));
+    assert_eq!(
+        (oauth.answer.access_token.join(""), oauth.answer.scope.join("")),
+        ("/t".to_owned(), "/scope".to_owned())
+    );
+    assert!(oauth.supplies("key") && oauth.supplies("team") && !oauth.supplies("sub"));
+    // Whoever wrote it need not think of it: steps get no token and end none.
+    for path in ["token", "revoke"] {
+        let url = format!("https://up.acme.example.com/oauth/{path}").parse().unwrap();
+        assert!(app.denied(&Method::POST, &url).is_some(), "{path}");
+    }
+    let smuggled = BTreeMap::from([("sub".to_owned(), "evil.example/".to_owned())]);
+    assert!(oauth.token.url(&smuggled).is_err());
+
+    let minimal = format!(
+        "{GOOD}\n[oauth]\ntoken_url = \"https://a.example.com/t\"\nflow = \"client_credentials\"\naccess_token = \"key\"\n"
+    );
+    let oauth = check(&minimal, "acme.toml").unwrap().oauth.unwrap();
+    assert_eq!((oauth.pkce, oauth.refresh_margin, oauth.client_auth), (true, REFRESH_MARGIN, ClientAuth::Basic));
+    assert_eq!(oauth.answer.refresh_token, ["/refresh_token"]);
+}
+
+#[test]
+fn every_error_in_oauth_names_its_line_and_column() {
+    let table = [
+        ("token_url = \"https:", "token_url = \"http:", "46:13: token_url must begin with https://"),
+        (
+            "token_url = \"https://{sub}",
+            "token_url = \"https://{sup}",
+            "46:13: there is no field sup (did you mean sub?)",
+        ),
+        ("token_url = \"https://{sub}", "token_url = \"https://{key}", "46:13: a host would show the secret key"),
+        ("token_url = \"https://{sub}.acme", "token_url = \"https://*.acme", "46:13: token_url needs one host"),
+        (
+            "token_url = \"https://{sub}.acme.example.com",
+            "token_url = \"https://{sub}.com",
+            "46:13: '{sub}.com' is a public suffix",
+        ),
+        (
+            "token_url = \"https://{sub}.acme.example.com",
+            "token_url = \"https://10.0.0.1",
+            "46:13: '10.0.0.1' is an IP address",
+        ),
+        (
+            "token_url = \"https://{sub}.acme.example.com",
+            "token_url = \"https://u:p@acme.example.com",
+            "46:13: 'u:p@acme.example.com' ",
+        ),
+        ("token_url = \"https://{sub}.acme.example.com/oauth/token\"", "", "44:1: token_url is missing"),
+        ("oauth/token\"", "oauth/{team}\"", "46:13: token_url needs team, which"),
+        ("oauth/token\"", "oauth//token\"", "46:13: steps could not be kept from token_url"),
+        ("token_url", "tokenurl", "46:1: there is no key tokenurl here (did you mean token_url?)"),
+        ("/device?v=1", "/device#x", "47:14: device_url cannot have a fragment"),
+        ("issuer = \"https://acme.example.com\"\n", "", "44:1: require_iss needs to know the issuer"),
+        ("scopes = [\"a\"", "scopes = [\"a b\"", "51:11: 'a b' is not one scope"),
+        ("scope_separator = \",\"", "scope_separator = \", \"", "52:19: scope_separator is one character"),
+        ("pkce = false", "pkce = \"no\"", "54:8: pkce is a string, not true or false"),
+        ("client_auth = \"body\"", "client_auth = \"jwt\"", "55:15: 'jwt' is not a client authentication"),
+        ("access_token = \"key\"", "access_token = \"sub\"", "56:16: sub takes the access token, so it is secret"),
+        ("access_token = \"key\"", "access_token = \"hook\"", "56:16: hook takes the access token, so it is secret"),
+        ("refresh_margin = 30", "refresh_margin = -1", "57:18: -1 is not a number of seconds"),
+        ("audience", "state", "59:26: keyhole sets state itself"),
+        ("audience = \"{sub}\"", "audience = \"{key}\"", "59:37: authorize_parameters would show the secret key"),
+        ("access_token = \"/t\"", "access_token = \"t\"", "61:27: 't' is not a JSON pointer"),
+        ("team = \"/team/id\"", "tema = \"/team/id\"", "61:70: there is no field tema (did you mean team?)"),
+        ("team = \"/team/id\"", "team = 3", "61:77: team is an integer, not a string or a table"),
+        (
+            "team = \"/team/id\"",
+            "team = { pointer = \"/t\", part = \"all\" }",
+            "61:102: 'all' is not a part of a value",
+        ),
+        ("uid = \"/sub\"", "", "63:1: userinfo must tell who it is"),
+        ("name = \"team\"", "name = \"oauth_refresh_token\"", "68:8: oauth_refresh_token is kept by keyhole itself"),
+        ("[oauth]", "[oauth]\nflow = \"password\"", "45:8: 'password' is not a flow"),
+        ("[oauth]", "[oauth]\nflow = \"client_credentials\"", "46:21: client_credentials asks nobody"),
+        ("[oauth]", "[oauth]\nown_client = { id = \"sub\", secret = \"key\" }", "45:37: a client secret must never"),
+        ("[oauth]", "[oauth]\nown_client = { id = \"key\" }", "45:21: a client's id is no secret"),
+        (
+            "https://{sub}.acme.example.com/oauth/token",
+            "https://{sub}/oauth/token",
+            "46:13: the operator's client secret",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (from, to, expected) in table {
+        let found = oauth_errors(from, to);
+        if !found.iter().any(|e| e.starts_with(expected)) {
+            wrong.push(format!("{from} → {to}\n  wanted: {expected}\n  found: {found:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_operators_secret_goes_to_no_host_that_a_member_chooses() {
+    let text = |own: &str| {
+        format!(
+            "{GOOD}\n[[field]]\nname = \"host\"\npattern = '[a-z.]+'\n[oauth]\naccess_token = \"key\"\n{own}authorization_url = \"https://{{host}}/a\"\ntoken_url = \"https://{{host}}/t\"\n"
+        )
+    };
+    let errors = check(&text(""), "acme.toml").unwrap_err();
+    assert!(errors.iter().any(|e| e.line == 50 && e.message.contains("a host that a member chooses")), "{errors:?}");
+    let own = text("own_client = { id = \"sub\", secret = \"hook\" }\n");
+    assert!(check(&own, "acme.toml").is_ok());
+}

@@ -75,9 +75,11 @@ impl OwnCalls {
             let client = self.way_out.client().map_err(TransportError::from)?;
             let answer: http::Response<reqwest::Body> = client.send(request).await?.into();
             let (parts, body) = answer.into_parts();
-            let body = Limited::new(body, ANSWER).collect().await.map_err(|error| match error.downcast::<reqwest::Error>() {
-                Ok(error) => CallError::Transport(TransportError::from(*error)),
-                Err(_) => CallError::TooLong,
+            let body = Limited::new(body, ANSWER).collect().await.map_err(|error| {
+                match error.downcast::<reqwest::Error>() {
+                    Ok(error) => CallError::Transport(TransportError::from(*error)),
+                    Err(_) => CallError::TooLong,
+                }
             })?;
             Ok(http::Response::from_parts(parts, body.to_bytes()))
         };

@@ -15,10 +15,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use memchr::memmem::Finder;
-use zeroize::Zeroize;
 
 use crate::accounts::AccountId;
 
@@ -75,14 +74,21 @@ impl Shape<'_> {
 #[error("the system's random source failed ({0}); see whether /dev/urandom can be read")]
 pub struct MintError(String);
 
-/// Letters drawn evenly from base62. Random bytes are fetched for several placeholders at
-/// once, since each fetch is a system call.
+/// Letters drawn evenly from base62. Random bytes are fetched for many placeholders at once,
+/// since each fetch is a system call; each is wiped as it is used.
 struct Letters {
-    pool: [u8; 128],
+    pool: [u8; 1024],
     left: usize,
 }
 
+/// One source for all attempts.
+static LETTERS: Mutex<Letters> = Mutex::new(Letters::new());
+
 impl Letters {
+    const fn new() -> Self {
+        Self { pool: [0; 1024], left: 0 }
+    }
+
     fn append(&mut self, text: &mut String, count: usize) -> Result<(), MintError> {
         for _ in 0..count {
             text.push(self.next()?);
@@ -103,12 +109,6 @@ impl Letters {
                 return Ok(char::from(*letter));
             }
         }
-    }
-}
-
-impl Drop for Letters {
-    fn drop(&mut self) {
-        self.pool.zeroize();
     }
 }
 
@@ -137,15 +137,9 @@ fn begins_with(bytes: &[u8], expected: &[u8]) -> bool {
 ///
 /// A look-up compares with every entry, each in full: there are few, and what it takes
 /// says nothing of how near a guess came.
+#[derive(Default)]
 pub struct Table {
     entries: Vec<Entry>,
-    letters: Letters,
-}
-
-impl Default for Table {
-    fn default() -> Self {
-        Self { entries: Vec::new(), letters: Letters { pool: [0; 128], left: 0 } }
-    }
 }
 
 /// Shows labels, never placeholders.
@@ -171,7 +165,7 @@ impl Table {
         let mut text = String::with_capacity(shape.prefix.len() + MARKER.len() + random);
         text.push_str(shape.prefix);
         text.push_str(MARKER);
-        self.letters.append(&mut text, random)?;
+        LETTERS.lock().unwrap_or_else(PoisonError::into_inner).append(&mut text, random)?;
         self.entries.push(Entry { text: text.clone(), prefix: shape.prefix.len(), origin });
         Ok(text)
     }
@@ -190,7 +184,7 @@ impl Table {
 
     /// A table that finds what this one finds, and mints on its own.
     pub(super) fn copy(&self) -> Self {
-        Self { entries: self.entries.clone(), ..Self::default() }
+        Self { entries: self.entries.clone() }
     }
 
     /// Everything in `bytes` that is a placeholder of this attempt or has the shape of one.
@@ -318,7 +312,7 @@ mod tests {
 
     #[test]
     fn bound_letters_are_evenly_drawn() {
-        let mut letters = Letters { pool: [0; 128], left: 0 };
+        let mut letters = Letters::new();
         let mut counts = [0_u32; 128];
         let mut text = String::new();
         letters.append(&mut text, 620_000).unwrap();

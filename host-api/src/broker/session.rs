@@ -284,7 +284,7 @@ impl Session {
     }
 
     async fn usable(&self, id: &AccountId) -> Result<Arc<Account>, UseError> {
-        self.broker.accounts.usable(id, &self.scope.member).await.map(Arc::new)
+        self.broker.accounts.usable(id, &self.scope.member).await
     }
 
     fn app_of(&self, account: &Account) -> Result<Arc<App>, AccessError> {

@@ -86,14 +86,19 @@ pub enum AnswerError {
 }
 
 /// What `oauth2` is given in the place of `answer`.
-pub(super) fn normalise(answer: Response<Bytes>, map: &AnswerMap, asked: Asked) -> Result<Response<Vec<u8>>, AnswerError> {
+pub(super) fn normalise(
+    answer: Response<Bytes>,
+    map: &AnswerMap,
+    asked: Asked,
+) -> Result<Response<Vec<u8>>, AnswerError> {
     let status = answer.status();
     if status.is_redirection() {
         return Err(AnswerError::Redirect(status.as_u16()));
     }
     let value = parse(&answer);
     let error = value.as_ref().and_then(|value| error(value, map, status.is_success()));
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || (!status.is_success() && error.is_none()) {
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || (!status.is_success() && error.is_none())
+    {
         let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         return Err(AnswerError::Status {
             status: status.as_u16(),
@@ -102,7 +107,10 @@ pub(super) fn normalise(answer: Response<Bytes>, map: &AnswerMap, asked: Asked) 
         });
     }
     if let Some(error) = error {
-        return Ok(json_answer(StatusCode::BAD_REQUEST, &json!({"error": error.code, "error_description": error.text})));
+        return Ok(json_answer(
+            StatusCode::BAD_REQUEST,
+            &json!({"error": error.code, "error_description": error.text}),
+        ));
     }
     match asked {
         Asked::Revocation => Ok(json_answer(StatusCode::OK, &json!({}))),
@@ -131,7 +139,9 @@ fn parse(answer: &Response<Bytes>) -> Option<Value> {
         return None;
     }
     let pairs = form_urlencoded::parse(text.as_bytes());
-    Some(Value::Object(pairs.map(|(name, value)| (name.into_owned(), value.into_owned().into())).collect::<Map<_, _>>()))
+    Some(Value::Object(
+        pairs.map(|(name, value)| (name.into_owned(), value.into_owned().into())).collect::<Map<_, _>>(),
+    ))
 }
 
 /// An error that a server told.
@@ -188,7 +198,8 @@ pub(super) fn line(text: &str, most: usize) -> String {
 }
 
 fn token(value: &Value, map: &AnswerMap) -> Result<Value, AnswerError> {
-    let access = first_text(&map.access_token, value).ok_or_else(|| AnswerError::NoToken(map.access_token.join(" or ")))?;
+    let access =
+        first_text(&map.access_token, value).ok_or_else(|| AnswerError::NoToken(map.access_token.join(" or ")))?;
     let mut token = Map::new();
     token.insert("access_token".into(), access.into());
     // The definition's places say how it is sent.
@@ -338,7 +349,12 @@ mod tests {
         let table = [
             (400, r#"{"error":"invalid_grant","error_description":"gone"}"#, "invalid_grant", Some("gone")),
             (200, r#"{"error":"bad_verification_code"}"#, "bad_verification_code", None),
-            (200, "error=incorrect_client_credentials&error_description=The+client", "incorrect_client_credentials", Some("The client")),
+            (
+                200,
+                "error=incorrect_client_credentials&error_description=The+client",
+                "incorrect_client_credentials",
+                Some("The client"),
+            ),
             (200, r#"{"ok":false,"error":"invalid_refresh_token"}"#, "invalid_grant", Some("invalid_refresh_token")),
             (200, r#"{"ok":false}"#, "error", None),
             (401, r#"{"error":{"status":"UNAUTHENTICATED","message":"no"}}"#, "UNAUTHENTICATED", Some("no")),

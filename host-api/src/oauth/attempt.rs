@@ -10,8 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::error::OAuthError;
 use super::OAuth;
+use super::error::OAuthError;
 use crate::accounts::AccountId;
 use crate::members::MemberId;
 use crate::store::records::Record;
@@ -50,9 +50,7 @@ pub(super) struct Attempt {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Way {
     /// A code, to this very URI.
-    Browser {
-        redirect_uri: String,
-    },
+    Browser { redirect_uri: String },
     /// The member's word, given elsewhere.
     Device {
         /// When the server may be asked next.

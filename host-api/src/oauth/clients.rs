@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::OAuth;
 use super::error::OAuthError;
 use super::wire::ClientKeys;
-use super::OAuth;
 use crate::accounts::ConnectError;
 use crate::store::records::Record;
 use crate::store::{Expect, StoreError};
@@ -74,11 +74,15 @@ impl OAuth {
     pub async fn configure(&self, app: &str, client: NewClient) -> Result<ClientSummary, OAuthError> {
         let found = self.accounts.catalog().get(app).ok_or_else(|| self.unknown(app))?;
         if self.def(found)?.own_client.is_some() {
-            return Err(OAuthError::Client("the accounts of this app bring a client of their own; nothing to configure"));
+            return Err(OAuthError::Client(
+                "the accounts of this app bring a client of their own; nothing to configure",
+            ));
         }
         let fits = |text: &str| !text.is_empty() && text.len() <= LONGEST && !text.chars().any(char::is_control);
         if !fits(&client.id) {
-            return Err(OAuthError::Client("a client id is one line of text; copy it from the service's page for your app"));
+            return Err(OAuthError::Client(
+                "a client id is one line of text; copy it from the service's page for your app",
+            ));
         }
         if client.secret.as_ref().is_some_and(|secret| !fits(secret.expose())) {
             return Err(OAuthError::Client("a client secret is one line of text; leave it out for a public client"));

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use oauth2::{CsrfToken, PkceCodeChallenge, RedirectUrl};
 use url::Url;
 
+use super::OAuth;
 use super::answer::line;
 use super::attempt::{LIFETIME, NewAttempt, Way};
 use super::error::OAuthError;
 use super::identity::OAUTH_UID;
 use super::wire::{ClientKeys, Granted, Server, is_redirect_uri};
-use super::OAuth;
 use crate::accounts::{AccountId, Connect, ConnectError, Connected, Prepared, Tokens};
 use crate::apps::{App, CUSTOM, Flow, OAuthDef, REFRESH_TOKEN};
 use crate::members::MemberId;
@@ -172,7 +172,8 @@ impl OAuth {
         let state = parameter("state")?.ok_or(OAuthError::Answer("no state"))?;
         let under_way = self.under_way(by, &state).await?;
         let Way::Browser { redirect_uri } = &under_way.attempt.way else { return Err(OAuthError::NotUnderWay) };
-        let same = |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port(), url.path().to_owned());
+        let same =
+            |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port(), url.path().to_owned());
         let asked_for = Url::parse(redirect_uri).map_err(|_| OAuthError::RedirectUri(redirect_uri.clone()))?;
         if same(&asked_for) != same(callback) {
             return Err(OAuthError::OtherRedirect);
@@ -293,7 +294,12 @@ impl OAuth {
     ///
     /// Tokens that are not stored are not revoked: at some services that would end every
     /// token of that person and client, those of an account that works among them.
-    pub(super) async fn settle(&self, by: &MemberId, ending: Ending, granted: Granted) -> Result<Connected, OAuthError> {
+    pub(super) async fn settle(
+        &self,
+        by: &MemberId,
+        ending: Ending,
+        granted: Granted,
+    ) -> Result<Connected, OAuthError> {
         let Ending { app, nickname, account, other_identity, untested, scopes, plain, secrets } = ending;
         let def = self.def(&app)?;
         let mut fields = secrets;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use oauth2::{CsrfToken, StandardDeviceAuthorizationResponse};
 
+use super::OAuth;
 use super::attempt::{NewAttempt, Way};
 use super::connect::{Ending, Start};
 use super::error::OAuthError;
 use super::wire::{Polled, Server};
-use super::OAuth;
 use crate::accounts::Connected;
 use crate::members::MemberId;
 use crate::vault::Secret;
@@ -40,7 +40,7 @@ pub enum DevicePoll {
     /// The member has not entered the code yet. Ask again after so long.
     Pending(Duration),
     /// The account is connected.
-    Connected(Connected),
+    Connected(Box<Connected>),
 }
 
 impl OAuth {
@@ -122,7 +122,7 @@ impl OAuth {
             plain: attempt.plain,
             secrets: under_way.secrets,
         };
-        Ok(DevicePoll::Connected(self.settle(by, ending, granted).await?))
+        Ok(DevicePoll::Connected(Box::new(self.settle(by, ending, granted).await?)))
     }
 
     /// Asks until it is done, however it ends.
@@ -134,7 +134,7 @@ impl OAuth {
         loop {
             tokio::time::sleep(wait).await;
             match self.poll_device(by, &begun.ticket).await {
-                Ok(DevicePoll::Connected(connected)) => return Ok(connected),
+                Ok(DevicePoll::Connected(connected)) => return Ok(*connected),
                 Ok(DevicePoll::Pending(interval)) => wait = interval,
                 Err(OAuthError::NotUnderWay) if begun.expires <= Timestamp::now() => return Err(OAuthError::Expired),
                 Err(error) => return Err(error),

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use super::OAuth;
 use super::error::OAuthError;
 use super::wire::{Server, access_token, refresh_token};
-use super::OAuth;
-use crate::accounts::{Account, AccountId, ChangeError};
-use crate::apps::{REFRESH_TOKEN};
+use crate::accounts::{Account, AccountId, ChangeError, Renewed};
+use crate::apps::{OAuthDef, REFRESH_TOKEN};
 use crate::members::MemberId;
 use crate::store::Expect;
 
@@ -67,5 +67,27 @@ impl OAuth {
             }
         }
         Ok(Upstream::Revoked)
+    }
+
+    /// Revokes tokens that came for an account that was deleted meanwhile, as well as it can be done.
+    pub(super) async fn revoke_unkept(&self, def: &OAuthDef, account: &Account, renewed: &Renewed) {
+        if def.revocation.is_none() {
+            return;
+        }
+        let revoke = async {
+            let secret = |name: &str| match account.secret_fields().any(|field| field == name) {
+                true => self.accounts.secret(account, name).map(Some).map_err(OAuthError::from),
+                false => Ok(None),
+            };
+            let keys = self.keys(&renewed.app, def, &account.plain, secret).await?;
+            let server = Server::new(&self.calls, def, &account.plain, &keys)?;
+            match renewed.secrets.get(REFRESH_TOKEN) {
+                Some(refresh) => server.revoke(refresh_token(refresh), LIMIT).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = revoke.await {
+            tracing::warn!(account = %account.id, %error, "the tokens of a deleted account could not be revoked");
+        }
     }
 }

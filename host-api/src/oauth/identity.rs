@@ -10,8 +10,8 @@ use http::{Request, header};
 use serde_json::Value;
 use url::Url;
 
-use super::answer::line;
 use super::OAuth;
+use super::answer::line;
 use crate::apps::{App, BaseUrlError, OAuthDef, OkCheck, Place, first_text};
 use crate::broker::scrub::Scrubber;
 use crate::broker::{CallError, label};
@@ -107,7 +107,9 @@ impl OAuth {
         plain: &BTreeMap<String, String>,
         secrets: &BTreeMap<String, Secret>,
     ) -> Result<Identity, TestError> {
-        let Some(userinfo) = &def.userinfo else { return Ok(self.test(app, plain, secrets).await?.unwrap_or_default()) };
+        let Some(userinfo) = &def.userinfo else {
+            return Ok(self.test(app, plain, secrets).await?.unwrap_or_default());
+        };
         let token = secrets.get(&def.access_token).ok_or(TestError::Field)?;
         let request = Request::builder()
             .method(userinfo.method.clone())

@@ -16,10 +16,10 @@ use futures_util::future::{BoxFuture, Shared};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::OAuth;
 use super::error::{OAuthError, RefreshError, TokenError};
 use super::lease::{BEAT, Lease};
 use super::wire::{Granted, Server};
-use super::OAuth;
 use crate::accounts::{Account, AccountId, Health, Renewed, Tokens};
 use crate::apps::{App, Flow, OAuthDef, REFRESH_TOKEN};
 use crate::store::{Expect, Revision, StoreError};
@@ -65,12 +65,12 @@ fn chance(id: &AccountId, version: u64) -> f64 {
     u64::from_le_bytes(*first) as f64 / u64::MAX as f64
 }
 
-/// When the access token of `account` should be refreshed.
-fn due(account: &Account, tokens: &Tokens, margin: Duration) -> Option<Timestamp> {
+/// When the access token of this version of the account should be refreshed.
+fn due_at(id: &AccountId, version: u64, tokens: &Tokens, margin: Duration) -> Option<Timestamp> {
     let expires = tokens.expires?;
     let lifetime = Duration::try_from(expires.duration_since(tokens.obtained)).unwrap_or_default();
     // A token that lives shorter than the margin must not be refreshed at each request.
-    let lead = margin.mul_f64(1.0 + chance(&account.id, account.version) / 2.0).min(lifetime / 2);
+    let lead = margin.mul_f64(1.0 + chance(id, version) / 2.0).min(lifetime / 2);
     Some(expires - lead)
 }
 
@@ -82,7 +82,7 @@ impl OAuth {
         let Some(app) = account.app(self.accounts.catalog()) else { return Ok(false) };
         let Some(def) = &app.oauth else { return Ok(false) };
         let now = Timestamp::now();
-        if need == Need::Expiry && due(account, tokens, def.refresh_margin).is_none_or(|due| due > now) {
+        if need == Need::Expiry && due_at(&account.id, account.version, tokens, def.refresh_margin).is_none_or(|due| due > now) {
             return Ok(false);
         }
         let works = need == Need::Expiry && tokens.expires.is_none_or(|expires| expires > now);
@@ -125,7 +125,8 @@ impl OAuth {
             let (id, version) = &landed.1;
             landed.0.fly(id, *version, need).await
         });
-        let ended = |result: Result<_, _>| result.unwrap_or_else(|_| Err(RefreshError::Unable("the task ended".into())));
+        let ended =
+            |result: Result<_, _>| result.unwrap_or_else(|_| Err(RefreshError::Unable("the task ended".into())));
         let flight = task.map(ended).boxed().shared();
         flights.insert(key, flight.clone());
         flight
@@ -227,10 +228,11 @@ impl OAuth {
 
     /// Asks the token endpoint, and keeps what it gave.
     async fn ask(&self, account: &Account) -> Result<(), Trouble> {
-        let app = account.app(self.accounts.catalog()).ok_or_else(|| Trouble::lasting("the catalog has no such app"))?;
+        let app =
+            account.app(self.accounts.catalog()).ok_or_else(|| Trouble::lasting("the catalog has no such app"))?;
         let def = app.oauth.as_ref().ok_or_else(|| Trouble::lasting("its app is no longer connected by OAuth"))?;
         match self.exchange(&app, def, account).await {
-            Ok(granted) => self.save(account, renewed(&app, def, account, granted)).await,
+            Ok(granted) => self.save(def, account, renewed(&app, def, account, granted)).await,
             Err(OAuthError::Token { error, .. }) if error.is_invalid_grant() => self.bury(account, &error).await,
             Err(error) => Err(Trouble::from(error)),
         }
@@ -253,12 +255,19 @@ impl OAuth {
     }
 
     /// The server has forgotten the old refresh token by now, so this is the only copy.
-    async fn save(&self, account: &Account, renewed: Renewed) -> Result<(), Trouble> {
+    async fn save(&self, def: &OAuthDef, account: &Account, renewed: Renewed) -> Result<(), Trouble> {
         let mut tries = 0;
         loop {
             match self.accounts.renew(&account.id, account.version, &renewed).await {
-                // None: the account was reconnected meanwhile, or deleted. Then these are nobody's.
-                Ok(_) => return Ok(()),
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) => {
+                    // Deleted meanwhile: then these must end, too. But if the account was reconnected, they may
+                    // be of the same grant at the service as its new ones, and revoking them would end those.
+                    if let Ok(None) = self.accounts.live(&account.id).await {
+                        self.revoke_unkept(def, account, &renewed).await;
+                    }
+                    return Ok(());
+                }
                 Err(error) if tries >= SAVES => {
                     tracing::error!(account = %account.id, %error, "refreshed tokens could not be kept");
                     return Err(Trouble { reason: error.to_string(), retry_after: None, lasting: false });
@@ -282,7 +291,11 @@ impl OAuth {
 
     /// An account with other tokens has another fate.
     pub(super) async fn forget_failures(&self, id: &AccountId) -> Result<(), StoreError> {
-        self.leases.update(id.as_str(), |lease| *lease = Lease { holder: lease.holder.take(), until: lease.until, ..Lease::default() }).await?;
+        self.leases
+            .update(id.as_str(), |lease| {
+                *lease = Lease { holder: lease.holder.take(), until: lease.until, ..Lease::default() }
+            })
+            .await?;
         Ok(())
     }
 }
@@ -332,4 +345,38 @@ fn renewed(app: &Arc<App>, def: &OAuthDef, account: &Account, granted: Granted) 
     let scopes = granted.scopes.or_else(|| account.oauth.as_ref().map(|tokens| tokens.scopes.clone()));
     let tokens = Tokens::now(scopes.unwrap_or_default(), granted.lifetime.or(def.expires_in));
     Renewed { app: app.clone(), secrets, plain, tokens }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u8) -> AccountId {
+        format!("01J00000000000000000000{number:03}").parse().unwrap()
+    }
+
+    fn lead(number: u8, lifetime: u64, margin: u64) -> Duration {
+        let obtained = Timestamp::UNIX_EPOCH;
+        let expires = obtained + Duration::from_secs(lifetime);
+        let tokens = Tokens { scopes: Vec::new(), obtained, expires: Some(expires), refreshes: 0 };
+        let due = due_at(&id(number), 1, &tokens, Duration::from_secs(margin)).unwrap();
+        Duration::try_from(expires - due).unwrap()
+    }
+
+    #[test]
+    fn tokens_are_due_before_they_expire_and_not_all_at_once() {
+        let leads: Vec<Duration> = (0..200).map(|number| lead(number, 3600, 60)).collect();
+        let (least, most) = (leads.iter().min().unwrap(), leads.iter().max().unwrap());
+        assert!(*least >= Duration::from_secs(60) && *most <= Duration::from_secs(90), "{least:?} {most:?}");
+        assert!(*most - *least > Duration::from_secs(25), "they are spread: {least:?} {most:?}");
+        assert_eq!(lead(1, 3600, 60), lead(1, 3600, 60), "everyone who asks is told the same");
+    }
+
+    #[test]
+    fn a_token_that_lives_shorter_than_the_margin_is_used_for_half_its_life() {
+        assert_eq!(lead(1, 10, 60), Duration::from_secs(5));
+        assert_eq!(lead(1, 3600, 0), Duration::ZERO);
+        let unknown = Tokens { scopes: Vec::new(), obtained: Timestamp::UNIX_EPOCH, expires: None, refreshes: 0 };
+        assert_eq!(due_at(&id(1), 1, &unknown, Duration::from_secs(60)), None);
+    }
 }

@@ -9,20 +9,23 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use oauth2::basic::{BasicErrorResponse, BasicErrorResponseType, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType};
+use oauth2::basic::{
+    BasicErrorResponse, BasicErrorResponseType, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
+    BasicTokenType,
+};
 use oauth2::{
-    AccessToken, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, DeviceAuthorizationUrl, EndpointMaybeSet,
-    EndpointNotSet, EndpointSet, ErrorResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, RevocationUrl,
-    Scope, StandardDeviceAuthorizationResponse, StandardErrorResponse, StandardRevocableToken, StandardTokenResponse,
-    TokenResponse as _, TokenUrl,
+    AccessToken, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, DeviceAuthorizationUrl,
+    EndpointMaybeSet, EndpointNotSet, EndpointSet, ErrorResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
+    RequestTokenError, RevocationUrl, Scope, StandardDeviceAuthorizationResponse, StandardErrorResponse,
+    StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
 };
 use url::Url;
 
 use super::answer::{self, AnswerError, Asked, Extra, ExtraMember};
 use super::error::{OAuthError, TokenError};
 use crate::apps::{ClientAuth, OAuthDef};
-use crate::broker::{CallError, OwnCalls, TransportError};
 use crate::broker::scrub::Scrubber;
+use crate::broker::{CallError, OwnCalls, TransportError};
 use crate::vault::Secret;
 
 /// How long a token endpoint has for a whole answer.
@@ -135,7 +138,8 @@ impl<'a> Server<'a> {
         verifier: Option<String>,
         redirect: &str,
     ) -> Result<Granted, OAuthError> {
-        let redirect_url = RedirectUrl::new(redirect.to_owned()).map_err(|_| OAuthError::RedirectUri(redirect.to_owned()))?;
+        let redirect_url =
+            RedirectUrl::new(redirect.to_owned()).map_err(|_| OAuthError::RedirectUri(redirect.to_owned()))?;
         let secrets = [Some(code.clone()), verifier.clone()];
         let mut request =
             self.client.exchange_code(AuthorizationCode::new(code)).set_redirect_uri(Cow::Owned(redirect_url));

@@ -2,8 +2,9 @@
 //!
 //! It must never put a record's content into an error: those are logged.
 
+use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,34 @@ use super::{Expect, Revision, Store, StoreError, Versioned};
 const MAX_TRIES: usize = 1000;
 /// Records that [`Records::all`] reads at a time.
 const PAGE: usize = 1000;
+
+/// When so many values are in a [`Kept`], all are dropped.
+const MAX_KEPT: usize = 4096;
+
+/// What records were made into when they were last read, with the revision they had: reading
+/// the store is cheap, and making sense of what it holds need be done once a revision only.
+pub struct Kept<V>(RwLock<HashMap<String, (Revision, V)>>);
+
+impl<V> Default for Kept<V> {
+    fn default() -> Self {
+        Self(RwLock::default())
+    }
+}
+
+impl<V: Clone> Kept<V> {
+    fn get(&self, id: &str, now: Revision) -> Option<V> {
+        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        kept.get(id).filter(|(revision, _)| *revision == now).map(|(_, value)| value.clone())
+    }
+
+    fn put(&self, id: &str, now: Revision, value: &V) {
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MAX_KEPT {
+            kept.clear();
+        }
+        kept.insert(id.to_owned(), (now, value.clone()));
+    }
+}
 
 /// A type that is kept in the store, as a JSON object.
 ///
@@ -68,6 +97,27 @@ impl<T: Record> Records<T> {
         let key = Self::key(id);
         let Some(Versioned { revision, value }) = self.store.get(&key).await? else { return Ok(None) };
         Ok(Some((decode(&key, &value)?, revision)))
+    }
+
+    /// What `make` makes of the record `id` as it is now; the store is read each time. `kept`
+    /// must be used with one `make` only.
+    ///
+    /// # Errors
+    /// As [`Records::get`].
+    pub async fn get_kept<V: Clone>(
+        &self,
+        id: &str,
+        kept: &Kept<V>,
+        make: impl FnOnce(T) -> V + Send,
+    ) -> Result<Option<V>, StoreError> {
+        let key = Self::key(id);
+        let Some(Versioned { revision, value }) = self.store.get(&key).await? else { return Ok(None) };
+        if let Some(made) = kept.get(id, revision) {
+            return Ok(Some(made));
+        }
+        let made = make(decode(&key, &value)?);
+        kept.put(id, revision, &made);
+        Ok(Some(made))
     }
 
     /// Writes the record `id` if `expect` holds.
@@ -183,6 +233,10 @@ fn decode<T: Record>(key: &str, value: &[u8]) -> Result<T, StoreError> {
         place: key.to_owned(),
         reason: format!("{:?} error at byte {} of the record", error.classify(), error.column()),
     };
+    // As `encode` begins it; anything else that is right in JSON is read all the same.
+    if value.starts_with(format!("{{\"v\":{},", T::VERSION).as_bytes()) {
+        return serde_json::from_slice(value).map_err(corrupt);
+    }
     let Envelope { v } = serde_json::from_slice(value).map_err(corrupt)?;
     if v > T::VERSION {
         return Err(StoreError::NewerVersion { place: key.to_owned(), found: v.into(), known: T::VERSION.into() });

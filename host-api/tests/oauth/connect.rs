@@ -3,6 +3,7 @@
 use keyhole_host_api::accounts::{AccountId, ChangeError};
 use keyhole_host_api::apps::REFRESH_TOKEN;
 use keyhole_host_api::oauth::{DevicePoll, NewClient, OAuthError, Start, Upstream};
+use keyhole_host_api::store::Expect;
 use keyhole_host_api::vault::Secret;
 use serde_json::json;
 use tempfile::TempDir;
@@ -44,7 +45,7 @@ async fn a_member_connects_in_a_browser_and_a_step_uses_the_account() {
     assert_eq!((shown.uid.as_deref(), shown.nickname.as_str()), (Some("ann"), "ann@acme.example"));
     assert_eq!(shown.plain["oauth_uid"], "ann");
     assert_eq!(shown.secrets, ["oauth_access_token", REFRESH_TOKEN]);
-    assert_eq!(account.oauth.as_ref().unwrap().scopes, ["openid", "offline_access", "notes.read"]);
+    assert_eq!(shown.oauth.unwrap().scopes, ["openid", "offline_access", "notes.read"]);
 
     let session = house.session("alice", "notes", &account.id);
     let injected = session.account("it").await.unwrap();
@@ -73,7 +74,8 @@ async fn an_answer_is_taken_once_and_only_from_where_it_was_asked_for() {
 
     let with = |name: &str, value: Option<&str>| {
         let mut url = back.clone();
-        let kept: Vec<_> = back.query_pairs().filter(|(key, _)| key != name).map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
+        let kept: Vec<_> =
+            back.query_pairs().filter(|(key, _)| key != name).map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
         url.query_pairs_mut().clear().extend_pairs(kept).extend_pairs(value.map(|value| (name, value)));
         url
     };
@@ -256,7 +258,10 @@ async fn what_is_not_configured_or_not_there_is_told() {
     let (_dir, server, house) = new().await;
     let (alice, oauth) = (who("alice"), house.oauth());
     let shown = oauth.configured().await.unwrap();
-    assert_eq!(shown.iter().map(|client| (client.app.as_str(), client.has_secret)).collect::<Vec<_>>(), [("notes", true), ("odd", true)]);
+    assert_eq!(
+        shown.iter().map(|client| (client.app.as_str(), client.has_secret)).collect::<Vec<_>>(),
+        [("notes", true), ("odd", true)]
+    );
     assert!(!serde_json::to_string(&shown).unwrap().contains(&client_secret("keyhole")));
     assert_eq!(oauth.rewrap_clients().await.unwrap(), 2);
     oauth.unconfigure("odd").await.unwrap();
@@ -271,4 +276,49 @@ async fn what_is_not_configured_or_not_there_is_told() {
     let text = oauth.finish(&alice, &back).await.map(|_| ()).unwrap_err().to_string();
     assert!(text.contains("invalid_client") && !text.contains("not-the-secret"), "{text}");
     assert!(house.accounts.list(&alice).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_under_way_ends_after_ten_minutes_and_can_not_be_finished_from_the_store() {
+    let (dir, server, house) = new().await;
+    let (alice, oauth) = (who("alice"), house.oauth());
+    let begun = oauth.begin(&alice, Start::of("notes"), CALLBACK).await.unwrap();
+    let left = (begun.expires - jiff::Timestamp::now()).as_secs();
+    assert!((590..=600).contains(&left), "{left}");
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap_or_default();
+        assert!(!bytes.windows(begun.state.len()).any(|window| window == begun.state.as_bytes()), "a hash will do");
+    }
+    let back = server.browser().open(begun.url.as_str(), "ann", Decision::Allow).await;
+
+    // Ten minutes later.
+    let (key, record) = house.store.scan("oauth-attempts/", None, 10).await.unwrap().remove(0);
+    let mut value: serde_json::Value = serde_json::from_slice(&record.value).unwrap();
+    value["expires"] = json!(jiff::Timestamp::now());
+    house.store.write(&key, Expect::Any, Some(value.to_string().into_bytes())).await.unwrap();
+    assert!(matches!(oauth.finish(&alice, &back).await, Err(OAuthError::NotUnderWay)));
+    assert_eq!(server.count("token requests").await, 0);
+    oauth.begin(&alice, Start::of("notes"), CALLBACK).await.unwrap();
+    assert_eq!(house.store.scan("oauth-attempts/", None, 10).await.unwrap().len(), 1, "what is over is cleared away");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_deleted_in_mid_refresh_leaves_no_token_behind() {
+    let (_dir, server, house) = new().await;
+    server.set(json!({"accessTtl": 2})).await;
+    let id = connect(&house, &mut server.browser(), "notes", "ann").await;
+    crate::keep::expiry(&house, &id).await;
+    server.set(json!({"after": 1000})).await;
+    let session = house.session("alice", "notes", &id);
+    let using = tokio::spawn(async move { use_it(&session, "").await });
+    while server.count("refresh_token").await == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Without the service's word, as a member's removal does it.
+    house.accounts.delete(&who("alice"), &id).await.unwrap();
+    assert!(using.await.unwrap().is_err(), "the grant is read again after the wait");
+    while server.count("revocation").await == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.count("resource").await, 0);
 }

@@ -2,6 +2,7 @@
 //! rotates refresh tokens, notices when one is used twice, and wants PKCE.
 
 mod connect;
+mod crash;
 mod house;
 mod keep;
 mod server;

@@ -79,7 +79,10 @@ impl Server {
     pub async fn refresh(&self, client: &str, token: &str) -> bool {
         let form = [("grant_type", "refresh_token"), ("refresh_token", token)];
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let request = self.http.post(format!("https://{HOST}/token")).basic_auth(client, Some(crate::house::client_secret(client)));
+        let request = self
+            .http
+            .post(format!("https://{HOST}/token"))
+            .basic_auth(client, Some(crate::house::client_secret(client)));
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
         request.send().await.unwrap().status().is_success()
     }

@@ -650,6 +650,10 @@ fn show(account: &Summary) -> String {
     for name in &account.secrets {
         about.push((name.as_str(), format!("{}sealed{:#}", style::DIM, style::DIM)));
     }
+    if let Some(tokens) = &account.oauth {
+        about.push(("scopes", output::visible(&tokens.scopes.join(" ")).into_owned()));
+        about.extend(tokens.expires.map(|expires| ("token expires", output::local(expires))));
+    }
     about.push(("created", output::local(account.created)));
     about.push(("changed", output::local(account.updated)));
     format!("{bold}{}{bold:#}\n{}", output::visible(&account.nickname), output::pairs(&about))

@@ -137,7 +137,8 @@ pub async fn has_target(folder: &Path, deadline: Instant) -> Result<bool> {
 
 async fn run_to_end(command: Command, name: &str, deadline: Instant, keep_stderr: bool) -> Result<Ended> {
     let missing = "install Rust with rustup, as https://rustup.rs says, and see that ~/.cargo/bin is in PATH";
-    child::run_to_end(command, &child::Run { name, missing, deadline, keep_stderr, memory: None }).await
+    let slow = "give it longer with --timeout, such as --timeout 30m";
+    child::run_to_end(command, &child::Run { name, missing, deadline, slow, keep_stderr, memory: None }).await
 }
 
 /// The component among what Cargo says it made for the package of `manifest`.

@@ -43,6 +43,8 @@ pub struct Run<'r> {
     pub missing: &'r str,
     /// When to stop it.
     pub deadline: Instant,
+    /// What to do where that is too early.
+    pub slow: &'r str,
     /// Keep what it writes to standard error, instead of showing it.
     pub keep_stderr: bool,
     /// Most bytes of memory of each process of it. `None`: as much as there is.
@@ -52,7 +54,7 @@ pub struct Run<'r> {
 /// Runs a program until it ends, the deadline passes or someone presses Ctrl-C. Whatever
 /// happens, nothing of its process group is left.
 pub async fn run_to_end(mut command: Command, run: &Run<'_>) -> Result<Ended> {
-    let Run { name, missing, deadline, keep_stderr, memory } = *run;
+    let Run { name, missing, deadline, slow, keep_stderr, memory } = *run;
     command.stdout(Stdio::piped());
     command.stderr(if keep_stderr { Stdio::piped() } else { Stdio::inherit() });
     let child = command.spawn().map_err(|error| match error.kind() {
@@ -85,7 +87,7 @@ pub async fn run_to_end(mut command: Command, run: &Run<'_>) -> Result<Ended> {
         ended = work => ended.doing(format!("waiting for {name}"))?,
         () = tokio::time::sleep_until(deadline) => {
             return Err(Error::new(format!("{name} did not end by the build's deadline and was stopped"))
-                .help("give it longer with --timeout, such as --timeout 30m"));
+                .help(slow));
         }
         _ = super::interrupt() => return Err(Error::interrupted()),
     };
@@ -128,7 +130,7 @@ mod tests {
     use super::*;
 
     fn sh(deadline: Instant) -> Run<'static> {
-        Run { name: "sh", missing: "", deadline, keep_stderr: true, memory: None }
+        Run { name: "sh", missing: "", deadline, slow: "", keep_stderr: true, memory: None }
     }
 
     #[tokio::test]
@@ -154,8 +156,8 @@ mod tests {
     async fn a_program_gets_no_more_memory_than_its_limit() {
         let dir = tempfile::tempdir().unwrap();
         let mut shell = program("sh", dir.path());
-        // A variable of 64 MiB, which the shell keeps in its memory; `sleep` until the limit is set.
-        shell.args(["-c", "sleep 0.2; x=$(head -c 67108864 /dev/zero | tr '\\0' x); echo ${#x}"]);
+        // Once the limit is set: a variable of 64 MiB, which the shell keeps in its memory.
+        shell.args(["-c", "while [ \"$(ulimit -d)\" = unlimited ]; do :; done; x=$(head -c 67108864 /dev/zero | tr '\\0' x); echo ${#x}"]);
         let mut run = sh(Instant::now() + Duration::from_secs(60));
         run.memory = Some(32 << 20);
         let ended = run_to_end(shell, &run).await.unwrap();

@@ -108,14 +108,11 @@ async fn make(
         name: "node",
         missing: MISSING_NODE,
         deadline: Instant::now() + deadline,
+        slow: "the build runs what stands outside of functions: see that it ends; or give it longer with --timeout, such as --timeout 30m",
         keep_stderr: !out.may_animate(),
         memory: Some(MEMORY),
     };
-    let ended = child::run_to_end(node, &run).await.map_err(|error| {
-        error.at(entry.display()).help(
-            "the build runs what stands outside of functions: see that it ends; or give it longer with --timeout, such as --timeout 30m",
-        )
-    })?;
+    let ended = child::run_to_end(node, &run).await.at(entry.display())?;
     let printed = String::from_utf8_lossy(&ended.stdout);
     let mut definition = None;
     for line in printed.lines() {

@@ -12,6 +12,7 @@ mod child;
 mod client;
 mod connect;
 mod completions;
+mod configure;
 mod demo;
 mod doctor;
 mod error;

@@ -23,7 +23,7 @@ use super::error::{Context as _, Error, Result};
 use super::home::Home;
 use super::output::{self, Output, style};
 use super::settings::{AsMember, EgressFlags, Settings, parse_duration, parse_size, read_text};
-use super::{audit, build};
+use super::{audit, build, configure};
 
 /// Run a step once
 ///
@@ -46,6 +46,10 @@ pub struct Run {
     /// Give a prop a value: JSON, or else a text
     #[arg(long, value_name = "NAME=VALUE")]
     prop: Vec<String>,
+
+    /// Show what the step offers for this prop, given the others, instead of running it
+    #[arg(long, value_name = "PROP")]
+    configure: Option<String>,
 
     /// Open a host to requests without a credential: HOST, HOST:PORT or http://HOST
     #[arg(long, value_name = "HOST")]
@@ -83,9 +87,15 @@ impl Run {
                 settings.out.note(format!("no account is linked to the prop {prop}; add --link {prop}=ACCOUNT, one of {app}"));
             }
         }
-        let props = step.definition.props(&given_props(&self.prop, &step.definition)?).map_err(usage)?;
-        let attempt = Attempt { member, links, props, event, allow_hosts: self.allow_host, limits };
+        let props = given_props(&self.prop, &step.definition)?;
+        let mut attempt = Attempt { member, links, props, event, allow_hosts: self.allow_host, limits };
         let broker = home.broker(egress);
+        if let Some(prop) = &self.configure {
+            let answer = configure::ask(&attempt, &engine, &step, &broker, prop).await?;
+            return settings.out.either(&answer, || pretty(&answer));
+        }
+        let definition = configure::definition(&attempt, &engine, &step, &broker).await?;
+        attempt.props = definition.props(&given_props(&self.prop, &definition)?).map_err(usage)?;
         let ran = tokio::select! {
             ran = attempt.run(&engine, &step, &broker, |session| session) => ran?,
             () = super::interrupt() => return Err(Error::interrupted()),
@@ -134,21 +144,7 @@ impl Attempt {
         see: impl FnOnce(Arc<Session>) -> Arc<H>,
     ) -> Result<Ran> {
         let definition = step.definition.clone();
-        let run = ulid::Ulid::generate().to_string();
-        let props = definition
-            .app_props()
-            .map(|(prop, app, _)| {
-                (prop.to_owned(), Link { app: app.to_owned(), account: self.links.get(prop).cloned() })
-            })
-            .collect();
-        let session = broker.session(Scope {
-            run: run.clone(),
-            step: definition.name.clone(),
-            member: self.member.clone(),
-            props,
-            allow_hosts: self.allow_hosts.clone(),
-            limits: broker::Limits::default(),
-        });
+        let (run, session) = self.session(broker, &definition);
         let context = json!({
             "run": run,
             "step": definition.name,
@@ -165,6 +161,26 @@ impl Attempt {
         let outcome = engine.run(step, see(session.clone()), &input, &self.limits).await;
         broker.audit().flush().await?;
         Ok(Ran { run, definition, member: self.member.clone(), outcome, requests: session.requests() })
+    }
+
+    /// An id for a run, and what the step gets of the world in it.
+    pub fn session(&self, broker: &Arc<Broker>, definition: &Definition) -> (String, Arc<Session>) {
+        let run = ulid::Ulid::generate().to_string();
+        let props = definition
+            .app_props()
+            .map(|(prop, app, _)| {
+                (prop.to_owned(), Link { app: app.to_owned(), account: self.links.get(prop).cloned() })
+            })
+            .collect();
+        let session = broker.session(Scope {
+            run: run.clone(),
+            step: definition.name.clone(),
+            member: self.member.clone(),
+            props,
+            allow_hosts: self.allow_hosts.clone(),
+            limits: broker::Limits::default(),
+        });
+        (run, session)
     }
 }
 

@@ -1,6 +1,10 @@
 //! Where `wasi:http` meets the broker. No request leaves a step by any other way.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::task::Poll;
 
 use http::uri::Scheme;
 use http::{HeaderName, Request, Response};
@@ -21,6 +25,18 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Hands each request to the broker.
 pub(super) struct Broker {
     pub host: Arc<dyn StepHost>,
+    /// Whether the call is over.
+    pub over: Arc<AtomicBool>,
+}
+
+/// Says that the call is over when it is dropped. wasmtime ends what is under way one by one,
+/// and a request that waited for another must not get its turn in between.
+pub(super) struct OverOnDrop(pub Arc<AtomicBool>);
+
+impl Drop for OverOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> =
@@ -57,11 +73,16 @@ impl WasiHttpHooks for Broker {
         // Connecting is part of the wait for the first byte.
         let timeouts =
             Timeouts { first_byte: options.first_byte_timeout, between_bytes: options.between_bytes_timeout };
-        let request =
-            request.map(|body| body.map_err(|error| BodyError::Guest(error.to_string())).boxed_unsync());
+        let request = request.map(|body| body.map_err(|error| BodyError::Guest(error.to_string())).boxed_unsync());
         let sent = self.host.clone().send(request, timeouts);
+        let over = self.over.clone();
         Box::new(async move {
-            let response = sent.await.map_err(send_error)?;
+            let mut sent = pin!(sent);
+            let response = poll_fn(|cx| match over.load(Ordering::Acquire) {
+                true => Poll::Ready(Err(refusal("the run is over"))),
+                false => sent.as_mut().poll(cx).map_err(send_error),
+            });
+            let response = response.await?;
             let response = response.map(|body| body.map_err(body_error).boxed_unsync());
             Ok((response, Box::new(std::future::ready(Ok(()))) as Io))
         })

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -10,7 +11,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::host::StepHost;
-use super::http::Broker;
+use super::http::{Broker, OverOnDrop};
 use super::json::Json;
 use super::limits::{Books, HEADERS_BYTES, Limits};
 use super::log::{SharedLog, Stream};
@@ -21,6 +22,8 @@ const RANDOM_BYTES: u64 = 1 << 20;
 
 /// The data of a store.
 pub(super) struct State {
+    /// First, since fields are dropped in their order, and requests go with the table.
+    _over: OverOnDrop,
     pub table: ResourceTable,
     pub host: Arc<dyn StepHost>,
     pub books: Books,
@@ -66,14 +69,16 @@ impl State {
         table.set_max_capacity(limits.handles);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HEADERS_BYTES);
+        let over = Arc::new(AtomicBool::new(false));
         Self {
+            _over: OverOnDrop(over.clone()),
             table,
             books: Books::new(&limits),
             log: SharedLog::new(limits.log_bytes),
             exports: BTreeMap::new(),
             export_bytes: 0,
             flow: Flow::default(),
-            broker: Broker { host: host.clone() },
+            broker: Broker { host: host.clone(), over },
             http,
             wasi: None,
             host,

@@ -80,6 +80,24 @@ pub struct Account {
     /// What identifies it at the service.
     #[schema(required = false, nullable = false)]
     pub uid: Option<String>,
+    /// What is known of its tokens, if it was connected by OAuth.
+    #[schema(required = false, nullable = false)]
+    pub oauth: Option<Tokens>,
+}
+
+/// What may be known of an account's tokens.
+#[derive(ToSchema)]
+pub struct Tokens {
+    /// The scopes that the service granted.
+    pub scopes: Vec<String>,
+    /// When the access token was given out.
+    #[schema(format = DateTime)]
+    pub obtained: String,
+    /// When it expires.
+    #[schema(format = DateTime, required = false, nullable = false)]
+    pub expires: Option<String>,
+    /// How often it was refreshed since the account was connected.
+    pub refreshes: u64,
 }
 
 /// What the broker decided of a request.
@@ -270,6 +288,7 @@ mod tests {
 
     #[test]
     fn each_description_fits_its_type() {
+        let tokens = accounts::Tokens::now(Vec::new(), Some(std::time::Duration::from_secs(60)));
         let account = accounts::Summary {
             id: "01JDZZZZZZZZZZZZZZZZZZZZZZ".parse().unwrap(),
             app: "acme".into(),
@@ -283,8 +302,10 @@ mod tests {
             plain: BTreeMap::new(),
             secrets: Vec::new(),
             uid: Some("u".into()),
+            oauth: Some(tokens.clone()),
         };
-        fits::<Account>(&account, &accounts::Summary { uid: None, ..account.clone() });
+        fits::<Account>(&account, &accounts::Summary { uid: None, oauth: None, ..account.clone() });
+        fits::<Tokens>(&tokens, &accounts::Tokens { expires: None, ..tokens.clone() });
         let used = broker::Use {
             id: "i".into(),
             at: Timestamp::now(),

@@ -51,7 +51,8 @@ impl Judge<'_> {
     ) -> Option<OAuthDef> {
         let rules = Rules { addresses, http };
         let flow = self.flow(draft.flow.as_ref())?;
-        let access_token = draft.access_token.unwrap_or_else(|| At { value: ACCESS_TOKEN.into(), span: draft.span.clone() });
+        let access_token =
+            draft.access_token.unwrap_or_else(|| At { value: ACCESS_TOKEN.into(), span: draft.span.clone() });
         if let Some(field) = self.known(&access_token.value, &access_token.span, fields)
             && !field.has_placeholder()
         {
@@ -100,6 +101,16 @@ impl Judge<'_> {
             for (_, span) in to_members {
                 let help = "let the account bring its own client: own_client = { id = \"…\", secret = \"…\" }";
                 self.add(span, "the operator's client secret would go to a host that a member chooses", help);
+            }
+        }
+        for ((endpoint, span), what) in
+            [(&token, "token_url"), (&device, "device_url"), (&revocation, "revocation_url")]
+                .into_iter()
+                .filter_map(|(endpoint, what)| Some((endpoint.as_ref()?, what)))
+        {
+            if endpoint.deny("").is_none() {
+                let help = "write its path plainly: without '%', ';', empty segments and '*'";
+                self.add(span, format_args!("steps could not be kept from {what}"), help);
             }
         }
         if draft.require_iss && draft.issuer.is_none() {
@@ -210,12 +221,7 @@ impl Judge<'_> {
         Some(OwnClient { id: id.value, secret: secret.map(|secret| secret.value) })
     }
 
-    fn parameters(
-        &mut self,
-        what: &str,
-        drafts: Vec<(Text, Text)>,
-        fields: &[FieldDef],
-    ) -> Vec<(String, Template)> {
+    fn parameters(&mut self, what: &str, drafts: Vec<(Text, Text)>, fields: &[FieldDef]) -> Vec<(String, Template)> {
         let mut parameters = Vec::new();
         for (name, value) in drafts {
             if OURS.contains(&name.value.as_str()) {
@@ -224,7 +230,11 @@ impl Judge<'_> {
             let Some(template) = self.template(&value) else { continue };
             for field in template.fields() {
                 if self.known(field, &value.span, fields).is_some_and(|field| field.secret) {
-                    self.add(&value.span, format_args!("{what} would show the secret {field}"), "use plain fields alone");
+                    self.add(
+                        &value.span,
+                        format_args!("{what} would show the secret {field}"),
+                        "use plain fields alone",
+                    );
                 }
             }
             parameters.push((name.value, template));

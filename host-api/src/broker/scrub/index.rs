@@ -14,7 +14,7 @@
 use zeroize::Zeroize;
 
 use super::pattern::{Form, Pattern};
-use super::units::{self, MAX_UNIT};
+use super::units::{self, Glance, MAX_UNIT};
 
 /// Longest window. A longer one would look at less of the input, but it does so little already.
 const MAX_WINDOW: usize = 32;
@@ -31,6 +31,7 @@ pub(super) struct Index {
     escapes: Chains,
     /// Whether an escape that stands for this byte can be within a window.
     escaped: [bool; 256],
+    glance: Glance,
     /// Whether a secret has a space in its window: form encoding writes it as `+`.
     space: bool,
     /// For each byte, where in `beginnings` the patterns are that can begin with it.
@@ -143,6 +144,7 @@ impl Index {
             bitmap,
             bitmap_shift,
             escapes: escape_chains,
+            glance: Glance::new(&escaped),
             escaped,
             space,
             by_first,
@@ -213,6 +215,9 @@ impl Index {
         // An escape that belongs to a window of the next piece is found there.
         let region = &input[from..until + self.window - 1];
         let mut see = |at: usize| {
+            if !self.glance.may_begin(&input[at..]) {
+                return;
+            }
             for unit in units::read(&input[at..], false).iter() {
                 let Some(byte) = unit.bytes().first().copied().filter(|byte| self.escaped[usize::from(*byte)]) else {
                     continue;

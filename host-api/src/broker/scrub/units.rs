@@ -68,6 +68,77 @@ pub(super) fn introduces(byte: u8) -> bool {
     matches!(byte, b'%' | b'\\' | b'&' | b'+')
 }
 
+/// Tells most escapes that stand for no wanted byte at a glance.
+pub(super) struct Glance {
+    /// For each byte after `%` in hexadecimal digits, whether it is wanted.
+    percent: [bool; 256],
+    /// For each byte, after which introducing bytes it can go on an escape that is wanted.
+    next: [u8; 256],
+}
+
+impl Glance {
+    /// Looks for escapes whose first byte is one of `wanted`.
+    pub(super) fn new(wanted: &[bool; 256]) -> Self {
+        let mut percent = *wanted;
+        // The percent sign encoded once more.
+        percent[usize::from(b'%')] = true;
+        let mut next = [0; 256];
+        let mut allow = |byte: u8, introducer: u8| next[usize::from(byte)] |= Self::bit(introducer);
+        // These can stand for anything.
+        for byte in [b'u', b'x', b'\\'] {
+            allow(byte, b'\\');
+        }
+        allow(b'#', b'&');
+        for byte in (0..=255).filter(|byte| wanted[usize::from(*byte)]) {
+            match byte {
+                b'\n' => allow(b'n', b'\\'),
+                b'\r' => allow(b'r', b'\\'),
+                b'\t' => allow(b't', b'\\'),
+                b' ' => (0..=255).for_each(|any| allow(any, b'+')),
+                other if other.is_ascii_punctuation() => allow(other, b'\\'),
+                _ => {}
+            }
+            for (name, _) in NAMED.iter().filter(|(_, named)| *named == byte) {
+                allow(name[0], b'&');
+            }
+        }
+        Self { percent, next }
+    }
+
+    /// Whether a wanted escape may stand at the beginning of `input`, which goes on after it.
+    pub(super) fn may_begin(&self, input: &[u8]) -> bool {
+        match *input {
+            [b'%', high, low, ..] => {
+                let (high, low) = (HEX[usize::from(high)], HEX[usize::from(low)]);
+                high | low < 16 && self.percent[usize::from(high << 4 | low)]
+            }
+            [introducer, next, ..] => self.next[usize::from(next)] & Self::bit(introducer) != 0,
+            _ => false,
+        }
+    }
+
+    const fn bit(introducer: u8) -> u8 {
+        match introducer {
+            b'\\' => 1,
+            b'&' => 2,
+            _ => 4,
+        }
+    }
+}
+
+/// The value of a hexadecimal digit; 16 for what is none.
+const HEX: [u8; 256] = {
+    let mut values = [16; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if let Some(value) = (byte as u8 as char).to_digit(16) {
+            values[byte] = value as u8;
+        }
+        byte += 1;
+    }
+    values
+};
+
 /// Reads the escape at the beginning of `input`. `end`: nothing follows `input`.
 pub(super) fn read(input: &[u8], end: bool) -> Units {
     let mut units = match input.first() {
@@ -209,4 +280,26 @@ fn entity(input: &[u8], end: bool) -> Units {
         units.add(Unit::char(char, 1 + at + usize::from(rest.get(at) == Some(&b';'))));
     }
     units
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_a_glance_dismisses_is_no_escape_of_a_wanted_byte(
+            input in proptest::collection::vec(proptest::sample::select(b"%\\&+#uxX0123456789abdefABDEF2541;nrtampltgquos/\" \xc3".to_vec()), 2..20),
+            wanted in proptest::collection::vec(any::<u8>(), 0..6),
+        ) {
+            let table: [bool; 256] = std::array::from_fn(|byte| wanted.contains(&(byte as u8)));
+            let glance = Glance::new(&table);
+            for unit in read(&input, false).iter() {
+                let first = unit.bytes()[0];
+                prop_assert!(!table[usize::from(first)] || glance.may_begin(&input), "{input:?} is {first}");
+            }
+        }
+    }
 }

@@ -18,6 +18,9 @@ const OLDEST_NODE: u32 = 20;
 /// How to get Node.js.
 pub const MISSING_NODE: &str = "install Node.js 20 or later with npm, as https://nodejs.org says, and see that it is in PATH";
 
+/// What an installation needs.
+const NETWORK: &str = "see that npm reaches its registry (npm ping), and that there are 500 MB of room";
+
 macro_rules! files {
     ($folder:literal: $($name:literal),* $(,)?) => {
         &[$(($name, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../", $folder, "/", $name)))),*]
@@ -52,6 +55,8 @@ const SDK: &[(&str, &str)] = files![
     "node/stream.js",
     "node/timers-promises.js",
     "node/timers.js",
+    "node/tls.js",
+    "node/undici.js",
     "node/util-types.js",
     "node/util.js",
     "node/zlib.js",
@@ -153,7 +158,7 @@ async fn install(tools: &Path, deadline: Instant, out: Output) -> Result {
     let mut npm = child::program("npm", made.path());
     // No package's own scripts: nothing in the tool chain needs them.
     npm.args(["ci", "--include=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
-    let run = Run { name: "npm", missing: MISSING_NODE, deadline, keep_stderr: true, memory: None };
+    let run = Run { name: "npm", missing: MISSING_NODE, deadline, slow: NETWORK, keep_stderr: true, memory: None };
     let ended = child::run_to_end(npm, &run).await;
     if let Some(spinner) = spinner {
         spinner.finish_and_clear();
@@ -162,7 +167,7 @@ async fn install(tools: &Path, deadline: Instant, out: Output) -> Result {
     if !ended.status.success() {
         let said = String::from_utf8_lossy(&ended.stderr);
         return Err(Error::new(format!("npm could not install the JavaScript tool chain:\n{}", said.trim()))
-            .help("see that npm reaches its registry (npm ping), and that there are 500 MB of room"));
+            .help(NETWORK));
     }
     rename(made, tools)
 }
@@ -187,7 +192,7 @@ async fn turn(cache: &Path, deadline: Instant, out: Output) -> Result<std::fs::F
 async fn check_node(folder: &Path, deadline: Instant) -> Result {
     let mut node = child::program("node", folder);
     node.arg("--version");
-    let run = Run { name: "node", missing: MISSING_NODE, deadline, keep_stderr: true, memory: None };
+    let run = Run { name: "node", missing: MISSING_NODE, deadline, slow: "", keep_stderr: true, memory: None };
     let ended = child::run_to_end(node, &run).await?;
     let version = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
     let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());

@@ -1,0 +1,129 @@
+//! The component API: props, `$`, the log, errors.
+
+use serde_json::{Value, json};
+
+use crate::house::{House, file};
+
+fn api() -> std::path::PathBuf {
+    file("steps/api.mjs")
+}
+
+/// The line, from 1, of the first line of api.mjs that holds `text`.
+fn line_of(text: &str) -> usize {
+    let source = std::fs::read_to_string(api()).expect("the step is there");
+    source.lines().position(|line| line.contains(text)).expect("the line is there") + 1
+}
+
+#[test]
+fn a_step_uses_the_whole_of_the_component_api() {
+    let house = House::new();
+    let run = house.run(&api(), &json!({"a": 5}), &["--prop", "text=hi", "--prop", r#"tags=["x"]"#]);
+    assert_eq!(run["status"], "ok", "{run:#}");
+    assert_eq!((&run["step"], &run["version"]), (&json!("api-step-v2"), &json!("1.2.3")));
+    let value = &run["return_value"];
+    assert_eq!(value["text"], "HI!");
+    assert_eq!(value["count"], 3);
+    assert_eq!(value["tags"], json!(["x"]));
+    assert_eq!(value["greeting"], "hello from shared");
+    assert_eq!(value["store"], json!([{"a": 1}, "otherwise", 1]));
+    assert_eq!(value["event"], json!([5, 5]));
+    assert_eq!(value["context"], json!([1, "string", "alice"]));
+    let exports = &run["exports"];
+    assert_eq!(exports["value"], json!({"when": "1970-01-01T00:00:00.000Z", "big": "10"}));
+    assert_eq!(exports["$summary"], "Done");
+    assert_eq!(exports["$suspend"], json!({"timeout_ms": 60000}));
+    assert_eq!(exports["$rerun"], json!({"delay_ms": 1000, "context": {"page": 2}, "max_retries": 3}));
+
+    let log: Vec<(&str, &str)> = run["log"]
+        .as_array()
+        .expect("a log")
+        .iter()
+        .map(|line| (line["level"].as_str().expect("a level"), line["text"].as_str().expect("a text")))
+        .collect();
+    assert_eq!(log[0], ("debug", "fine { a: [ 1 ] }"));
+    assert_eq!(log[1], ("info", "text is 1"));
+    assert_eq!(log[2], ("warn", "careful"));
+    assert_eq!(log[3].0, "error");
+    let place = format!("api.mjs:{}:", line_of("not thrown"));
+    assert!(log[3].1.starts_with("Error: not thrown\n") && log[3].1.contains(&place), "{}", log[3].1);
+    for told in ["this.store keeps what is stored until this run ends", "would wait here", "would run this step again"] {
+        assert!(log.iter().any(|(_, text)| text.contains(told)), "{told}: {log:?}");
+    }
+
+    // What is random is not of the build.
+    let again = house.run(&api(), &json!({}), &[]);
+    assert_ne!(again["return_value"]["random"], value["random"]);
+    assert_eq!(again["return_value"]["text"], "HELLO!", "the default");
+}
+
+#[test]
+fn the_definition_names_every_prop_that_is_filled_in() {
+    let house = House::new();
+    let inspected = house.call(&["--json", "inspect", &api().display().to_string()]).ok().json();
+    let props = &inspected["definition"]["props"];
+    let names: Vec<_> = props.as_object().expect("props").keys().map(String::as_str).collect();
+    assert_eq!(names.len(), 10, "no database, no alert: {names:?}");
+    assert_eq!(props["shared"]["app"], "bearer_crm");
+    assert_eq!(props["shared"]["optional"], true);
+    assert_eq!(props["text"]["description"], "Some text");
+    assert_eq!(props["count"]["default"], 3, "a number in a text is one");
+    assert_eq!(props["colour"]["options"][1], json!({"label": "Blue", "value": "blue"}));
+    assert_eq!(props["secret"]["secret"], true);
+    assert_eq!(props["list"]["configure"], true, "from the app's propDefinition");
+    assert_eq!(props["more"]["configure"], true);
+    assert!(props["text"].get("configure").is_none());
+}
+
+#[test]
+fn a_failed_run_names_the_line_of_the_source() {
+    let house = House::new();
+    let failed = |throw: &str| {
+        let run = house.run(&api(), &json!({"throw": throw}), &[]);
+        assert_eq!(run["status"], "failed", "{run:#}");
+        run["error"].clone()
+    };
+    let error = failed("type");
+    assert!(error["message"].as_str().expect("a message").contains("TypeError: thrown here"), "{error:#}");
+    let trace = error["trace"].as_str().expect("a trace");
+    let (thrown, called) = (line_of("thrown here"), line_of("this.fail(event.throw)"));
+    assert!(trace.lines().next().is_some_and(|line| line.contains(&format!("fail (api.mjs:{thrown}:"))), "{trace}");
+    assert!(trace.contains(&format!("run (api.mjs:{called}:")), "{trace}");
+
+    for (throw, kind, retry, message) in [
+        ("configuration", "input", false, "the channel is missing"),
+        ("upstream", "upstream", true, "busy"),
+        ("text", "step", false, "the step threw 'just text'"),
+    ] {
+        let error = failed(throw);
+        assert_eq!((&error["kind"], &error["retry"]), (&json!(kind), &json!(retry)), "{error:#}");
+        assert!(error["message"].as_str().is_some_and(|text| text.contains(message)), "{error:#}");
+    }
+}
+
+#[test]
+fn exit_ends_the_step_where_it_stands() {
+    let run = House::new().run(&api(), &json!({"exit": true}), &[]);
+    assert_eq!((&run["status"], &run["return_value"]), (&json!("ok"), &Value::Null), "{run:#}");
+    assert_eq!(run["exports"], json!({}), "nothing after it ran");
+}
+
+#[test]
+fn options_and_additional_props_are_asked_of_the_step() {
+    let house = House::new();
+    let path = api().display().to_string();
+    let asked = |prop: &str, more: &[&str]| {
+        let mut args = vec!["--json", "run", path.as_str(), "--configure", prop];
+        args.extend(more);
+        house.call(&args).ok().json()
+    };
+    // On the app that defines the prop, with what the component passes on.
+    assert_eq!(asked("list", &["--prop", "text=hi"])["options"], json!(["hi-0-shared"]));
+    assert_eq!(asked("more", &[])["props"], json!({}));
+    assert_eq!(asked("more", &["--prop", "more=true"])["props"], json!({"extra": {"type": "string", "label": "After 10"}}));
+
+    // An additional prop is taken when the step asks for it, and only then.
+    let run = house.run(&api(), &json!({}), &["--prop", "more=true", "--prop", "extra=42"]);
+    assert_eq!((&run["status"], &run["return_value"]["extra"]), (&json!("ok"), &json!("42")), "{run:#}");
+    let refused = house.end_of_run(&api(), &json!({}), &["--prop", "more=false", "--prop", "extra=42"]);
+    assert!(refused.json_error()["message"].as_str().is_some_and(|text| text.contains("no prop 'extra'")), "{}", refused.stderr);
+}

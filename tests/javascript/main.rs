@@ -1,0 +1,8 @@
+//! Steps in JavaScript and TypeScript, through the built program and real servers.
+
+mod api;
+mod build;
+mod examples;
+mod house;
+mod libraries;
+mod placing;

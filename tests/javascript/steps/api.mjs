@@ -1,0 +1,65 @@
+// The component API itself.
+
+import shared from "./shared.app.mjs";
+
+export default {
+  key: "Api_Step.v2",
+  name: "The API",
+  version: "1.2.3",
+  props: {
+    shared,
+    db: "$.service.db",
+    store: { type: "data_store" },
+    note: { type: "alert", alertType: "info", content: "Read this" },
+    text: { type: "string", label: "Text", description: "Some text", default: "hello" },
+    count: { type: "integer", default: "3", min: 1 },
+    colour: { type: "string", options: ["red", { label: "Blue", value: "blue" }], default: "red" },
+    tags: { type: "string[]", optional: true },
+    secret: { type: "string", secret: true, optional: true },
+    anything: { type: "any", optional: true },
+    list: { propDefinition: [shared, "list", (configured) => ({ prefix: configured.text })], optional: true },
+    more: { type: "boolean", optional: true, reloadProps: true },
+  },
+  methods: {
+    shout(text) {
+      return `${text.toUpperCase()}${this.mark()}`;
+    },
+    mark: () => "!",
+    fail(kind) {
+      if (kind === "configuration") throw Object.assign(new Error("the channel is missing"), { name: "ConfigurationError" });
+      if (kind === "upstream") throw Object.assign(new Error("busy"), { response: { status: 503 } });
+      if (kind === "text") throw "just text";
+      throw new TypeError("thrown here");
+    },
+  },
+  async additionalProps(existing) {
+    return this.more ? { extra: { type: "string", label: `After ${Object.keys(existing).length}` } } : {};
+  },
+  async run({ steps, $, event }) {
+    console.debug("fine", { a: [1] });
+    console.log("%s is %d", "text", 1);
+    console.warn("careful");
+    console.error(new Error("not thrown"));
+    if (event.throw) this.fail(event.throw);
+    if (event.exit) $.flow.exit("enough");
+    this.store.set("k", { a: 1 });
+    this.db.set("n", 1);
+    $.export("value", { when: new Date(0), big: 10n });
+    $.export("$summary", "Done");
+    $.flow.delay(1500);
+    $.flow.suspend(60000);
+    $.flow.rerun(1000, { page: 2 }, 3);
+    await $.respond({ status: 201, headers: { "x-a": "b" }, body: { ok: true } });
+    return {
+      text: this.shout(this.text),
+      count: this.count,
+      tags: this.tags,
+      extra: this.extra,
+      greeting: this.shared.greet(),
+      store: [this.store.get("k"), this.store.get("none", "otherwise"), this.db.get("n")],
+      event: [event.a, steps.trigger.event.a],
+      context: [$.context.attempt, typeof $.context.id, $.context.member],
+      random: [Math.random(), crypto.randomUUID()],
+    };
+  },
+};

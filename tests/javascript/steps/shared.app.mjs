@@ -1,0 +1,20 @@
+export default {
+  type: "app",
+  app: "bearer_crm",
+  optional: true,
+  propDefinitions: {
+    list: {
+      type: "string",
+      label: "List",
+      async options({ page, prefix }) {
+        return [`${prefix}-${page}-${this.name()}`];
+      },
+    },
+  },
+  methods: {
+    name: () => "shared",
+    greet() {
+      return `hello from ${this.name()}`;
+    },
+  },
+};
