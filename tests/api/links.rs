@@ -76,7 +76,9 @@ async fn no_text_but_the_links_own_opens_it() {
 async fn a_browser_that_began_nothing_finishes_nothing() {
     let served = Served::with_members();
     let callback = format!("{}/oauth/callback?state=abc&code=def", served.url);
-    for cookie in ["", "keyhole-connect=", "keyhole-connect=xyz.alice", "keyhole-connect=abc.alice", "keyhole-connect=abc"] {
+    for cookie in
+        ["", "keyhole-connect=", "keyhole-connect=xyz.alice", "keyhole-connect=abc.alice", "keyhole-connect=abc"]
+    {
         let answer = client_at(1).get(&callback).header("cookie", cookie).send().await.unwrap();
         assert_eq!(answer.status(), 422, "{cookie}");
         assert!(answer.text().await.unwrap().contains("begin again"), "{cookie}");

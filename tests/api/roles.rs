@@ -81,7 +81,10 @@ async fn opening_an_account_asks_for_proof_no_older_than_15_minutes() {
     age(&served, &account, 16).await;
     let refused = by(&token, "post", &at("/grants"), Some(&mallory)).await.problem(403);
     assert_eq!(refused["type"], "urn:keyhole:problem:proof-needed");
-    assert!(refused["detail"].as_str().unwrap().contains(&format!("keyhole accounts reconnect {account}")), "{refused}");
+    assert!(
+        refused["detail"].as_str().unwrap().contains(&format!("keyhole accounts reconnect {account}")),
+        "{refused}"
+    );
     by(&token, "put", &at("/access"), Some(&json!({"access": "workspace"}))).await.problem(403);
     // What opens nothing needs none.
     by(&token, "post", &at("/grants"), Some(&bob)).await.ok();

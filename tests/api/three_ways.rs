@@ -87,7 +87,17 @@ fn day(way: &Way, here: Option<&Keyhole>) -> Vec<(String, String)> {
     let two = run(&["--json", "accounts", "connect", "acme", "--stdin", "--no-test"], KEY);
     let two = id(&two, "id");
     run(&["accounts", "connect", "acme", "--stdin", "--no-test"], "bad key\u{1}");
-    let custom = ["accounts", "connect", "custom", "--host", "api.example.com", "--header", "X-Key: {k}", "--stdin", "--no-test"];
+    let custom = [
+        "accounts",
+        "connect",
+        "custom",
+        "--host",
+        "api.example.com",
+        "--header",
+        "X-Key: {k}",
+        "--stdin",
+        "--no-test",
+    ];
     run(&custom, KEY);
     run(&["accounts", "list"], "");
     run(&["--json", "accounts", "list", "--app", "acme"], "");
@@ -174,7 +184,10 @@ fn tokens_and_links_are_made_listed_and_taken_back_over_http() {
     assert!(listed.as_array().unwrap().iter().all(|token| token["token"].is_null() && token["last_used"].is_string()));
     remotely(&["tokens", "revoke", made["id"].as_str().unwrap()]).ok();
     let said = Ended::from(served.remotely(other, &["tokens", "list"]).output().unwrap()).failed(1);
-    assert!(said.contains("not valid") && said.contains("keyhole tokens create") && said.contains(&served.url), "{said}");
+    assert!(
+        said.contains("not valid") && said.contains("keyhole tokens create") && said.contains(&served.url),
+        "{said}"
+    );
 
     let link = remotely(&["--json", "accounts", "links", "create", "acme"]).ok().json();
     assert!(link["url"].as_str().unwrap().starts_with(&format!("{}/connect/khl_", served.url)), "{link}");

@@ -268,9 +268,7 @@ impl Accounts {
                 let account = client.account(&by, &account).await?;
                 let path = ["accounts", account.id.as_str()];
                 let renamed: Named = client.send(Method::PATCH, Some(&by), &path, &Rename { nickname }).await?;
-                out.either(&renamed, || {
-                    format!("{} is now called {}", account.id, output::visible(&renamed.nickname))
-                })
+                out.either(&renamed, || format!("{} is now called {}", account.id, output::visible(&renamed.nickname)))
             }
             Self::Access(flags) => access(flags, settings).await,
             Self::Test { account, as_member, egress } => {
@@ -413,7 +411,8 @@ async fn reconnect(flags: ReconnectFlags, settings: &Settings) -> Result {
     let connected = match oauth.filter(|_| flags.oauth.wanted(&flags.values, &fields)) {
         Some(oauth) => {
             // Fields that are not given stay as they are.
-            let fields: Vec<FieldView> = fields.into_iter().map(|field| FieldView { optional: true, ..field }).collect();
+            let fields: Vec<FieldView> =
+                fields.into_iter().map(|field| FieldView { optional: true, ..field }).collect();
             let start = keyhole::server::model::StartOAuth {
                 account: Some(account.id.to_string()),
                 fields: connect::fields(&flags.values, &fields, &account.app)?,
@@ -437,11 +436,8 @@ async fn reconnect(flags: ReconnectFlags, settings: &Settings) -> Result {
                     values.entry(field.name.clone()).or_insert_with(|| Secret::new(value.clone()));
                 }
             }
-            let new = NewCredentials {
-                fields: hidden(values),
-                test: !flags.no_test,
-                other_identity: flags.other_identity,
-            };
+            let new =
+                NewCredentials { fields: hidden(values), test: !flags.no_test, other_identity: flags.other_identity };
             let path = ["accounts", account.id.as_str(), "credentials"];
             client.send(Method::PUT, Some(&by), &path, &new).await?
         }
@@ -510,9 +506,9 @@ async fn access(flags: AccessFlags, settings: &Settings) -> Result {
                 .help("name those who may: keyhole accounts access ACCOUNT members NAME,NAME"));
         }
     }
-    settings.out.either(&now, || {
-        format!("{} ({id}), access: {}", output::visible(&now.nickname), access_text(&now.access))
-    })
+    settings
+        .out
+        .either(&now, || format!("{} ({id}), access: {}", output::visible(&now.nickname), access_text(&now.access)))
 }
 
 impl CustomFlags {

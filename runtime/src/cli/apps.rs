@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Subcommand, ValueHint};
-use keyhole::server::routes::apps as api;
 use keyhole::server::model::{AppSummary, AppView, Forgotten, Hidden, NewClient};
+use keyhole::server::routes::apps as api;
 use keyhole_host_api::apps::{self as definitions, AppError, Catalog, CatalogError};
 use keyhole_host_api::oauth::ClientSummary;
 use reqwest::Method;

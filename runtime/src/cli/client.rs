@@ -84,9 +84,11 @@ impl Client {
             "https" => {}
             "http" if loopback => {}
             _ => {
-                return Err(Error::usage("the server's URL is not https, so everybody on the way could read the token")
-                    .at(&remote.url)
-                    .help("give an https URL; http is for 127.0.0.1, [::1] and localhost"));
+                return Err(Error::usage(
+                    "the server's URL is not https, so everybody on the way could read the token",
+                )
+                .at(&remote.url)
+                .help("give an https URL; http is for 127.0.0.1, [::1] and localhost"));
             }
         }
         // The program's one provider of TLS; the client takes it as the process's default.

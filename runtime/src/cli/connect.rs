@@ -47,11 +47,13 @@ pub struct OAuthFlags {
 impl OAuthFlags {
     /// Whether OAuth is meant: not if the values that it would bring are given.
     pub fn wanted(&self, values: &Values, fields: &[FieldView]) -> bool {
-        let given = |name: &str| values.field.iter().any(|pair| pair.split_once('=').is_some_and(|(given, _)| given == name));
+        let given =
+            |name: &str| values.field.iter().any(|pair| pair.split_once('=').is_some_and(|(given, _)| given == name));
         let from_file = |name: &str| {
             values.secret_file.iter().any(|pair| pair.split_once('=').is_some_and(|(given, _)| given == name))
         };
-        let brought = fields.iter().filter(|field| field.by_oauth).any(|field| given(&field.name) || from_file(&field.name));
+        let brought =
+            fields.iter().filter(|field| field.by_oauth).any(|field| given(&field.name) || from_file(&field.name));
         self.device || !(values.stdin || values.key_file.is_some() || brought)
     }
 
@@ -122,7 +124,9 @@ async fn by_browser(client: &Client, by: &Acting, mut start: StartOAuth, flags: 
         () = super::interrupt() => return Err(Error::interrupted()),
     };
     serving.abort();
-    ended.unwrap_or_else(|_| Err(Error::new("nobody came back from the browser in time").help("try again, or use --device")))
+    ended.unwrap_or_else(|_| {
+        Err(Error::new("nobody came back from the browser in time").help("try again, or use --device"))
+    })
 }
 
 fn callback_state(callback: &str) -> Option<String> {

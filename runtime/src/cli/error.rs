@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn an_error_says_what_where_and_what_to_do() {
-        let text = anstream::adapter::strip_str(&Error::new("no").at("f.toml:3:7").help("say yes").to_text()).to_string();
+        let text =
+            anstream::adapter::strip_str(&Error::new("no").at("f.toml:3:7").help("say yes").to_text()).to_string();
         assert_eq!(text, "error: no\n  at f.toml:3:7\n  help: say yes\n");
     }
 }

@@ -49,7 +49,9 @@ impl Serve {
     /// Serves until someone asks it to stop.
     pub async fn run(self, settings: &Settings) -> Result {
         if let Some(remote) = &settings.remote {
-            return Err(Error::usage("keyhole serve works on a data directory").at(&remote.url).help("unset KEYHOLE_URL"));
+            return Err(Error::usage("keyhole serve works on a data directory")
+                .at(&remote.url)
+                .help("unset KEYHOLE_URL"));
         }
         if let Some(url) = &self.public_url
             && (!matches!(url.scheme(), "https" | "http") || url.path() != "/" || url.query().is_some())

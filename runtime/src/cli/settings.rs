@@ -200,7 +200,11 @@ impl Settings {
                     match std::fs::read_to_string(&path) {
                         Ok(text) => (Some(path.clone()), read(&path, &text)?),
                         Err(error) if error.kind() == std::io::ErrorKind::NotFound => (None, File::default()),
-                        Err(error) => return Err(Error::from(error).doing("the configuration file can't be read").at(path.display())),
+                        Err(error) => {
+                            return Err(Error::from(error)
+                                .doing("the configuration file can't be read")
+                                .at(path.display()));
+                        }
                     }
                 }
                 Err(_) => (None, File::default()),
@@ -388,7 +392,8 @@ mod tests {
 
     #[test]
     fn paths_in_the_file_start_at_its_folder() {
-        let file = read(Path::new("/etc/keyhole/config.toml"), "apps = \"apps\"\nmaster_key.file = \"/run/key\"\n").unwrap();
+        let file =
+            read(Path::new("/etc/keyhole/config.toml"), "apps = \"apps\"\nmaster_key.file = \"/run/key\"\n").unwrap();
         assert_eq!(file.apps.unwrap(), Path::new("/etc/keyhole/apps"));
         assert!(matches!(file.master_key, Some(MasterKeyFile::File(path)) if path == Path::new("/run/key")));
     }

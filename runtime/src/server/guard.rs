@@ -94,7 +94,8 @@ pub(super) async fn within_time(request: Request, next: Next) -> Response {
 pub(super) async fn answer_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     // The layer for the body's length answers by itself, in plain text.
-    let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == super::problem::MEDIA_TYPE);
+    let is_problem =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == super::problem::MEDIA_TYPE);
     if response.status() == StatusCode::PAYLOAD_TOO_LARGE && !is_problem {
         response = too_long().into_response();
     }

@@ -142,10 +142,14 @@ fn tls_config(certificate: &Path, key: &Path) -> Result<ServerConfig, ListenErro
         .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
         .map_err(|error| pem(certificate, format!("no certificate can be read: {error}")))?;
     if chain.is_empty() {
-        return Err(pem(certificate, "there is no certificate in it; give the chain in PEM form, the server's first".into()));
+        return Err(pem(
+            certificate,
+            "there is no certificate in it; give the chain in PEM form, the server's first".into(),
+        ));
     }
-    let private = PrivateKeyDer::from_pem_file(key)
-        .map_err(|error| pem(key, format!("no private key can be read: {error}; give it in PEM form, not encrypted")))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+        pem(key, format!("no private key can be read: {error}; give it in PEM form, not encrypted"))
+    })?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()

@@ -133,7 +133,8 @@ pub struct Removed {
 impl Removed {
     /// What `departed` tells of `member`.
     pub fn new(member: MemberId, departed: Departed) -> Self {
-        let named = |all: Vec<(AccountId, String)>| all.into_iter().map(|(id, nickname)| Named { id, nickname }).collect();
+        let named =
+            |all: Vec<(AccountId, String)>| all.into_iter().map(|(id, nickname)| Named { id, nickname }).collect();
         Self { removed: member, deleted: named(departed.deleted), revoked: named(departed.revoked) }
     }
 }

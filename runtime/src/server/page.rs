@@ -138,11 +138,7 @@ async fn connect(
 }
 
 /// Finishes what the browser began, and no other one did.
-async fn come_back(
-    State(api): State<Arc<Api>>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Wrong> {
+async fn come_back(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) -> Result<Response, Wrong> {
     let stranger = || {
         Problem::wrong("this browser began no connection, or more than 10 minutes ago")
             .help("begin again with another link, and in one browser")
@@ -188,7 +184,8 @@ async fn open(api: &Api, text: &str, peer: Peer) -> Result<(Link, Arc<App>), Wro
 
 fn app_of(api: &Api, link: &Link) -> Result<Arc<App>, Problem> {
     api.catalog().get(&link.app).cloned().ok_or_else(|| {
-        Problem::conflict(format!("the app {} of this link is no longer defined", link.app)).help("ask for another link")
+        Problem::conflict(format!("the app {} of this link is no longer defined", link.app))
+            .help("ask for another link")
     })
 }
 
@@ -229,7 +226,9 @@ fn page(status: StatusCode, title: &str, content: Markup) -> Response {
     // No form-action: it would stop the redirect to the service, which follows a form.
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"),
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+        ),
     );
     response
 }

@@ -246,7 +246,10 @@ pub(super) fn document(open: OpenApi, closed: OpenApi) -> OpenApi {
     components.schemas.insert("Problem".to_owned(), <Problem as utoipa::PartialSchema>::schema());
     let problem = ResponseBuilder::new()
         .description("It was not done, and this is why")
-        .content(MEDIA_TYPE, ContentBuilder::new().schema(Some(utoipa::openapi::Ref::from_schema_name("Problem"))).build())
+        .content(
+            MEDIA_TYPE,
+            ContentBuilder::new().schema(Some(utoipa::openapi::Ref::from_schema_name("Problem"))).build(),
+        )
         .build();
     for item in document.paths.paths.values_mut() {
         each_operation(item, |operation| {
@@ -256,10 +259,7 @@ pub(super) fn document(open: OpenApi, closed: OpenApi) -> OpenApi {
     document
 }
 
-fn each_operation(
-    item: &mut utoipa::openapi::PathItem,
-    mut change: impl FnMut(&mut utoipa::openapi::path::Operation),
-) {
+fn each_operation(item: &mut utoipa::openapi::PathItem, mut change: impl FnMut(&mut utoipa::openapi::path::Operation)) {
     for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete] {
         operation.iter_mut().for_each(&mut change);
     }

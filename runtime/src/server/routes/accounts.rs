@@ -36,11 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// List the accounts that you may see
 #[utoipa::path(get, path = "/api/accounts", tag = "accounts", operation_id = "accounts_list", params(AccountsQuery),
     responses((status = 200, body = [schema::Account])))]
-async fn list(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Query(query): Query<AccountsQuery>,
-) -> Answer<Vec<Summary>> {
+async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Query<AccountsQuery>) -> Answer<Vec<Summary>> {
     let mut accounts = api.accounts.list(caller.member()?).await?;
     accounts.retain(|account| query.app.as_ref().is_none_or(|app| *app == account.app));
     Ok(Json(accounts))

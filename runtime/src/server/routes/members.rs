@@ -37,9 +37,10 @@ async fn add(
     Body(new): Body<NewMember>,
 ) -> Result<(StatusCode, Json<MemberView>), Problem> {
     caller.must(Act::ChangeMembers)?;
-    let name: MemberId = new.name.parse().map_err(|error: keyhole_host_api::members::MemberIdError| {
-        Problem::wrong(error.to_string())
-    })?;
+    let name: MemberId = new
+        .name
+        .parse()
+        .map_err(|error: keyhole_host_api::members::MemberIdError| Problem::wrong(error.to_string()))?;
     let member = api.members.add(name, new.role).await?;
     Ok((StatusCode::CREATED, Json(member.into())))
 }

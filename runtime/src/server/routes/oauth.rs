@@ -109,13 +109,14 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 fn to_start(start: StartOAuth) -> Result<Start, Problem> {
-    let account = match start.account {
-        // What can't be an id is no account's.
-        Some(text) => Some(text.parse::<AccountId>().map_err(|_| {
-            Problem::not_there(format!("there is no account '{text}'; see `keyhole accounts list`"))
-        })?),
-        None => None,
-    };
+    let account =
+        match start.account {
+            // What can't be an id is no account's.
+            Some(text) => Some(text.parse::<AccountId>().map_err(|_| {
+                Problem::not_there(format!("there is no account '{text}'; see `keyhole accounts list`"))
+            })?),
+            None => None,
+        };
     Ok(Start {
         app: start.app,
         nickname: start.nickname,

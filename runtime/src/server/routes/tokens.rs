@@ -24,11 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// List your tokens, or everyone's if you are an admin. Their texts are never shown
 #[utoipa::path(get, path = "/api/tokens", tag = "tokens", operation_id = "tokens_list", params(TokensQuery),
     responses((status = 200, body = [TokenView])))]
-async fn list(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Query(query): Query<TokensQuery>,
-) -> Answer<Vec<TokenView>> {
+async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Query<TokensQuery>) -> Answer<Vec<TokenView>> {
     let of = match query.all {
         true => {
             caller.must(Act::SeeAllTokens)?;
