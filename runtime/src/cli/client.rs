@@ -4,6 +4,7 @@
 //!
 //! Commands must not look around it: what works one way works all three.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
@@ -28,20 +29,40 @@ use zeroize::Zeroizing;
 
 use super::error::{Context as _, Error, Result};
 use super::home::Home;
-use super::settings::{AsMember, EgressFlags, Settings};
+use super::settings::{AsMember, EgressFlags, Settings, read_text};
 
 /// How long an answer may take: a little more than the server gives itself.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A server, and what to prove oneself to it with.
+/// The variable that holds the token for a server.
+const TOKEN_VARIABLE: &str = "KEYHOLE_TOKEN";
+
+/// A server, and where the token for it is.
 #[derive(Clone)]
 pub struct Remote {
     /// Where it is.
     pub url: Url,
-    /// The token.
-    pub token: Secret,
-    /// A certificate authority of its own, in PEM form.
-    pub ca_cert: Option<String>,
+    /// The file with the token; else it is in a variable. It is no argument: those are in the
+    /// shell's history and in every process list.
+    pub token_file: Option<PathBuf>,
+    /// A PEM file with a certificate authority of its own.
+    pub ca_cert: Option<PathBuf>,
+}
+
+impl Remote {
+    fn token(&self) -> Result<Secret> {
+        let text = Zeroizing::new(match &self.token_file {
+            Some(path) => read_text(path)?,
+            None => std::env::var(TOKEN_VARIABLE).unwrap_or_default(),
+        });
+        let token = text.trim();
+        if token.is_empty() || token.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(Error::usage("there is no token for the server").at(&self.url).help(
+                "put it into KEYHOLE_TOKEN, or into a file and give --token-file; keyhole tokens create makes one",
+            ));
+        }
+        Ok(Secret::new(token.to_owned()))
+    }
 }
 
 /// The API, wherever it is.
@@ -98,12 +119,13 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(10))
             .timeout(LIMIT);
-        if let Some(pem) = &remote.ca_cert {
+        if let Some(path) = &remote.ca_cert {
+            let pem = read_text(path)?;
             let certificate = reqwest::Certificate::from_pem(pem.as_bytes()).doing("--url-ca-cert")?;
             builder = builder.tls_certs_merge([certificate]);
         }
         let http = builder.build().doing("the HTTP client can't be made")?;
-        Ok(Self { reach: Reach::There { http, url: remote.url.clone(), token: remote.token.clone() } })
+        Ok(Self { reach: Reach::There { http, url: remote.url.clone(), token: remote.token()? } })
     }
 
     /// On whose behalf calls are: whom flag, variable or file name, or the only member. A

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use etcetera::BaseStrategy as _;
 use ipnet::IpNet;
 use keyhole_host_api::broker::{Egress, Resolve, audit::AuditMode};
-use keyhole_host_api::vault::{MasterKeySource, Secret};
+use keyhole_host_api::vault::MasterKeySource;
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
@@ -23,9 +23,6 @@ use super::output::Output;
 pub const MASTER_KEY_VARIABLE: &str = "KEYHOLE_MASTER_KEY";
 /// The variable that names a command which prints the master key.
 pub const MASTER_KEY_COMMAND_VARIABLE: &str = "KEYHOLE_MASTER_KEY_COMMAND";
-
-/// The variable that holds the token for a server.
-const TOKEN_VARIABLE: &str = "KEYHOLE_TOKEN";
 
 /// Flags that every command takes.
 #[derive(Args, Debug)]
@@ -218,7 +215,11 @@ impl Settings {
             master_key: master_key(file.master_key, &data_dir),
             data_dir,
             data_dir_given,
-            remote: remote(global)?,
+            remote: global.url.clone().map(|url| Remote {
+                url,
+                token_file: global.token_file.clone(),
+                ca_cert: global.url_ca_cert.clone(),
+            }),
             config: path,
             apps: global.apps.clone().or(file.apps),
             member: file.member,
@@ -269,24 +270,6 @@ impl Settings {
             },
         })
     }
-}
-
-/// The server that flags and variables name. Its token is no argument: those are in the
-/// shell's history and in every process list.
-fn remote(global: &Global) -> Result<Option<Remote>> {
-    let Some(url) = &global.url else { return Ok(None) };
-    let token = match (&global.token_file, std::env::var(TOKEN_VARIABLE)) {
-        (Some(path), _) => read_text(path)?.trim().to_owned(),
-        (None, Ok(token)) => token.trim().to_owned(),
-        (None, Err(_)) => String::new(),
-    };
-    if token.is_empty() || token.contains(char::is_whitespace) {
-        return Err(Error::usage("there is no token for the server")
-            .at(url)
-            .help("put it into KEYHOLE_TOKEN, or into a file and give --token-file; keyhole tokens create makes one"));
-    }
-    let ca_cert = global.url_ca_cert.as_deref().map(read_text).transpose()?;
-    Ok(Some(Remote { url: url.clone(), token: Secret::new(token), ca_cert }))
 }
 
 /// Where the master key is: the environment, the configuration file, or `master.key` in

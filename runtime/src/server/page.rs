@@ -23,7 +23,7 @@ use super::caller::Peer;
 use super::extract::Path;
 use super::model::{ConnectedView, FieldView};
 use super::problem::Problem;
-use super::routes::connect_with_keys;
+use super::routes::tested;
 
 /// Where services send browsers back.
 pub const CALLBACK: &str = "/oauth/callback";
@@ -106,11 +106,18 @@ async fn connect(
     match app.oauth.as_ref().map(|def| def.flow) {
         None => {
             let given = Connect { app: app.name.clone(), nickname: None, fields, custom: None };
-            // Looked over before the link is used up: a slip of the hand should not cost it.
-            let prepared = api.accounts.prepare(given.clone())?;
-            drop(prepared);
+            // Tried before the link is used up: a slip of the hand should not cost it.
+            let prepared = api.accounts.prepare(given)?;
+            let uid = match tested(&api, &prepared).await {
+                Ok(uid) => uid,
+                Err(problem) => {
+                    // Nor may it be a way to try keys without end.
+                    api.failed.note(peer.0)?;
+                    return Err(problem.into());
+                }
+            };
             api.links.redeem(&text).await?;
-            Ok(done(&connect_with_keys(&api, &link.member, given, true).await?))
+            Ok(done(&api.accounts.store(&link.member, prepared, uid).await?.into()))
         }
         Some(Flow::ClientCredentials) => {
             api.links.redeem(&text).await?;

@@ -60,24 +60,15 @@ async fn connect(
 ) -> Result<(StatusCode, Json<ConnectedView>), Problem> {
     let owner = caller.member()?;
     let given = Connect { app: new.app, nickname: new.nickname, fields: secrets(new.fields), custom: new.custom };
-    let connected = connect_with_keys(&api, owner, given, new.test).await?;
-    Ok((StatusCode::CREATED, Json(connected)))
-}
-
-/// Checks, tests and stores what was given: for the API and for connect links.
-pub(in crate::server) async fn connect_with_keys(
-    api: &Api,
-    owner: &MemberId,
-    given: Connect,
-    test: bool,
-) -> Result<ConnectedView, Problem> {
     let prepared = api.accounts.prepare(given)?;
-    let uid = if test { tested(api, &prepared).await? } else { None };
-    Ok(api.accounts.store(owner, prepared, uid).await?.into())
+    let uid = if new.test { tested(&api, &prepared).await? } else { None };
+    let connected = api.accounts.store(owner, prepared, uid).await?;
+    Ok((StatusCode::CREATED, Json(connected.into())))
 }
 
-/// Asks the service whether it takes what was prepared, and whose it is.
-async fn tested(api: &Api, prepared: &Prepared) -> Result<Option<String>, Problem> {
+/// Asks the service whether it takes what was prepared, and whose it is: for the API and for
+/// connect links.
+pub(in crate::server) async fn tested(api: &Api, prepared: &Prepared) -> Result<Option<String>, Problem> {
     match api.oauth().test(&prepared.app, &prepared.plain, &prepared.secrets).await {
         Ok(identity) => Ok(identity.and_then(|identity| identity.uid)),
         Err(error @ TestError::Call(_)) => Err(Problem::upstream(format!("nothing was stored: {error}"))

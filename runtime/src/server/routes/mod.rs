@@ -23,7 +23,7 @@ use super::caller::Caller;
 use super::model::{HealthReport, Me};
 use super::problem::Problem;
 
-pub(super) use accounts::connect_with_keys;
+pub(super) use accounts::tested;
 
 type Answer<T> = Result<Json<T>, Problem>;
 
