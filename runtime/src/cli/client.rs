@@ -19,7 +19,7 @@ use keyhole::server::{Api, router};
 use keyhole_host_api::accounts::Summary;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::vault::Secret;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,6 +36,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// The variable that holds the token for a server.
 const TOKEN_VARIABLE: &str = "KEYHOLE_TOKEN";
+
+/// What is encoded in an address: all but what RFC 3986 calls unreserved (section 2.3).
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A server, and where the token for it is.
 #[derive(Clone)]
@@ -220,13 +223,13 @@ impl Client {
         let mut address = "/api".to_owned();
         for segment in path {
             address.push('/');
-            address.extend(utf8_percent_encode(segment, NON_ALPHANUMERIC));
+            address.extend(utf8_percent_encode(segment, ENCODED));
         }
         for (index, (name, value)) in query.iter().enumerate() {
             address.push(if index == 0 { '?' } else { '&' });
             address.push_str(name);
             address.push('=');
-            address.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+            address.extend(utf8_percent_encode(value, ENCODED));
         }
         let answer = match &self.reach {
             Reach::Here { router, .. } => here(router, method, by, &address, body).await?,
