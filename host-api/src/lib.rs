@@ -9,5 +9,6 @@ pub mod broker;
 pub mod members;
 pub mod oauth;
 pub mod store;
+pub mod tokens;
 pub mod vault;
 pub mod workspace;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::{Departed, Sweep};
 use crate::store::records::{Kept, Record, Records};
 use crate::store::{Expect, Store, StoreError};
+use crate::tokens::{Links, Tokens};
 
 /// A member's name: `[a-z0-9][a-z0-9._-]{0,62}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -128,6 +129,7 @@ pub enum MemberError {
 /// The members of the workspace. Whether the caller may change them is for it to check.
 #[derive(Clone)]
 pub struct Members {
+    store: Arc<dyn Store>,
     records: Records<Member>,
     kept: Arc<Kept<Member>>,
     sweep: Sweep,
@@ -136,7 +138,8 @@ pub struct Members {
 impl Members {
     /// The members that `store` holds.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { records: Records::new(store.clone()), kept: Arc::default(), sweep: Sweep::new(store) }
+        let (records, sweep) = (Records::new(store.clone()), Sweep::new(store.clone()));
+        Self { store, records, kept: Arc::default(), sweep }
     }
 
     /// Adds a member. Without a role, the first one becomes an admin and the others do not.
@@ -224,6 +227,8 @@ impl Members {
 
     async fn finish(&self, id: &MemberId) -> Result<Departed, StoreError> {
         let departed = self.sweep.member(id).await?;
+        Tokens::sweep(&self.store, id).await?;
+        Links::sweep(&self.store, id).await?;
         self.records.update(id.as_str(), |member| member.swept = member.removed.is_some()).await?;
         Ok(departed)
     }

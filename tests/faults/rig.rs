@@ -75,7 +75,7 @@ impl Workspace {
         let link = format!("acme={}", self.accounts[0]);
         let commands: [&[&str]; 4] = [
             &["accounts", "list", "--as", "alice"],
-            &["accounts", "connect", "acme", "--as", "alice", "--stdin"],
+            &["accounts", "connect", "acme", "--as", "alice", "--stdin", "--no-test"],
             &["members", "add", "bob"],
             &["run", &step, "--as", "alice", "--link", &link],
         ];

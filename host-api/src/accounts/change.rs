@@ -25,6 +25,12 @@ pub enum ChangeError {
     /// A grant for someone who is not there.
     #[error("there is no member {0}; see `keyhole members list`")]
     NoMember(MemberId),
+    /// Opening an account asks for more than a token or a terminal that was left open.
+    #[error(
+        "opening the account {0} to others asks for proof that its credentials are yours, no older than 15 minutes; \
+         reconnect it and try again: keyhole accounts reconnect {0}"
+    )]
+    ProofNeeded(AccountId),
     /// Credentials of another app.
     #[error("the account {id} is for the app {app}; connect a new account for another app")]
     OtherApp {
@@ -83,6 +89,7 @@ impl Accounts {
             access => access,
         };
         self.change(by, id, |account| {
+            account.open_to(&access)?;
             account.access.clone_from(&access);
             Ok(())
         })
@@ -99,6 +106,7 @@ impl Accounts {
             return Err(ChangeError::NoMember(to.clone()));
         }
         self.change(by, id, |account| {
+            account.open_to(&Access::Members([to.clone()].into()))?;
             match &mut account.access {
                 Access::Workspace => {}
                 Access::Members(members) => drop(members.insert(to.clone())),

@@ -182,6 +182,7 @@ impl Accounts {
             version,
             created: now,
             updated: now,
+            proved: Some(now),
             plain,
             shapes: shapes(&app, &secrets),
             uid,
@@ -247,6 +248,7 @@ impl Accounts {
                 account.plain.clone_from(&plain);
                 account.shapes = shapes(&app, &secrets);
                 account.health = Health::Ok;
+                account.proved = Some(Timestamp::now());
                 account.uid.clone_from(&uid);
                 account.oauth.clone_from(&oauth);
                 Ok(())

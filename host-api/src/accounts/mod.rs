@@ -6,6 +6,7 @@
 mod access;
 mod change;
 mod connect;
+mod proof;
 mod see;
 mod sweep;
 mod tokens;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use access::{Access, AccessParseError, UseError};
 pub use change::ChangeError;
 pub use connect::{Connect, ConnectError, Connected, Prepared};
+pub use proof::PROOF_LIFETIME;
 pub use see::{FindError, Summary};
 pub use sweep::Departed;
 pub(crate) use sweep::Sweep;
@@ -134,6 +136,9 @@ pub struct Account {
     pub created: Timestamp,
     /// When it was last changed.
     pub updated: Timestamp,
+    /// When its owner last proved to have its credentials: by connecting or reconnecting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved: Option<Timestamp>,
     /// The plain fields.
     pub plain: BTreeMap<String, String>,
     /// What may be known of each secret field.

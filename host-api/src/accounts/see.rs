@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Access, Account, AccountId, Accounts, Health, Tokens};
 use crate::members::{Member, MemberId, Role};
 use crate::store::StoreError;
 
 /// What may be seen of an account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// The id.
     pub id: AccountId,
@@ -36,11 +36,11 @@ pub struct Summary {
     /// The names of the secret fields.
     pub secrets: Vec<String>,
     /// What identifies it at the service. None for whoever may not use it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
     /// What is known of its tokens, if it was connected by OAuth: the scopes that were
     /// granted, and when they expire. None for whoever may not use it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth: Option<Tokens>,
 }
 

@@ -27,7 +27,7 @@ pub struct NewClient {
 }
 
 /// What may be seen of a client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientSummary {
     /// The app.
     pub app: String,

@@ -4,22 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::{Cell, Color};
-use keyhole_host_api::accounts::{Access, Connect, Health, Summary};
+use keyhole::server::model::{
+    AccessView, AccountsQuery, ConnectedView, CreatedLink, Deleted, FieldView, Grant, LinkView, Named, NewAccount,
+    NewCredentials, NewLink, Rename, SetAccess, Tested, hidden,
+};
+use keyhole_host_api::accounts::{Access, Health, Summary};
 use keyhole_host_api::apps::{CUSTOM, CustomApp, CustomField, CustomPlace, Template};
 use keyhole_host_api::members::MemberId;
-use serde_json::json;
+use keyhole_host_api::vault::Secret;
+use reqwest::Method;
 
-use super::apps;
+use super::client::{Acting, Client};
+use super::connect::{self, OAuthFlags};
 use super::error::{Error, Result};
-use super::home::Home;
 use super::output::{self, style};
 use super::secrets::Values;
-use super::settings::{AsMember, Settings};
+use super::settings::{AsMember, EgressFlags, Settings, parse_duration};
 
 /// Connect accounts, and say who may use them
 #[derive(Subcommand, Debug)]
 pub enum Accounts {
     Connect(ConnectFlags),
+    Reconnect(ReconnectFlags),
     /// List the accounts that you may see
     List {
         /// Only those of this app
@@ -45,18 +51,89 @@ pub enum Accounts {
         as_member: AsMember,
     },
     Access(AccessFlags),
+    /// Ask the service whether an account's credentials work
+    Test {
+        /// The account's id or nickname
+        account: String,
+        #[command(flatten)]
+        as_member: AsMember,
+        #[command(flatten)]
+        egress: EgressFlags,
+    },
     /// Delete an account and its credentials
     Delete {
         /// The account's id or nickname
         account: String,
         #[command(flatten)]
         as_member: AsMember,
+        #[command(flatten)]
+        egress: EgressFlags,
     },
+    /// Links by which someone connects an account of yours in a browser, once
+    #[command(subcommand)]
+    Links(Links),
+}
+
+/// Connect links.
+#[derive(Subcommand, Debug)]
+pub enum Links {
+    /// Make a link; its address is shown this once
+    Create {
+        /// The app, as `keyhole apps list` names it
+        app: String,
+        /// How long it is valid, such as 2h; 7 days at most [default: 24h]
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+        expires: Option<std::time::Duration>,
+        #[command(flatten)]
+        as_member: AsMember,
+    },
+    /// List the links that nobody used yet
+    List {
+        #[command(flatten)]
+        as_member: AsMember,
+    },
+    /// Take a link back
+    Revoke {
+        /// The link's id
+        id: String,
+        #[command(flatten)]
+        as_member: AsMember,
+    },
+}
+
+/// Connect an account anew: its id, links, nickname and access stay
+///
+/// This also proves that the account is yours, which opening it to others asks for.
+#[derive(Args, Debug)]
+pub struct ReconnectFlags {
+    /// The account's id or nickname
+    account: String,
+
+    #[command(flatten)]
+    as_member: AsMember,
+
+    /// Store the credentials without trying them
+    #[arg(long)]
+    no_test: bool,
+
+    /// Let them be another identity's at the service than the account's
+    #[arg(long)]
+    other_identity: bool,
+
+    #[command(flatten)]
+    values: Values,
+
+    #[command(flatten)]
+    oauth: OAuthFlags,
+
+    #[command(flatten)]
+    egress: EgressFlags,
 }
 
 /// Connect an account
 ///
-/// On a terminal each field is asked for, secrets hidden. In scripts, secrets come from files or standard input:
+/// An app with OAuth opens your browser; --device shows a code to enter on another machine instead.
+/// Else, on a terminal each field is asked for, secrets hidden. In scripts, secrets come from files or standard input:
 ///   keyhole accounts connect sendgrid --as alice --key-file key.txt
 ///   printf %s "$KEY" | keyhole accounts connect openai --as alice --stdin
 ///
@@ -77,12 +154,18 @@ pub struct ConnectFlags {
     #[command(flatten)]
     as_member: AsMember,
 
-    /// Kept for scripts: this version connects without trying the credentials
-    #[arg(long, hide = true)]
+    /// Store the credentials without trying them
+    #[arg(long)]
     no_test: bool,
 
     #[command(flatten)]
     values: Values,
+
+    #[command(flatten)]
+    oauth: OAuthFlags,
+
+    #[command(flatten)]
+    egress: EgressFlags,
 
     #[command(flatten)]
     custom: CustomFlags,
@@ -162,77 +245,239 @@ enum Setting {
 impl Accounts {
     /// Does what was asked.
     pub async fn run(self, settings: &Settings) -> Result {
-        let home = Home::open(settings).await?;
         let out = settings.out;
+        let nowhere = EgressFlags::default();
         match self {
-            Self::Connect(flags) => connect(flags, &home, settings).await,
+            Self::Connect(flags) => connect(flags, settings).await,
+            Self::Reconnect(flags) => reconnect(flags, settings).await,
             Self::List { app, as_member } => {
-                let member = home.member(&as_member, settings).await?;
-                let mut accounts = home.accounts.list(&member).await?;
-                accounts.retain(|account| app.as_ref().is_none_or(|app| *app == account.app));
+                let client = Client::open(settings, &nowhere).await?;
+                let by = client.acting(&as_member, settings).await?;
+                let accounts: Vec<Summary> = client.query(Some(&by), &["accounts"], &AccountsQuery { app }).await?;
                 out.either(&accounts, || list(&accounts))
             }
             Self::Show { account, as_member } => {
-                let member = home.member(&as_member, settings).await?;
-                let account = home.account(&member, &account).await?;
+                let client = Client::open(settings, &nowhere).await?;
+                let by = client.acting(&as_member, settings).await?;
+                let account = client.account(&by, &account).await?;
                 out.either(&account, || show(&account))
             }
             Self::Rename { account, nickname, as_member } => {
-                let member = home.member(&as_member, settings).await?;
-                let account = home.account(&member, &account).await?;
-                let renamed = home.accounts.rename(&member, &account.id, &nickname).await?;
-                out.either(&json!({"id": renamed.id, "nickname": renamed.nickname}), || {
-                    format!("{} is now called {}", account.id, output::visible(&renamed.nickname))
+                let client = Client::open(settings, &nowhere).await?;
+                let by = client.acting(&as_member, settings).await?;
+                let account = client.account(&by, &account).await?;
+                let path = ["accounts", account.id.as_str()];
+                let renamed: Named = client.send(Method::PATCH, Some(&by), &path, &Rename { nickname }).await?;
+                out.either(&renamed, || format!("{} is now called {}", account.id, output::visible(&renamed.nickname)))
+            }
+            Self::Access(flags) => access(flags, settings).await,
+            Self::Test { account, as_member, egress } => {
+                let client = Client::open(settings, &egress).await?;
+                let by = client.acting(&as_member, settings).await?;
+                let account = client.account(&by, &account).await?;
+                let path = ["accounts", account.id.as_str(), "test"];
+                let tested: Tested = client.ask(Method::POST, Some(&by), &path).await?;
+                out.either(&tested, || tested_text(&tested))?;
+                if tested.works == Some(false) { Err(Error::said()) } else { Ok(()) }
+            }
+            Self::Delete { account, as_member, egress } => {
+                let client = Client::open(settings, &egress).await?;
+                let by = client.acting(&as_member, settings).await?;
+                let account = client.account(&by, &account).await?;
+                let path = ["accounts", account.id.as_str()];
+                let deleted: Deleted = client.ask(Method::DELETE, Some(&by), &path).await?;
+                if let Some(why) = &deleted.upstream_error {
+                    let warn = style::WARN;
+                    let why = output::visible(why);
+                    out.note(format!("{warn}warning:{warn:#} the service did not revoke it; do that there: {why}"));
+                }
+                out.either(&deleted, || {
+                    format!("deleted {} ({}) and its credentials", output::visible(&deleted.nickname), deleted.deleted)
                 })
             }
-            Self::Access(flags) => access(flags, &home, settings).await,
-            Self::Delete { account, as_member } => {
-                let member = home.member(&as_member, settings).await?;
-                let account = home.account(&member, &account).await?;
-                home.accounts.delete(&member, &account.id).await?;
-                out.either(&json!({"deleted": account.id, "nickname": account.nickname}), || {
-                    format!("deleted {} ({}) and its credentials", output::visible(&account.nickname), account.id)
-                })
+            Self::Links(links) => links.run(settings).await,
+        }
+    }
+}
+
+impl Links {
+    async fn run(self, settings: &Settings) -> Result {
+        let out = settings.out;
+        let client = Client::open(settings, &EgressFlags::default()).await?;
+        match self {
+            Self::Create { app, expires, as_member } => {
+                let by = client.acting(&as_member, settings).await?;
+                let expires_in = expires.map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
+                let new = NewLink { app, expires_in };
+                let made: CreatedLink = client.send(Method::POST, Some(&by), &["connect-links"], &new).await?;
+                let address = made.url.0.expose();
+                if address.starts_with('/') {
+                    out.note("put the address of your keyhole serve before it");
+                }
+                out.note(format!("it opens once, until {}", output::local(made.link.expires)));
+                out.either(&made, || address.to_owned())
+            }
+            Self::List { as_member } => {
+                let by = client.acting(&as_member, settings).await?;
+                let links: Vec<LinkView> = client.get(Some(&by), &["connect-links"]).await?;
+                out.either(&links, || links_text(&links))
+            }
+            Self::Revoke { id, as_member } => {
+                let by = client.acting(&as_member, settings).await?;
+                let link: LinkView = client.ask(Method::DELETE, Some(&by), &["connect-links", &id]).await?;
+                out.either(&link, || format!("took back the link {} for {}", link.id, link.app))
             }
         }
     }
 }
 
-async fn connect(flags: ConnectFlags, home: &Home, settings: &Settings) -> Result {
-    let member = home.member(&flags.as_member, settings).await?;
-    let (custom, fields) = if flags.app == CUSTOM {
+fn links_text(links: &[LinkView]) -> String {
+    if links.is_empty() {
+        return format!("{}no link; make one with: keyhole accounts links create APP{:#}", style::DIM, style::DIM);
+    }
+    let mut table = output::table(&["app", "member", "created", "expires", "id"]);
+    for link in links {
+        table.add_row([
+            link.app.clone(),
+            link.member.to_string(),
+            output::local(link.created),
+            output::local(link.expires),
+            link.id.clone(),
+        ]);
+    }
+    output::table_text(&mut table)
+}
+
+fn tested_text(tested: &Tested) -> String {
+    let (nickname, reason) = (output::visible(&tested.nickname), tested.reason.as_deref().unwrap_or_default());
+    match tested.works {
+        Some(true) => format!("{}ok{:#}  {nickname} ({}) works", style::GOOD, style::GOOD, tested.id),
+        Some(false) => {
+            format!("{}FAIL{:#}  {nickname} ({}): {}", style::BAD, style::BAD, tested.id, output::visible(reason))
+        }
+        None => format!("{nickname} ({}): {}", tested.id, output::visible(reason)),
+    }
+}
+
+async fn connect(flags: ConnectFlags, settings: &Settings) -> Result {
+    let client = Client::open(settings, &flags.egress).await?;
+    let by = client.acting(&flags.as_member, settings).await?;
+    let (custom, fields, oauth) = if flags.app == CUSTOM {
         let custom = flags.custom.definition(&flags.values)?;
-        let fields = custom.app()?.fields;
-        (Some(custom), fields)
+        let fields = custom.app()?.fields.iter().map(FieldView::from).collect();
+        (Some(custom), fields, None)
     } else {
         flags.custom.must_be_empty(&flags.app)?;
-        (None, apps::find(&home.catalog, &flags.app)?.fields.clone())
+        let app = client.app(&flags.app).await?;
+        (None, app.fields, app.oauth)
     };
-    let values = flags.values.gather(&fields, &flags.app)?;
-    let given = Connect { app: flags.app, nickname: flags.nickname, fields: values, custom };
-    let connected = home.accounts.connect(&member, given).await?;
-    let account = connected.account;
-    for warning in &connected.warnings {
+    let connected = match oauth.filter(|_| flags.oauth.wanted(&flags.values, &fields)) {
+        Some(oauth) => {
+            let start = keyhole::server::model::StartOAuth {
+                app: flags.app.clone(),
+                nickname: flags.nickname,
+                fields: connect::fields(&flags.values, &fields, &flags.app)?,
+                test: !flags.no_test,
+                ..Default::default()
+            };
+            connect::by_oauth(&client, &by, start, &oauth, &flags.oauth).await?
+        }
+        None => {
+            flags.oauth.must_be_empty(&flags.app)?;
+            let values = flags.values.gather(&fields, &flags.app)?;
+            let new = NewAccount {
+                app: flags.app,
+                nickname: flags.nickname,
+                fields: hidden(values),
+                custom,
+                test: !flags.no_test,
+            };
+            client.send(Method::POST, Some(&by), &["accounts"], &new).await?
+        }
+    };
+    show_connected(&connected, "connected", settings)
+}
+
+async fn reconnect(flags: ReconnectFlags, settings: &Settings) -> Result {
+    let client = Client::open(settings, &flags.egress).await?;
+    let by = client.acting(&flags.as_member, settings).await?;
+    let account = client.account(&by, &flags.account).await?;
+    let (fields, oauth) = if account.app == CUSTOM {
+        (fields_of(&account), None)
+    } else {
+        let app = client.app(&account.app).await?;
+        (app.fields, app.oauth)
+    };
+    let connected = match oauth.filter(|_| flags.oauth.wanted(&flags.values, &fields)) {
+        Some(oauth) => {
+            // Fields that are not given stay as they are.
+            let fields: Vec<FieldView> =
+                fields.into_iter().map(|field| FieldView { optional: true, ..field }).collect();
+            let start = keyhole::server::model::StartOAuth {
+                account: Some(account.id.to_string()),
+                fields: connect::fields(&flags.values, &fields, &account.app)?,
+                other_identity: flags.other_identity,
+                test: !flags.no_test,
+                ..Default::default()
+            };
+            connect::by_oauth(&client, &by, start, &oauth, &flags.oauth).await?
+        }
+        None => {
+            flags.oauth.must_be_empty(&account.app)?;
+            // Plain fields stay unless others are given.
+            let stays = |field: FieldView| FieldView {
+                default: account.plain.get(&field.name).cloned().or(field.default),
+                ..field
+            };
+            let fields: Vec<FieldView> = fields.into_iter().map(stays).collect();
+            let mut values = flags.values.gather(&fields, &account.app)?;
+            for field in fields.iter().filter(|field| !field.secret) {
+                if let Some(value) = account.plain.get(&field.name) {
+                    values.entry(field.name.clone()).or_insert_with(|| Secret::new(value.clone()));
+                }
+            }
+            let new =
+                NewCredentials { fields: hidden(values), test: !flags.no_test, other_identity: flags.other_identity };
+            let path = ["accounts", account.id.as_str(), "credentials"];
+            client.send(Method::PUT, Some(&by), &path, &new).await?
+        }
+    };
+    show_connected(&connected, "reconnected", settings)
+}
+
+/// What an account whose definition is its own consists of.
+fn fields_of(account: &Summary) -> Vec<FieldView> {
+    let field = |name: &String, secret: bool| FieldView {
+        name: name.clone(),
+        label: name.clone(),
+        secret,
+        host_only: false,
+        optional: false,
+        choices: Vec::new(),
+        default: None,
+        help: None,
+        find: None,
+        by_oauth: false,
+    };
+    let plain = account.plain.keys().map(|name| field(name, false));
+    plain.chain(account.secrets.iter().map(|name| field(name, true))).collect()
+}
+
+fn show_connected(account: &ConnectedView, what: &str, settings: &Settings) -> Result {
+    for warning in &account.warnings {
         settings.out.note(format!("{}warning:{:#} {warning}", style::WARN, style::WARN));
     }
-    let document = json!({
-        "id": account.id,
-        "app": account.app,
-        "nickname": account.nickname,
-        "owner": account.owner,
-        "access": account.access,
-        "warnings": connected.warnings,
-    });
-    settings.out.either(&document, || {
+    settings.out.either(account, || {
         let (bold, nickname) = (style::BOLD, output::visible(&account.nickname));
-        format!("connected {bold}{nickname}{bold:#} ({}), access: {}", account.id, access_text(&account.access))
+        format!("{what} {bold}{nickname}{bold:#} ({}), access: {}", account.id, access_text(&account.access))
     })
 }
 
-async fn access(flags: AccessFlags, home: &Home, settings: &Settings) -> Result {
-    let member = home.member(&flags.as_member, settings).await?;
-    let account = home.account(&member, &flags.account).await?;
-    let id = &account.id;
+async fn access(flags: AccessFlags, settings: &Settings) -> Result {
+    let client = Client::open(settings, &EgressFlags::default()).await?;
+    let by: Acting = client.acting(&flags.as_member, settings).await?;
+    let account = client.account(&by, &flags.account).await?;
+    let id = account.id.as_str();
     let wanted = match flags.access {
         Some(Setting::Private) => Some(Access::Private),
         Some(Setting::Workspace) => Some(Access::Workspace),
@@ -246,23 +491,24 @@ async fn access(flags: AccessFlags, home: &Home, settings: &Settings) -> Result 
         return Err(Error::usage("members are named, but the access is another")
             .help("keyhole accounts access ACCOUNT members bob,carol"));
     }
-    let mut now = match wanted {
-        Some(wanted) => home.accounts.set_access(&member, id, wanted).await?.access,
-        None => account.access.clone(),
-    };
+    let mut now = AccessView { id: account.id.clone(), nickname: account.nickname, access: account.access };
+    if let Some(access) = wanted {
+        now = client.send(Method::PUT, Some(&by), &["accounts", id, "access"], &SetAccess { access }).await?;
+    }
     for granted in &flags.grant {
-        now = home.accounts.grant(&member, id, granted).await?.access;
+        let grant = Grant { member: granted.to_string() };
+        now = client.send(Method::POST, Some(&by), &["accounts", id, "grants"], &grant).await?;
     }
     for revoked in &flags.revoke {
-        now = home.accounts.revoke(&member, id, revoked).await?.access;
-        if now.includes(revoked) {
+        now = client.ask(Method::DELETE, Some(&by), &["accounts", id, "grants", revoked.as_str()]).await?;
+        if now.access.includes(revoked) {
             return Err(Error::new(format!("{revoked} may use the account as every member of the workspace may"))
                 .help("name those who may: keyhole accounts access ACCOUNT members NAME,NAME"));
         }
     }
-    settings.out.either(&json!({"id": id, "nickname": account.nickname, "access": now}), || {
-        format!("{} ({id}), access: {}", output::visible(&account.nickname), access_text(&now))
-    })
+    settings
+        .out
+        .either(&now, || format!("{} ({id}), access: {}", output::visible(&now.nickname), access_text(&now.access)))
 }
 
 impl CustomFlags {
@@ -399,6 +645,10 @@ fn show(account: &Summary) -> String {
     }
     for name in &account.secrets {
         about.push((name.as_str(), format!("{}sealed{:#}", style::DIM, style::DIM)));
+    }
+    if let Some(tokens) = &account.oauth {
+        about.push(("scopes", output::visible(&tokens.scopes.join(" ")).into_owned()));
+        about.extend(tokens.expires.map(|expires| ("token expires", output::local(expires))));
     }
     about.push(("created", output::local(account.created)));
     about.push(("changed", output::local(account.updated)));

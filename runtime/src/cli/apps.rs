@@ -4,12 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Subcommand, ValueHint};
-use keyhole_host_api::apps::{self as definitions, App, AppError, Catalog, CatalogError, FieldDef, Place, Source};
-use serde_json::{Value, json};
+use keyhole::server::model::{AppSummary, AppView, Forgotten, Hidden, NewClient};
+use keyhole::server::routes::apps as api;
+use keyhole_host_api::apps::{self as definitions, AppError, Catalog, CatalogError};
+use keyhole_host_api::oauth::ClientSummary;
+use reqwest::Method;
+use serde_json::json;
 
+use super::client::Client;
 use super::error::{Error, Result};
 use super::output::{self, style};
-use super::settings::{Settings, read_text};
+use super::secrets::one_secret;
+use super::settings::{EgressFlags, Settings, read_text};
 
 /// List, show and check app definitions
 #[derive(Subcommand, Debug)]
@@ -27,6 +33,31 @@ pub enum Apps {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    /// Set the OAuth client by which members connect accounts of an app
+    ///
+    /// Register one at the service, with the redirect URI https://YOUR-KEYHOLE/oauth/callback, or http://127.0.0.1/callback
+    /// for `keyhole accounts connect`. Its secret is asked for, or read from a file or standard input.
+    Configure {
+        /// The app's name
+        app: String,
+        /// The client's id
+        #[arg(long, value_name = "ID", required_unless_present = "forget")]
+        client_id: Option<String>,
+        /// Read the client's secret from this file
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["stdin", "public"])]
+        secret_file: Option<PathBuf>,
+        /// Read the client's secret from standard input
+        #[arg(long, conflicts_with = "public")]
+        stdin: bool,
+        /// The client has no secret
+        #[arg(long)]
+        public: bool,
+        /// Forget the client that is configured
+        #[arg(long, conflicts_with_all = ["client_id", "secret_file", "stdin", "public"])]
+        forget: bool,
+    },
+    /// List the OAuth clients that are configured
+    Clients,
 }
 
 impl Apps {
@@ -35,21 +66,50 @@ impl Apps {
         let out = settings.out;
         match self {
             Self::List => {
-                let catalog = catalog(settings)?;
-                out.either(&catalog.iter().map(|app| summary(app)).collect::<Vec<_>>(), || list(&catalog))
+                let apps = match &settings.remote {
+                    Some(_) => Client::open(settings, &EgressFlags::default()).await?.get(None, &["apps"]).await?,
+                    // The same without a data directory: a look at the apps should not make one.
+                    None => api::summaries(&*catalog(settings)?),
+                };
+                out.either(&apps, || list(&apps))
             }
             Self::Show { app } => {
-                let catalog = catalog(settings)?;
-                let app = find(&catalog, &app)?;
-                out.either(&document(&app), || show(&app))
+                let app = match &settings.remote {
+                    Some(_) => Client::open(settings, &EgressFlags::default()).await?.app(&app).await?,
+                    None => api::find(&*catalog(settings)?, &app).map_err(|problem| Error::of(problem).into_usage())?,
+                };
+                out.either(&app, || show(&app))
             }
             Self::Check { file } => {
                 let text = read_text(&file)?;
                 let app = definitions::check(&text, &file.display().to_string()).map_err(wrong_definitions)?;
-                out.either(&json!({"ok": true, "app": document(&app)}), || {
+                out.either(&json!({"ok": true, "app": AppView::from(&app)}), || {
                     let good = style::GOOD;
                     format!("{good}ok{good:#}  {} defines {} ({})", file.display(), app.name, app.title)
                 })
+            }
+            Self::Configure { app, client_id, secret_file, stdin, public, forget } => {
+                let client = Client::open(settings, &EgressFlags::default()).await?;
+                // Also an app that there is not is said so before a secret is asked for.
+                let app = client.app(&app).await?.name;
+                let path = ["apps", &app, "client"];
+                let Some(client_id) = client_id.filter(|_| !forget) else {
+                    let was: Forgotten = client.ask(Method::DELETE, None, &path).await?;
+                    return out.either(&was, || match was.forgotten {
+                        true => format!("forgot the client of {app}; its accounts work until their tokens expire"),
+                        false => format!("no client was configured for {app}"),
+                    });
+                };
+                let client_secret =
+                    if public { None } else { one_secret("client secret", secret_file.as_deref(), stdin)?.map(Hidden) };
+                let new = NewClient { client_id, client_secret };
+                let configured: ClientSummary = client.send(Method::PUT, None, &path, &new).await?;
+                out.either(&configured, || format!("members connect {app} by the client {}", configured.client_id))
+            }
+            Self::Clients => {
+                let client = Client::open(settings, &EgressFlags::default()).await?;
+                let clients: Vec<ClientSummary> = client.get(None, &["clients"]).await?;
+                out.either(&clients, || clients_text(&clients))
             }
         }
     }
@@ -66,21 +126,6 @@ pub fn catalog(settings: &Settings) -> Result<Arc<Catalog>> {
     }
 }
 
-/// The app, or an error that says which was perhaps meant.
-pub fn find(catalog: &Catalog, name: &str) -> Result<Arc<App>> {
-    if let Some(app) = catalog.get(name) {
-        return Ok(app.clone());
-    }
-    Err(Error::usage(format!("there is no app '{name}'")).help(match catalog.nearest(name) {
-        Some(near) => format!("did you mean {near}?"),
-        None => format!(
-            "keyhole apps list shows all; connect any other service with the app {}: keyhole accounts connect {} --help",
-            definitions::CUSTOM,
-            definitions::CUSTOM
-        ),
-    }))
-}
-
 fn wrong_definitions(errors: Vec<AppError>) -> Error {
     Error::several(errors.into_iter().map(|error| {
         let place = format!("{}:{}:{}", error.file, error.line, error.column);
@@ -89,76 +134,59 @@ fn wrong_definitions(errors: Vec<AppError>) -> Error {
     }))
 }
 
-fn list(catalog: &Catalog) -> String {
+fn clients_text(clients: &[ClientSummary]) -> String {
+    if clients.is_empty() {
+        return format!("{}no client; set one with: keyhole apps configure APP{:#}", style::DIM, style::DIM);
+    }
+    let mut table = output::table(&["app", "client id", "secret", "configured"]);
+    for client in clients {
+        let secret = if client.has_secret { "sealed" } else { "none" };
+        let configured = output::local(client.configured);
+        table.add_row([client.app.clone(), output::visible(&client.client_id).into_owned(), secret.into(), configured]);
+    }
+    output::table_text(&mut table)
+}
+
+fn list(apps: &[AppSummary]) -> String {
     let mut table = output::table(&["app", "title", "asks for", "hosts"]);
-    for app in catalog.iter() {
-        table.add_row([app.name.clone(), app.title.clone(), names(&app.fields), some_hosts(app)]);
+    for app in apps {
+        table.add_row([app.name.clone(), app.title.clone(), app.fields.join(", "), some_hosts(&app.hosts)]);
     }
     let text = output::table_text(&mut table);
     let dim = style::DIM;
     format!("{text}\n\n{dim}Another service: keyhole accounts connect {} --help{dim:#}", definitions::CUSTOM)
 }
 
-fn names(fields: &[FieldDef]) -> String {
-    fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-fn hosts(app: &App) -> Vec<String> {
-    app.hosts.iter().map(ToString::to_string).collect()
-}
-
 /// The first hosts, and how many more there are.
-fn some_hosts(app: &App) -> String {
-    let hosts = hosts(app);
+fn some_hosts(hosts: &[String]) -> String {
     match hosts.get(..3) {
         Some(first) if hosts.len() > 3 => format!("{}, and {} more", first.join(", "), hosts.len() - 3),
         _ => hosts.join(", "),
     }
 }
 
-fn place(place: &Place) -> String {
-    match place {
-        Place::Header { name, template } => format!("header {name}: {template}"),
-        Place::Basic { username, password } => format!("header authorization: Basic {username}:{password}"),
-        Place::Query { name, template } => format!("query {name}={template}"),
-        Place::Segment { index, template } => format!("part {index} of the path: {template}"),
-        Place::Json { pointer, template } => format!("JSON body at {pointer}: {template}"),
-        Place::Form { name, template } => format!("form field {name}={template}"),
-        Place::Part { name, template } => format!("multipart field {name}={template}"),
-        other => format!("{other:?}"),
-    }
-}
-
-fn source(app: &App) -> String {
-    match &app.source {
-        Source::Keyhole => "Keyhole".to_owned(),
-        Source::File(path) => path.display().to_string(),
-        Source::Account => "the account".to_owned(),
-    }
-}
-
-fn show(app: &App) -> String {
+fn show(app: &AppView) -> String {
     let bold = style::BOLD;
     let lines = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join("\n") };
-    let mut about = vec![("hosts", hosts(app).join("\n"))];
+    let mut about = vec![("hosts", app.hosts.join("\n"))];
     if let Some(url) = &app.base_url {
-        about.push(("base URL", url.to_string()));
+        about.push(("base URL", url.clone()));
     }
-    about.push(("secrets go in", lines(app.places.iter().chain(&app.alternatives).map(place).collect())));
+    about.push(("secrets go in", lines(app.places.iter().chain(&app.alternatives).cloned().collect())));
     if !app.headers.is_empty() {
-        about.push(("headers", lines(app.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect())));
+        about.push(("headers", lines(app.headers.clone())));
     }
-    about.push(("denied to steps", lines(app.deny.iter().map(ToString::to_string).collect())));
+    about.push(("denied to steps", lines(app.denied.clone())));
     if let Some(test) = &app.test {
-        about.push(("tested by", format!("{} {}", test.method, test.path)));
+        about.push(("tested by", test.clone()));
     }
     if !app.signing.is_empty() {
-        about.push(("signs", lines(app.signing.keys().cloned().collect())));
+        about.push(("signs", lines(app.signing.clone())));
     }
     if let Some(docs) = &app.docs {
-        about.push(("docs", docs.to_string()));
+        about.push(("docs", docs.clone()));
     }
-    about.push(("defined by", source(app)));
+    about.push(("defined by", app.source.clone()));
 
     let mut fields = output::table(&["field", "", "what it is", "where to find it"]);
     for field in &app.fields {
@@ -181,42 +209,4 @@ fn show(app: &App) -> String {
         output::pairs(&about),
         output::table_text(&mut fields)
     )
-}
-
-fn summary(app: &App) -> Value {
-    json!({
-        "name": app.name,
-        "title": app.title,
-        "hosts": hosts(app),
-        "fields": app.fields.iter().map(|field| &field.name).collect::<Vec<_>>(),
-        "source": source(app),
-    })
-}
-
-fn document(app: &App) -> Value {
-    json!({
-        "name": app.name,
-        "title": app.title,
-        "docs": app.docs.as_ref().map(ToString::to_string),
-        "base_url": app.base_url.as_ref().map(ToString::to_string),
-        "hosts": hosts(app),
-        "fields": app.fields.iter().map(|field| json!({
-            "name": field.name,
-            "label": field.label,
-            "secret": field.secret,
-            "host_only": field.host_only,
-            "optional": field.optional,
-            "choices": field.choices,
-            "default": field.default,
-            "help": field.help,
-            "find": field.find,
-        })).collect::<Vec<_>>(),
-        "places": app.places.iter().map(place).collect::<Vec<_>>(),
-        "alternatives": app.alternatives.iter().map(place).collect::<Vec<_>>(),
-        "headers": app.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>(),
-        "denied": app.deny.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "test": app.test.as_ref().map(|test| format!("{} {}", test.method, test.path)),
-        "signing": app.signing.keys().collect::<Vec<_>>(),
-        "source": source(app),
-    })
 }

@@ -3,12 +3,13 @@
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, Color};
 use jiff::{SignedDuration, Timestamp};
-use keyhole_host_api::broker::audit::{self, AuditMode, Decision, Use};
+use keyhole::server::model::AuditQuery;
+use keyhole_host_api::broker::audit::{Decision, Use};
 
+use super::client::Client;
 use super::error::Result;
-use super::home::Home;
 use super::output::{self, style};
-use super::settings::Settings;
+use super::settings::{EgressFlags, Settings};
 
 /// Show the audit: one line for each request that steps made
 #[derive(Args, Debug)]
@@ -45,24 +46,20 @@ pub enum DecisionFlag {
 impl Audit {
     /// Lists what the filters leave.
     pub async fn run(self, settings: &Settings) -> Result {
-        let home = Home::open(settings).await?;
-        let mut uses = audit::Audit::new(home.store.clone(), AuditMode::Strict).uses(self.since).await?;
-        uses.retain(|used| self.keeps(used));
-        uses.drain(..uses.len().saturating_sub(self.limit));
-        settings.out.either(&uses, || text(&uses))
-    }
-
-    fn keeps(&self, used: &Use) -> bool {
-        let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
-        let decided = match self.decision {
-            None => true,
-            Some(DecisionFlag::Allowed) => used.decision == Decision::Allowed,
-            Some(DecisionFlag::Refused) => used.decision == Decision::Refused,
+        let client = Client::open(settings, &EgressFlags::default()).await?;
+        let query = AuditQuery {
+            account: self.account,
+            member: self.member,
+            run: self.run,
+            since: self.since,
+            decision: self.decision.map(|decision| match decision {
+                DecisionFlag::Allowed => Decision::Allowed,
+                DecisionFlag::Refused => Decision::Refused,
+            }),
+            limit: u32::try_from(self.limit).unwrap_or(u32::MAX),
         };
-        decided
-            && is(&self.account, used.account.as_deref().unwrap_or_default())
-            && is(&self.member, &used.member)
-            && is(&self.run, &used.run)
+        let uses: Vec<Use> = client.query(None, &["audit"], &query).await?;
+        settings.out.either(&uses, || text(&uses))
     }
 }
 

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use keyhole::server::problem::Problem;
 use serde_json::json;
 
 use super::output::{self, style};
@@ -48,6 +49,16 @@ impl Error {
     /// The command makes no sense as it was given.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { kind: Kind::Usage, ..Self::new(message) }
+    }
+
+    /// What the API did not do, in its own words.
+    pub fn of(problem: Problem) -> Self {
+        Self { place: problem.place, help: problem.help, ..Self::new(problem.detail) }
+    }
+
+    /// The same, as something that makes no sense as it was given.
+    pub fn into_usage(self) -> Self {
+        Self { kind: Kind::Usage, ..self }
     }
 
     /// The command failed and has already shown how.
@@ -220,7 +231,8 @@ mod tests {
 
     #[test]
     fn an_error_says_what_where_and_what_to_do() {
-        let text = anstream::adapter::strip_str(&Error::new("no").at("f.toml:3:7").help("say yes").to_text()).to_string();
+        let text =
+            anstream::adapter::strip_str(&Error::new("no").at("f.toml:3:7").help("say yes").to_text()).to_string();
         assert_eq!(text, "error: no\n  at f.toml:3:7\n  help: say yes\n");
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use keyhole::engine::CodeCacheConfig;
+use keyhole::server::Api;
 use keyhole_host_api::accounts::{Accounts, Summary};
 use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{Broker, Egress};
@@ -39,6 +40,11 @@ impl Home {
 
     /// Opens the data directory, making what is missing.
     pub async fn open(settings: &Settings) -> Result<Self> {
+        if let Some(remote) = &settings.remote {
+            return Err(Error::usage("this command works on a data directory, and the settings lead to a server")
+                .at(&remote.url)
+                .help("unset KEYHOLE_URL, and leave --url out"));
+        }
         let catalog = super::apps::catalog(settings)?;
         Self::open_with(settings, catalog).await
     }
@@ -91,6 +97,11 @@ impl Home {
     /// The one way out, with the operator's word on where it leads.
     pub fn broker(&self, egress: Egress) -> Arc<Broker> {
         Arc::new(Broker::new(self.store.clone(), self.accounts.clone(), self.catalog.clone(), egress))
+    }
+
+    /// The API on this data directory. `public_url` is where browsers reach it, if they can.
+    pub fn api(&self, egress: Egress, public_url: Option<url::Url>) -> Arc<Api> {
+        Api::new(&self.store, self.members.clone(), self.accounts.clone(), self.broker(egress), public_url)
     }
 
     /// Where compiled code is kept, and what authenticates it.

@@ -1,14 +1,14 @@
 //! `keyhole members`: who shares this workspace.
 
 use clap::{Subcommand, ValueEnum};
-use keyhole_host_api::accounts::Departed;
-use keyhole_host_api::members::{Member, MemberId, Role};
-use serde_json::{Value, json};
+use keyhole::server::model::{MemberView, NewMember, Removed};
+use keyhole_host_api::members::{MemberId, Role};
+use reqwest::Method;
 
+use super::client::Client;
 use super::error::Result;
-use super::home::Home;
 use super::output::{self, style};
-use super::settings::Settings;
+use super::settings::{EgressFlags, Settings};
 
 /// Add, list and remove members
 #[derive(Subcommand, Debug)]
@@ -42,7 +42,7 @@ pub enum RoleFlag {
 impl Members {
     /// Does what was asked.
     pub async fn run(self, settings: &Settings) -> Result {
-        let home = Home::open(settings).await?;
+        let client = Client::open(settings, &EgressFlags::default()).await?;
         let out = settings.out;
         match self {
             Self::Add { name, role } => {
@@ -50,50 +50,40 @@ impl Members {
                     RoleFlag::Admin => Role::Admin,
                     RoleFlag::Member => Role::Member,
                 });
-                let member = home.members.add(name, role).await?;
-                out.either(&document(&member), || format!("added {} ({})", member.id, member.role))
+                let new = NewMember { name: name.into(), role };
+                let member: MemberView = client.send(Method::POST, None, &["members"], &new).await?;
+                out.either(&member, || format!("added {} ({})", member.name, member.role))
             }
             Self::List => {
-                let members = home.members.list().await?;
-                out.either(&members.iter().map(document).collect::<Vec<_>>(), || list(&members))
+                let members: Vec<MemberView> = client.get(None, &["members"]).await?;
+                out.either(&members, || list(&members))
             }
             Self::Remove { name } => {
-                let departed = home.members.remove(&name).await?;
-                out.either(&departed_document(&name, &departed), || departed_text(&name, &departed))
+                let removed: Removed = client.ask(Method::DELETE, None, &["members", name.as_str()]).await?;
+                out.either(&removed, || removed_text(&removed))
             }
         }
     }
 }
 
-fn document(member: &Member) -> Value {
-    json!({"name": member.id, "role": member.role, "added": member.added})
-}
-
-fn list(members: &[Member]) -> String {
+fn list(members: &[MemberView]) -> String {
     if members.is_empty() {
         return format!("{}nobody yet; add someone with: keyhole members add NAME{:#}", style::DIM, style::DIM);
     }
     let mut table = output::table(&["member", "role", "added"]);
     for member in members {
-        table.add_row([member.id.to_string(), member.role.to_string(), output::local(member.added)]);
+        table.add_row([member.name.to_string(), member.role.to_string(), output::local(member.added)]);
     }
     output::table_text(&mut table)
 }
 
-fn departed_document(name: &MemberId, departed: &Departed) -> Value {
-    let list = |accounts: &[(keyhole_host_api::accounts::AccountId, String)]| {
-        accounts.iter().map(|(id, nickname)| json!({"id": id, "nickname": nickname})).collect::<Vec<_>>()
-    };
-    json!({"removed": name, "deleted": list(&departed.deleted), "revoked": list(&departed.revoked)})
-}
-
-fn departed_text(name: &MemberId, departed: &Departed) -> String {
-    let mut text = format!("removed {name}");
-    for (id, nickname) in &departed.deleted {
-        text += &format!("\n  deleted their account {} ({id})", output::visible(nickname));
+fn removed_text(removed: &Removed) -> String {
+    let mut text = format!("removed {}", removed.removed);
+    for account in &removed.deleted {
+        text += &format!("\n  deleted their account {} ({})", output::visible(&account.nickname), account.id);
     }
-    for (id, nickname) in &departed.revoked {
-        text += &format!("\n  ended their grant on {} ({id})", output::visible(nickname));
+    for account in &removed.revoked {
+        text += &format!("\n  ended their grant on {} ({})", output::visible(&account.nickname), account.id);
     }
     text
 }

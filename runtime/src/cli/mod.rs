@@ -9,6 +9,8 @@ mod audit;
 mod build;
 mod cargo;
 mod child;
+mod client;
+mod connect;
 mod completions;
 mod configure;
 mod demo;
@@ -21,7 +23,9 @@ mod members;
 mod output;
 mod run;
 mod secrets;
+mod serve;
 mod settings;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -59,6 +63,9 @@ enum Command {
     #[command(subcommand)]
     Members(members::Members),
     Audit(audit::Audit),
+    #[command(subcommand)]
+    Tokens(tokens::Tokens),
+    Serve(serve::Serve),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -115,6 +122,8 @@ async fn dispatch(command: Command, settings: &Settings) -> Result {
         Command::Accounts(command) => command.run(settings).await,
         Command::Members(command) => command.run(settings).await,
         Command::Audit(command) => command.run(settings).await,
+        Command::Tokens(command) => command.run(settings).await,
+        Command::Serve(command) => command.run(settings).await,
         Command::Doctor(command) => command.run(settings).await,
         Command::Completions(_) => Ok(()),
     }

@@ -6,7 +6,8 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-use keyhole_host_api::apps::{FieldDef, MAX_SECRET};
+use keyhole::server::model::FieldView;
+use keyhole_host_api::apps::MAX_SECRET;
 use keyhole_host_api::vault::Secret;
 use zeroize::Zeroizing;
 
@@ -41,7 +42,7 @@ impl Values {
 
     /// Every value that `fields` asks for: those given by flag, then those of standard
     /// input, then, on a terminal, those that the person types.
-    pub fn gather(&self, fields: &[FieldDef], app: &str) -> Result<BTreeMap<String, Secret>> {
+    pub fn gather(&self, fields: &[FieldView], app: &str) -> Result<BTreeMap<String, Secret>> {
         let plain = self.plain()?;
         let files = named(&self.secret_file, "--secret-file", "NAME=FILE")?;
         let known: BTreeSet<&str> = fields.iter().map(|field| field.name.as_str()).collect();
@@ -86,7 +87,7 @@ impl Values {
                 }
             }
         }
-        let missing: Vec<&FieldDef> = fields.iter().filter(|field| !values.contains_key(&field.name)).collect();
+        let missing: Vec<&FieldView> = fields.iter().filter(|field| !values.contains_key(&field.name)).collect();
         if self.stdin {
             let mut lines = StdinLines::default();
             for field in missing.iter().filter(|field| field.secret) {
@@ -137,6 +138,22 @@ fn named(pairs: &[String], flag: &str, form: &str) -> Result<BTreeMap<String, St
     Ok(named)
 }
 
+/// One secret, called `what`, from a file, standard input or the person at the terminal.
+/// `None` if they leave it out there.
+pub fn one_secret(what: &str, file: Option<&std::path::Path>, stdin: bool) -> Result<Option<Secret>> {
+    if let Some(path) = file {
+        return from_file(path).map(Some);
+    }
+    if stdin {
+        return StdinLines::default().next();
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::usage(format!("the {what} is missing")).help("give it with --secret-file FILE or --stdin"));
+    }
+    let value = rpassword::prompt_password(format!("{what} [none]: ")).doing("the terminal can't be read")?;
+    Ok((!value.is_empty()).then(|| Secret::new(value)))
+}
+
 /// A file's content without the line end that editors add.
 fn from_file(path: &std::path::Path) -> Result<Secret> {
     let read = || -> std::io::Result<Zeroizing<String>> {
@@ -169,7 +186,7 @@ fn without_line_end(text: &str) -> &str {
 }
 
 /// Asks the person at the terminal; hidden if it is a secret. `None` if they leave it out.
-fn ask(field: &FieldDef) -> Result<Option<Secret>> {
+fn ask(field: &FieldView) -> Result<Option<Secret>> {
     if let Some(find) = &field.find {
         super::output::stderr_line(&format!("{} is found here: {find}", field.label));
     }

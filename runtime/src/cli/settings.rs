@@ -13,7 +13,9 @@ use ipnet::IpNet;
 use keyhole_host_api::broker::{Egress, Resolve, audit::AuditMode};
 use keyhole_host_api::vault::MasterKeySource;
 use serde::{Deserialize, Deserializer, de};
+use url::Url;
 
+use super::client::Remote;
 use super::error::{Context as _, Error, Result};
 use super::output::Output;
 
@@ -37,6 +39,18 @@ pub struct Global {
     /// A folder with app definitions of your own, beside those that Keyhole brings
     #[arg(long, global = true, env = "KEYHOLE_APPS", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub apps: Option<PathBuf>,
+
+    /// A Keyhole that runs elsewhere, instead of a data directory; with a token in KEYHOLE_TOKEN
+    #[arg(long, global = true, env = "KEYHOLE_URL", value_name = "URL")]
+    pub url: Option<Url>,
+
+    /// Read the token for --url from this file
+    #[arg(long, global = true, env = "KEYHOLE_TOKEN_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
+
+    /// Trust the certificate authorities in this PEM file for --url, too
+    #[arg(long, global = true, env = "KEYHOLE_URL_CA_CERT", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub url_ca_cert: Option<PathBuf>,
 
     /// Print one JSON document, also for an error
     #[arg(long, global = true)]
@@ -155,6 +169,8 @@ pub struct Settings {
     pub member: Option<String>,
     /// Whether the data directory was named on the command line.
     pub data_dir_given: bool,
+    /// The Keyhole that runs elsewhere, if commands are for it.
+    pub remote: Option<Remote>,
     /// Where the master key is.
     pub master_key: MasterKeySource,
     /// The file's word on where requests may go.
@@ -182,7 +198,11 @@ impl Settings {
                     match std::fs::read_to_string(&path) {
                         Ok(text) => (Some(path.clone()), read(&path, &text)?),
                         Err(error) if error.kind() == std::io::ErrorKind::NotFound => (None, File::default()),
-                        Err(error) => return Err(Error::from(error).doing("the configuration file can't be read").at(path.display())),
+                        Err(error) => {
+                            return Err(Error::from(error)
+                                .doing("the configuration file can't be read")
+                                .at(path.display()));
+                        }
                     }
                 }
                 Err(_) => (None, File::default()),
@@ -196,6 +216,11 @@ impl Settings {
             master_key: master_key(file.master_key, &data_dir)?,
             data_dir,
             data_dir_given,
+            remote: global.url.clone().map(|url| Remote {
+                url,
+                token_file: global.token_file.clone(),
+                ca_cert: global.url_ca_cert.clone(),
+            }),
             config: path,
             apps: global.apps.clone().or(file.apps),
             member: file.member,
@@ -212,6 +237,7 @@ impl Settings {
         Self {
             master_key: MasterKeySource::File(data_dir.join("master.key")),
             data_dir: data_dir.to_owned(),
+            remote: None,
             apps: Some(apps.to_owned()),
             ..self.clone()
         }
@@ -356,7 +382,8 @@ mod tests {
 
     #[test]
     fn paths_in_the_file_start_at_its_folder() {
-        let file = read(Path::new("/etc/keyhole/config.toml"), "apps = \"apps\"\nmaster_key.file = \"/run/key\"\n").unwrap();
+        let file =
+            read(Path::new("/etc/keyhole/config.toml"), "apps = \"apps\"\nmaster_key.file = \"/run/key\"\n").unwrap();
         assert_eq!(file.apps.unwrap(), Path::new("/etc/keyhole/apps"));
         assert!(matches!(file.master_key, Some(MasterKeyFile::File(path)) if path == Path::new("/run/key")));
     }

@@ -1,0 +1,206 @@
+//! Connect links: whoever has one may connect one account of one app, once, for the one
+//! member who it was made for. It opens nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::text::{Digest, Key, KeyId, Kind};
+use crate::members::{MemberId, Members};
+use crate::store::records::{Record, Records};
+use crate::store::{Expect, Revision, Store, StoreError};
+use crate::vault::Secret;
+
+/// How long a link is valid where its maker does not say.
+pub const LINK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// The longest that one may be valid.
+pub const LONGEST_LINK: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The most that one member has at a time.
+const MOST: usize = 100;
+
+/// What may be seen of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its id.
+    pub id: KeyId,
+    /// Who will own the account.
+    pub member: MemberId,
+    /// The app.
+    pub app: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Until when it is valid.
+    pub expires: Timestamp,
+}
+
+/// A link that was just made.
+pub struct NewLink {
+    /// What may be seen of it from now on.
+    pub link: Link,
+    /// The secret part of its address, for this once.
+    pub text: Secret,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    member: MemberId,
+    member_since: Timestamp,
+    app: String,
+    created: Timestamp,
+    expires: Timestamp,
+    digest: Digest,
+}
+
+impl Record for Stored {
+    const FOLDER: &'static str = "connect-links";
+    const VERSION: u32 = 1;
+}
+
+/// Why there is no new link, or why one does not open.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// There is no such member.
+    #[error("there is no member {0}; see `keyhole members list`")]
+    NotMember(MemberId),
+    /// There is no such link, or none that the member may know of: the two look alike.
+    #[error("there is no connect link {0}; see `keyhole accounts links`")]
+    NotThere(String),
+    /// It was never there, was used, revoked or has expired: nobody is told which.
+    #[error("this link is not valid, or no longer: each can be used once; ask whoever sent it for another one")]
+    NotValid,
+    /// Too long, or no time at all.
+    #[error("a connect link is valid for at least a second and at most {} days", LONGEST_LINK.as_secs() / 86_400)]
+    Lifetime,
+    /// The member has as many as there may be.
+    #[error("{0} has {MOST} connect links that nobody used; revoke some, or wait until they expire")]
+    TooMany(MemberId),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The connect links of the workspace. Whether the caller may make one is for it to check.
+#[derive(Clone)]
+pub struct Links {
+    records: Records<Stored>,
+    members: Members,
+}
+
+impl Links {
+    /// The links that `store` holds.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { records: Records::new(store.clone()), members: Members::new(store) }
+    }
+
+    /// Makes a link by which an account of `app` can be connected for `member`.
+    ///
+    /// # Errors
+    /// What is wrong with the lifetime, or whatever the store says.
+    pub async fn create(&self, member: &MemberId, app: &str, lifetime: Duration) -> Result<NewLink, LinkError> {
+        if lifetime < Duration::from_secs(1) || lifetime > LONGEST_LINK {
+            return Err(LinkError::Lifetime);
+        }
+        let of = self.members.get(member).await?.ok_or_else(|| LinkError::NotMember(member.clone()))?;
+        if self.list(member).await?.len() >= MOST {
+            return Err(LinkError::TooMany(member.clone()));
+        }
+        let now = Timestamp::now();
+        let key = Key::generate(Kind::Link).map_err(LinkError::Random)?;
+        let stored = Stored {
+            member: member.clone(),
+            member_since: of.added,
+            app: app.to_owned(),
+            created: now,
+            expires: now.checked_add(lifetime).map_err(|_| LinkError::Lifetime)?,
+            digest: key.digest(),
+        };
+        self.records.put(key.id().as_str(), Expect::Absent, &stored).await?;
+        Ok(NewLink { link: shown(key.id().clone(), stored), text: key.text() })
+    }
+
+    /// The links for `member` that still open. Those that have expired are removed.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn list(&self, member: &MemberId) -> Result<Vec<Link>, StoreError> {
+        let now = Timestamp::now();
+        let mut links = Vec::new();
+        for (id, stored, _) in self.records.all().await? {
+            if stored.expires <= now {
+                self.records.delete(&id, Expect::Any).await?;
+            } else if stored.member == *member {
+                links.extend(id.parse().ok().map(|id| shown(id, stored)));
+            }
+        }
+        Ok(links)
+    }
+
+    /// Takes back the link `id` for `of`.
+    ///
+    /// # Errors
+    /// [`LinkError::NotThere`], or whatever the store says.
+    pub async fn revoke(&self, of: &MemberId, id: &str) -> Result<Link, LinkError> {
+        let not_there = || LinkError::NotThere(id.to_owned());
+        let key: KeyId = id.parse().map_err(|_| not_there())?;
+        let (stored, _) = self.records.get(key.as_str()).await?.ok_or_else(not_there)?;
+        if stored.member != *of {
+            return Err(not_there());
+        }
+        self.records.delete(key.as_str(), Expect::Any).await?;
+        Ok(shown(key, stored))
+    }
+
+    /// What the link `text` is for. It stays as it is.
+    ///
+    /// # Errors
+    /// [`LinkError::NotValid`], or whatever the store says.
+    pub async fn look(&self, text: &str) -> Result<Link, LinkError> {
+        Ok(self.open(text).await?.0)
+    }
+
+    /// Uses the link `text` up. Of several who try at once, one succeeds.
+    ///
+    /// # Errors
+    /// [`LinkError::NotValid`], or whatever the store says.
+    pub async fn redeem(&self, text: &str) -> Result<Link, LinkError> {
+        let (link, revision) = self.open(text).await?;
+        match self.records.delete(link.id.as_str(), Expect::Revision(revision)).await {
+            Ok(()) => Ok(link),
+            Err(StoreError::Conflict { .. }) => Err(LinkError::NotValid),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn open(&self, text: &str) -> Result<(Link, Revision), LinkError> {
+        let key = Key::parse(Kind::Link, text).ok_or(LinkError::NotValid)?;
+        let found = self.records.get(key.id().as_str()).await?;
+        let fits = key.fits(found.as_ref().map(|(stored, _)| &stored.digest));
+        let (stored, revision) = found.filter(|_| fits).ok_or(LinkError::NotValid)?;
+        let member = self.members.get(&stored.member).await?.ok_or(LinkError::NotValid)?;
+        if stored.expires <= Timestamp::now() || member.added != stored.member_since {
+            return Err(LinkError::NotValid);
+        }
+        Ok((shown(key.id().clone(), stored), revision))
+    }
+
+    /// Takes back every link for `member`.
+    pub(crate) async fn sweep(store: &Arc<dyn Store>, member: &MemberId) -> Result<(), StoreError> {
+        let records = Records::<Stored>::new(store.clone());
+        for (id, stored, _) in records.all().await? {
+            if stored.member == *member {
+                records.delete(&id, Expect::Any).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn shown(id: KeyId, stored: Stored) -> Link {
+    let Stored { member, app, created, expires, .. } = stored;
+    Link { id, member, app, created, expires }
+}

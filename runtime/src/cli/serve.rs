@@ -1,0 +1,90 @@
+//! `keyhole serve`: the HTTP API, for members who are elsewhere.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use keyhole::server::listen::{Listen, ListenError, Server};
+use keyhole::server::router;
+use serde_json::json;
+use url::Url;
+
+use super::error::{Error, Result};
+use super::home::Home;
+use super::output;
+use super::settings::{EgressFlags, Settings};
+
+/// Serve the HTTP API
+///
+/// Every other command works beside it on the same data directory, and from elsewhere with KEYHOLE_URL and
+/// KEYHOLE_TOKEN; `keyhole tokens create` makes a token. GET /api/openapi.json describes the API.
+#[derive(Args, Debug)]
+pub struct Serve {
+    /// The address to listen on; port 0 takes any that is free
+    #[arg(long, value_name = "ADDR:PORT", env = "KEYHOLE_LISTEN", default_value = "127.0.0.1:8471")]
+    listen: SocketAddr,
+
+    /// The certificate chain for TLS, a PEM file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// The certificate's key, a PEM file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// Listen beyond loopback without TLS: only behind something that speaks TLS
+    #[arg(long)]
+    insecure: bool,
+
+    /// Where browsers reach it, such as https://keyhole.example.com; OAuth comes back to /oauth/callback below
+    /// [default: the address that it listens on]
+    #[arg(long, value_name = "URL", env = "KEYHOLE_PUBLIC_URL")]
+    public_url: Option<Url>,
+
+    #[command(flatten)]
+    egress: EgressFlags,
+}
+
+impl Serve {
+    /// Serves until someone asks it to stop.
+    pub async fn run(self, settings: &Settings) -> Result {
+        if let Some(remote) = &settings.remote {
+            return Err(Error::usage("keyhole serve works on a data directory")
+                .at(&remote.url)
+                .help("unset KEYHOLE_URL"));
+        }
+        if let Some(url) = &self.public_url
+            && (!matches!(url.scheme(), "https" | "http") || url.path() != "/" || url.query().is_some())
+        {
+            return Err(Error::usage("--public-url is not of the form https://HOST").at(url));
+        }
+        let listen = Listen { address: self.listen, tls: self.tls_cert.zip(self.tls_key), insecure: self.insecure };
+        let egress = settings.egress(&self.egress)?;
+        // Before the data directory is touched: a wrong address or certificate should change nothing.
+        let server = Server::bind(&listen).map_err(told)?;
+        let home = Home::open(settings).await?;
+        home.members.finish_removals().await?;
+        let url = format!("{}://{}/", server.scheme(), server.address());
+        let public_url = match self.public_url {
+            Some(url) => url,
+            None => Url::parse(&url)?,
+        };
+        let router = router(home.api(egress, Some(public_url)));
+        match settings.out.json {
+            true => settings.out.document(&json!({ "url": url }))?,
+            false => output::stderr_line(&format!("keyhole serves on {url}")),
+        }
+        server.run(router, super::interrupt()).await.map_err(told)?;
+        // The last use of a token may still be on its way.
+        home.store.flush().await?;
+        settings.out.note("stopped");
+        Ok(())
+    }
+}
+
+fn told(error: ListenError) -> Error {
+    match error {
+        ListenError::InTheClear(_) | ListenError::Pem { .. } | ListenError::Tls(_) => Error::usage(error.to_string()),
+        other => Error::from(other),
+    }
+}

@@ -1,0 +1,150 @@
+//! Limits that hold for every request, and headers that every answer has.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+
+use super::problem::Problem;
+
+/// Longest body of a request, in bytes: an account's fields, each at its longest, fit.
+pub const MAX_BODY: usize = 256 * 1024;
+/// Longest time that a request takes, from its headers to the answer's. Asking a service
+/// whether a key works is within it.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// How many failed attempts an address has at once, and gets back in a minute.
+const BURST: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
+/// After how many failed attempts addresses that failed long ago are forgotten.
+const TIDY: u32 = 1024;
+
+/// Failed attempts to authenticate, by address.
+pub(super) struct FailedAttempts {
+    limiter: DefaultKeyedRateLimiter<IpAddr>,
+    clock: DefaultClock,
+    since_tidy: AtomicU32,
+}
+
+impl Default for FailedAttempts {
+    fn default() -> Self {
+        let limiter = RateLimiter::keyed(Quota::per_minute(BURST));
+        Self { limiter, clock: DefaultClock::default(), since_tidy: AtomicU32::new(0) }
+    }
+}
+
+impl FailedAttempts {
+    /// Notes one, unless there were too many.
+    pub(super) fn note(&self, from: IpAddr) -> Result<(), Problem> {
+        if self.since_tidy.fetch_add(1, Ordering::Relaxed) >= TIDY {
+            self.since_tidy.store(0, Ordering::Relaxed);
+            self.limiter.retain_recent();
+        }
+        self.limiter.check_key(&network(from)).map_err(|not_until| {
+            let wait = not_until.wait_time_from(self.clock.now());
+            Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many",
+                "Too many failed attempts",
+                "too many requests from this address had no valid token",
+            )
+            .help("check the token, and try again later")
+            .retry_after(wait.as_secs() + 1)
+        })
+    }
+}
+
+/// One customer has a whole /64 of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from(u128::from(six) & !u128::from(u64::MAX))),
+        four => four,
+    }
+}
+
+/// Refuses bodies that are too long, whether they say so or not.
+pub(super) fn body_limit() -> RequestBodyLimitLayer {
+    RequestBodyLimitLayer::new(MAX_BODY)
+}
+
+/// Ends a request that takes too long: one whose body never comes, too.
+pub(super) async fn within_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(LIMIT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "time",
+            "It took too long",
+            format!("the request was not done within {} s", LIMIT.as_secs()),
+        )
+        .help("see whether it was done all the same, then try again")
+        .into_response(),
+    }
+}
+
+/// Answers are the caller's own, and no page's to interpret.
+pub(super) async fn answer_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    // The layer for the body's length answers by itself, in plain text.
+    let is_problem =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == super::problem::MEDIA_TYPE);
+    if response.status() == StatusCode::PAYLOAD_TOO_LARGE && !is_problem {
+        response = too_long().into_response();
+    }
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// A body that is longer than it may be.
+pub(super) fn too_long() -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "too-long",
+        "The request is too long",
+        format!("the body has more than {} KiB", MAX_BODY / 1024),
+    )
+}
+
+/// A bug must end one request, not the server, and its text is nobody's business.
+pub(super) fn catch_panic() -> CatchPanicLayer<fn(Box<dyn std::any::Any + Send>) -> Response> {
+    fn answer(_: Box<dyn std::any::Any + Send>) -> Response {
+        Problem::internal(&std::io::Error::other("a request's handler panicked")).into_response()
+    }
+    CatchPanicLayer::custom(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_attempts_of_one_address_are_limited_and_of_others_not() {
+        let failed = FailedAttempts::default();
+        let one: IpAddr = "2001:db8::1".parse().unwrap();
+        let neighbour: IpAddr = "2001:db8::2".parse().unwrap();
+        for _ in 0..BURST.get() {
+            failed.note(one).unwrap();
+        }
+        assert_eq!(failed.note(neighbour).unwrap_err().status, 429);
+        failed.note("2001:db8:0:1::1".parse().unwrap()).unwrap();
+        failed.note("192.0.2.1".parse().unwrap()).unwrap();
+    }
+}

@@ -1,0 +1,99 @@
+//! The HTTP API: the one way in, for `keyhole serve` over the network and for the commands
+//! of the CLI, which call the same router within their own process.
+//!
+//! Who a caller is, and what they may do, is decided in [`caller`] and nowhere else. A
+//! secret comes in with a request and never goes out with an answer, other than a token or
+//! connect link in the answer to the request that made it.
+
+pub mod caller;
+mod extract;
+mod guard;
+pub mod listen;
+pub mod model;
+mod page;
+pub mod problem;
+pub mod routes;
+mod schema;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use keyhole_host_api::accounts::Accounts;
+use keyhole_host_api::apps::Catalog;
+use keyhole_host_api::broker::Broker;
+use keyhole_host_api::members::Members;
+use keyhole_host_api::oauth::OAuth;
+use keyhole_host_api::store::Store;
+use keyhole_host_api::tokens::{Links, Tokens};
+use url::Url;
+use utoipa::openapi::OpenApi;
+
+use guard::FailedAttempts;
+
+/// What the API works on: one open data directory.
+pub struct Api {
+    /// Who shares the workspace.
+    pub members: Members,
+    /// What they connected.
+    pub accounts: Arc<Accounts>,
+    /// The way out, by which accounts are tested and connected.
+    pub broker: Arc<Broker>,
+    /// What callers prove who they are with.
+    pub tokens: Tokens,
+    /// What connects one account without a token.
+    pub links: Links,
+    /// Where the members' browsers find this server, if there is one.
+    public_url: Option<Url>,
+    failed: FailedAttempts,
+}
+
+impl Api {
+    /// The API on what an open data directory holds. `public_url` is where browsers reach
+    /// it, if they can: `https://keyhole.example.com/`.
+    pub fn new(
+        store: &Arc<dyn Store>,
+        members: Members,
+        accounts: Arc<Accounts>,
+        broker: Arc<Broker>,
+        public_url: Option<Url>,
+    ) -> Arc<Self> {
+        let (tokens, links) = (Tokens::new(store.clone()), Links::new(store.clone()));
+        Arc::new(Self { members, accounts, broker, tokens, links, public_url, failed: FailedAttempts::default() })
+    }
+
+    fn catalog(&self) -> &Arc<Catalog> {
+        self.accounts.catalog()
+    }
+
+    fn oauth(&self) -> &Arc<OAuth> {
+        self.broker.oauth()
+    }
+
+    /// Where `path` of this server is, for a browser.
+    fn address_of(&self, path: &str) -> Option<Url> {
+        self.public_url.as_ref().and_then(|url| url.join(path).ok())
+    }
+}
+
+/// Every route, with its guards.
+pub fn router(api: Arc<Api>) -> Router {
+    let (open, _) = routes::open().split_for_parts();
+    let (closed, _) = routes::closed().split_for_parts();
+    // Around every route of the API at once, so that none can be left out.
+    let closed = closed.route_layer(from_fn_with_state(api.clone(), caller::authenticate));
+    open.merge(closed)
+        .merge(page::routes())
+        .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(from_fn(guard::within_time))
+        .layer(guard::body_limit())
+        .layer(from_fn(guard::answer_headers))
+        .layer(guard::catch_panic())
+        .with_state(api)
+}
+
+/// The OpenAPI document of every route under `/api`.
+pub fn document() -> OpenApi {
+    schema::document(routes::open().into_openapi(), routes::closed().into_openapi())
+}

@@ -1,0 +1,241 @@
+//! What a browser without a token may do: use a connect link, and come back from the
+//! service that it led to. Plain pages without scripts, each of which says for whom and to
+//! what an account is about to be connected.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Form, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{Router, get};
+use keyhole_host_api::accounts::Connect;
+use keyhole_host_api::apps::{App, Flow};
+use keyhole_host_api::members::MemberId;
+use keyhole_host_api::oauth::Start;
+use keyhole_host_api::tokens::Link;
+use keyhole_host_api::vault::Secret;
+use maud::{DOCTYPE, Markup, html};
+use subtle::ConstantTimeEq as _;
+
+use super::Api;
+use super::caller::Peer;
+use super::extract::Path;
+use super::model::{ConnectedView, FieldView};
+use super::problem::Problem;
+use super::routes::tested;
+
+/// Where services send browsers back.
+pub const CALLBACK: &str = "/oauth/callback";
+/// The cookie that ties the browser that comes back to the one that left.
+const COOKIE: &str = "keyhole-connect";
+/// How long a browser has, in seconds: as long as the attempt that it belongs to.
+const COOKIE_AGE: u32 = 600;
+
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new().route("/connect/{link}", get(ask).post(connect)).route(CALLBACK, get(come_back))
+}
+
+/// A problem, as a page.
+struct Wrong(Problem);
+
+impl<E: Into<Problem>> From<E> for Wrong {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Wrong {
+    fn into_response(self) -> Response {
+        let Self(problem) = self;
+        let said = html! {
+            h1 { (problem.title) }
+            p { (problem.detail) }
+            @if let Some(help) = &problem.help { p { (help) } }
+        };
+        page(problem.code(), &problem.title, said)
+    }
+}
+
+/// Says what the link is for, and asks for what the app needs.
+async fn ask(State(api): State<Arc<Api>>, peer: Peer, Path(text): Path<String>) -> Result<Response, Wrong> {
+    let (link, app) = open(&api, &text, peer).await?;
+    let fields = asked(&app);
+    let by_oauth = app.oauth.is_some();
+    let content = html! {
+        h1 { "Connect " (app.title) }
+        p { "The account will belong to " b { (link.member) } " in Keyhole. Steps can use it; none can see its keys. \
+             Go on only if you expected this." }
+        form method="post" autocomplete="off" {
+            @for field in &fields { (input(field)) }
+            button { @if by_oauth { "Go to " (app.title) } @else { "Connect" } }
+        }
+        p { small { "This link can be used once." } }
+    };
+    Ok(page(StatusCode::OK, &format!("Connect {}", app.title), content))
+}
+
+fn input(field: &FieldView) -> Markup {
+    html! {
+        label {
+            (field.label) @if field.optional { " (optional)" }
+            @if field.choices.is_empty() {
+                input name=(field.name) type=(if field.secret { "password" } else { "text" })
+                    required[!field.optional && field.default.is_none()] placeholder=[field.default.as_deref()];
+            } @else {
+                select name=(field.name) { @for choice in &field.choices { option { (choice) } } }
+            }
+        }
+        @if let Some(help) = &field.help { p { small { (help) } } }
+        @if let Some(find) = &field.find { p { small { "You find it here: " (find) } } }
+    }
+}
+
+/// Connects with what was given, or goes on at the service.
+async fn connect(
+    State(api): State<Arc<Api>>,
+    Path(text): Path<String>,
+    peer: Peer,
+    Form(given): Form<BTreeMap<String, String>>,
+) -> Result<Response, Wrong> {
+    let (link, app) = open(&api, &text, peer).await?;
+    let known: Vec<String> = asked(&app).into_iter().map(|field| field.name).collect();
+    let fields = given.into_iter().filter(|(name, value)| known.contains(name) && !value.is_empty());
+    let fields: BTreeMap<String, Secret> = fields.map(|(name, value)| (name, Secret::new(value))).collect();
+
+    match app.oauth.as_ref().map(|def| def.flow) {
+        None => {
+            let given = Connect { app: app.name.clone(), nickname: None, fields, custom: None };
+            // Tried before the link is used up: a slip of the hand should not cost it.
+            let prepared = api.accounts.prepare(given)?;
+            let uid = match tested(&api, &prepared).await {
+                Ok(uid) => uid,
+                Err(problem) => {
+                    // Nor may it be a way to try keys without end.
+                    api.failed.note(peer.0)?;
+                    return Err(problem.into());
+                }
+            };
+            api.links.redeem(&text).await?;
+            Ok(done(&api.accounts.store(&link.member, prepared, uid).await?.into()))
+        }
+        Some(Flow::ClientCredentials) => {
+            api.links.redeem(&text).await?;
+            let start = Start { fields, ..Start::of(app.name.clone()) };
+            Ok(done(&api.oauth().connect_client(&link.member, start).await?.into()))
+        }
+        Some(Flow::Member) => {
+            let start = Start { fields, ..Start::of(app.name.clone()) };
+            let begun = api.oauth().begin(&link.member, start, callback(&api)?.as_str()).await?;
+            api.links.redeem(&text).await?;
+            let mut response = Redirect::to(begun.url.as_str()).into_response();
+            let secure = api.public_url.as_ref().is_some_and(|url| url.scheme() == "https");
+            // Lax: the service sends the browser here from another site, by a link.
+            let cookie = format!(
+                "{COOKIE}={}.{}; Path={CALLBACK}; Max-Age={COOKIE_AGE}; HttpOnly; SameSite=Lax{}",
+                begun.state,
+                link.member,
+                if secure { "; Secure" } else { "" }
+            );
+            let cookie = HeaderValue::from_str(&cookie).map_err(|error| Problem::internal(&error))?;
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+            Ok(response)
+        }
+    }
+}
+
+/// Finishes what the browser began, and no other one did.
+async fn come_back(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) -> Result<Response, Wrong> {
+    let stranger = || {
+        Problem::wrong("this browser began no connection, or more than 10 minutes ago")
+            .help("begin again with another link, and in one browser")
+    };
+    let (state, member) = cookie(&headers).ok_or_else(stranger)?;
+    let mut address = callback(&api)?;
+    address.set_query(uri.query());
+    let answered = address.query_pairs().find(|(name, _)| name == "state").map(|(_, state)| state.into_owned());
+    if !answered.is_some_and(|answered| bool::from(answered.as_bytes().ct_eq(state.as_bytes()))) {
+        return Err(stranger().into());
+    }
+    let connected = api.oauth().finish(&member, &address).await?;
+    let mut response = done(&connected.into());
+    let gone = HeaderValue::from_static("keyhole-connect=; Path=/oauth/callback; Max-Age=0; HttpOnly; SameSite=Lax");
+    response.headers_mut().insert(header::SET_COOKIE, gone);
+    Ok(response)
+}
+
+/// What the cookie holds: the attempt's state and its member.
+fn cookie(headers: &HeaderMap) -> Option<(String, MemberId)> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let (state, member) = pairs.find(|(name, _)| *name == COOKIE)?.1.split_once('.')?;
+    Some((state.to_owned(), member.parse().ok()?))
+}
+
+fn callback(api: &Api) -> Result<url::Url, Problem> {
+    api.address_of(CALLBACK).ok_or_else(|| {
+        Problem::conflict("this Keyhole has no address that a browser could come back to").help("start keyhole serve")
+    })
+}
+
+/// The link and its app. Whoever tries links is slowed down like whoever tries tokens.
+async fn open(api: &Api, text: &str, peer: Peer) -> Result<(Link, Arc<App>), Wrong> {
+    match api.links.look(text).await {
+        Ok(link) => Ok((link.clone(), app_of(api, &link)?)),
+        Err(error) => {
+            api.failed.note(peer.0)?;
+            Err(error.into())
+        }
+    }
+}
+
+fn app_of(api: &Api, link: &Link) -> Result<Arc<App>, Problem> {
+    api.catalog().get(&link.app).cloned().ok_or_else(|| {
+        Problem::conflict(format!("the app {} of this link is no longer defined", link.app))
+            .help("ask for another link")
+    })
+}
+
+/// The fields that a person is asked for.
+fn asked(app: &App) -> Vec<FieldView> {
+    super::model::AppView::from(app).fields.into_iter().filter(|field| !field.by_oauth).collect()
+}
+
+fn done(connected: &ConnectedView) -> Response {
+    let content = html! {
+        h1 { "Connected" }
+        p { b { (connected.nickname) } " now belongs to " b { (connected.owner) } ", and nobody else can use it." }
+        @for warning in &connected.warnings { p { (warning) } }
+        p { "You can close this page." }
+    };
+    page(StatusCode::OK, "Connected", content)
+}
+
+fn page(status: StatusCode, title: &str, content: Markup) -> Response {
+    const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}\
+                         label{display:block;margin:1rem 0 0}input,select{display:block;width:100%;padding:.4rem}\
+                         button{margin-top:1.5rem;padding:.5rem 1.5rem}";
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " – Keyhole" }
+                style { (maud::PreEscaped(STYLE)) }
+            }
+            body { main { (content) } }
+        }
+    };
+    let mut response = (status, markup.into_string()).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    // No form-action: it would stop the redirect to the service, which follows a form.
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+        ),
+    );
+    response
+}

@@ -1,0 +1,278 @@
+//! What the API answers when it does not do what was asked: RFC 9457, with the words that
+//! the CLI has for it. It must never hold what a request's body held.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use keyhole_host_api::accounts::{ChangeError, ConnectError, FindError};
+use keyhole_host_api::broker::AuditError;
+use keyhole_host_api::members::MemberError;
+use keyhole_host_api::oauth::OAuthError;
+use keyhole_host_api::store::StoreError;
+use keyhole_host_api::tokens::{LinkError, TokenError};
+use keyhole_host_api::vault::VaultError;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The media type of RFC 9457.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// Why something was not done (RFC 9457), with two members of our own: where, and what to
+/// do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// The kind of problem, such as `urn:keyhole:problem:not-there`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What problems of this kind have in common.
+    pub title: String,
+    /// The answer's status.
+    pub status: u16,
+    /// What is wrong.
+    pub detail: String,
+    /// Where it is.
+    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// What really happened. For the log and the operator, not for a caller.
+    #[serde(skip)]
+    inner: Option<Inner>,
+    #[serde(skip)]
+    retry_after: Option<u64>,
+}
+
+/// The part of an answer that stays in the process: the CLI that called within it shows this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inner(pub String);
+
+impl Problem {
+    /// A problem of a kind of its own.
+    pub fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:keyhole:problem:{kind}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            place: None,
+            help: None,
+            inner: None,
+            retry_after: None,
+        }
+    }
+
+    /// What was asked for is not there, or not the caller's to know of.
+    pub fn not_there(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-there", "There is no such thing", detail)
+    }
+
+    /// The caller may know of it, and may not do that.
+    pub fn not_allowed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "not-allowed", "You may not do that", detail)
+    }
+
+    /// What was given can't be taken.
+    pub fn wrong(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong", "What was given can't be taken", detail)
+    }
+
+    /// It does not go with what is there.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "It does not go with what is there", detail)
+    }
+
+    /// The service that the account is for did not do its part.
+    pub fn upstream(detail: impl Into<String>) -> Self {
+        // Not 502: it is no failure of this server, and what the caller can do is try again
+        // or give something else.
+        Self::new(StatusCode::FAILED_DEPENDENCY, "service", "The service did not do its part", detail)
+    }
+
+    /// The server failed. The caller is not told how: it may name files.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(%error, "a request failed");
+        let mut problem = Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Keyhole failed",
+            "the request failed in Keyhole; the operator finds the reason in the log of keyhole serve",
+        );
+        problem.inner = Some(Inner(error.to_string()));
+        problem
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn at(mut self, place: impl Into<String>) -> Self {
+        self.place = Some(place.into());
+        self
+    }
+
+    /// When to try again, in seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds.max(1));
+        self
+    }
+
+    /// The answer's status.
+    pub fn code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Whether it is of this kind.
+    pub fn is(&self, kind: &str) -> bool {
+        self.kind.strip_prefix("urn:keyhole:problem:") == Some(kind)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(mut self) -> Response {
+        let (inner, retry_after, status) = (self.inner.take(), self.retry_after, self.code());
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"keyhole\""));
+        }
+        if let Some(inner) = inner {
+            response.extensions_mut().insert(inner);
+        }
+        response
+    }
+}
+
+/// For a path that is none of the API's.
+pub async fn no_such_route(uri: Uri) -> Problem {
+    Problem::not_there("there is nothing at this address").at(uri.path()).help("GET /api/openapi.json lists every call")
+}
+
+/// For a method that a path does not have.
+pub async fn no_such_method(uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method",
+        "There is no such call",
+        "this address does not have that method",
+    )
+    .at(uri.path())
+    .help("GET /api/openapi.json lists every call")
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<VaultError> for Problem {
+    fn from(error: VaultError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<AuditError> for Problem {
+    fn from(error: AuditError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<FindError> for Problem {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::NotThere(_) => Self::not_there(error.to_string()),
+            FindError::Ambiguous { .. } => Self::conflict(error.to_string()),
+            FindError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::NotThere(_) => Self::not_there(error.to_string()),
+            ChangeError::NotOwner { .. } => Self::not_allowed(error.to_string()),
+            ChangeError::ProofNeeded(_) => Self::new(
+                StatusCode::FORBIDDEN,
+                "proof-needed",
+                "Fresh proof of ownership is needed",
+                error.to_string(),
+            ),
+            ChangeError::NoMember(_) => Self::wrong(error.to_string()),
+            ChangeError::OtherApp { .. } | ChangeError::OtherIdentity { .. } => Self::conflict(error.to_string()),
+            ChangeError::Connect(error) => error.into(),
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConnectError> for Problem {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Vault(error) => error.into(),
+            ConnectError::Store(error) => error.into(),
+            error => Self::wrong(error.to_string()),
+        }
+    }
+}
+
+impl From<OAuthError> for Problem {
+    fn from(error: OAuthError) -> Self {
+        match error {
+            OAuthError::Connect(error) => error.into(),
+            OAuthError::Change(error) => error.into(),
+            OAuthError::Vault(error) => error.into(),
+            OAuthError::Store(error) => error.into(),
+            OAuthError::TooMany(_) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many at a time", error.to_string())
+            }
+            OAuthError::Token { .. } | OAuthError::Identity(_) | OAuthError::Refused(_) => {
+                Self::upstream(error.to_string())
+            }
+            error => Self::wrong(error.to_string()),
+        }
+    }
+}
+
+impl From<MemberError> for Problem {
+    fn from(error: MemberError) -> Self {
+        match error {
+            MemberError::NotThere(_) => Self::not_there(error.to_string()),
+            MemberError::Exists(_) | MemberError::LastAdmin(_) => Self::conflict(error.to_string()),
+            MemberError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::NotThere(_) => Self::not_there(error.to_string()),
+            TokenError::Store(error) => error.into(),
+            TokenError::Random(_) => Self::internal(&error),
+            error => Self::wrong(error.to_string()),
+        }
+    }
+}
+
+impl From<LinkError> for Problem {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::NotThere(_) | LinkError::NotValid => Self::not_there(error.to_string()),
+            LinkError::Store(error) => error.into(),
+            LinkError::Random(_) => Self::internal(&error),
+            error => Self::wrong(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Members' accounts. A path names one by its id, or by its nickname among those that the
+//! caller may see.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use keyhole_host_api::accounts::{ChangeError, Connect, Prepared, Summary};
+use keyhole_host_api::members::MemberId;
+use keyhole_host_api::oauth::{TestError, Upstream};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Answer, account};
+use crate::server::caller::Caller;
+use crate::server::extract::{Body, Path, Query};
+use crate::server::model::{
+    AccessView, AccountsQuery, ConnectedView, Deleted, Grant, Named, NewAccount, NewCredentials, Rename, SetAccess,
+    Tested, secrets,
+};
+use crate::server::problem::Problem;
+use crate::server::{Api, schema};
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(list, connect))
+        .routes(routes!(show, rename, delete))
+        .routes(routes!(reconnect))
+        .routes(routes!(test))
+        .routes(routes!(access))
+        .routes(routes!(grant))
+        .routes(routes!(revoke))
+}
+
+/// List the accounts that you may see
+#[utoipa::path(get, path = "/api/accounts", tag = "accounts", operation_id = "accounts_list", params(AccountsQuery),
+    responses((status = 200, body = [schema::Account])))]
+async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Query<AccountsQuery>) -> Answer<Vec<Summary>> {
+    let mut accounts = api.accounts.list(caller.member()?).await?;
+    accounts.retain(|account| query.app.as_ref().is_none_or(|app| *app == account.app));
+    Ok(Json(accounts))
+}
+
+/// Show an account. Its secrets are never shown
+#[utoipa::path(get, path = "/api/accounts/{account}", tag = "accounts", operation_id = "accounts_show",
+    params(("account" = String, Path, description = "The account's id or nickname")),
+    responses((status = 200, body = schema::Account)))]
+async fn show(State(api): State<Arc<Api>>, caller: Caller, Path(named): Path<String>) -> Answer<Summary> {
+    Ok(Json(account(&api, &caller, &named).await?))
+}
+
+/// Connect an account with its keys. It is yours, and private
+#[utoipa::path(post, path = "/api/accounts", tag = "accounts", operation_id = "accounts_connect",
+    request_body = NewAccount, responses((status = 201, body = ConnectedView)))]
+async fn connect(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(new): Body<NewAccount>,
+) -> Result<(StatusCode, Json<ConnectedView>), Problem> {
+    let owner = caller.member()?;
+    let given = Connect { app: new.app, nickname: new.nickname, fields: secrets(new.fields), custom: new.custom };
+    let prepared = api.accounts.prepare(given)?;
+    let uid = if new.test { tested(&api, &prepared).await? } else { None };
+    let connected = api.accounts.store(owner, prepared, uid).await?;
+    Ok((StatusCode::CREATED, Json(connected.into())))
+}
+
+/// Asks the service whether it takes what was prepared, and whose it is: for the API and for
+/// connect links.
+pub(in crate::server) async fn tested(api: &Api, prepared: &Prepared) -> Result<Option<String>, Problem> {
+    match api.oauth().test(&prepared.app, &prepared.plain, &prepared.secrets).await {
+        Ok(identity) => Ok(identity.and_then(|identity| identity.uid)),
+        Err(error @ TestError::Call(_)) => Err(Problem::upstream(format!("nothing was stored: {error}"))
+            .help("try again later, or store it without a test: --no-test, \"test\": false")),
+        Err(error) => Err(Problem::wrong(format!("the service does not take that, so nothing was stored: {error}"))
+            .help("check what you gave, or store it without a test: --no-test, \"test\": false")),
+    }
+}
+
+/// Give an account another nickname. Its owner can
+#[utoipa::path(patch, path = "/api/accounts/{account}", tag = "accounts", operation_id = "accounts_rename",
+    params(("account" = String, Path, description = "The account's id or nickname")), request_body = Rename,
+    responses((status = 200, body = Named)))]
+async fn rename(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(named): Path<String>,
+    Body(to): Body<Rename>,
+) -> Answer<Named> {
+    let found = account(&api, &caller, &named).await?;
+    let renamed = api.accounts.rename(caller.member()?, &found.id, &to.nickname).await?;
+    Ok(Json(Named { id: renamed.id, nickname: renamed.nickname }))
+}
+
+/// Delete an account and its credentials, after revoking them at the service if it can. Its owner can, and an admin
+#[utoipa::path(delete, path = "/api/accounts/{account}", tag = "accounts", operation_id = "accounts_delete",
+    params(("account" = String, Path, description = "The account's id or nickname")),
+    responses((status = 200, body = Deleted)))]
+async fn delete(State(api): State<Arc<Api>>, caller: Caller, Path(named): Path<String>) -> Answer<Deleted> {
+    let found = account(&api, &caller, &named).await?;
+    let upstream = api.oauth().delete(caller.member()?, &found.id).await?;
+    let (upstream, upstream_error) = match upstream {
+        Upstream::Revoked => ("revoked", None),
+        Upstream::NotPossible => ("not_possible", None),
+        Upstream::Failed(why) => ("failed", Some(why)),
+    };
+    Ok(Json(Deleted { deleted: found.id, nickname: found.nickname, upstream: upstream.to_owned(), upstream_error }))
+}
+
+/// Replace the keys of an account. Its id, links, nickname and access stay. Its owner can
+#[utoipa::path(put, path = "/api/accounts/{account}/credentials", tag = "accounts", operation_id = "accounts_reconnect",
+    params(("account" = String, Path, description = "The account's id or nickname")), request_body = NewCredentials,
+    responses((status = 200, body = ConnectedView)))]
+async fn reconnect(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(named): Path<String>,
+    Body(new): Body<NewCredentials>,
+) -> Answer<ConnectedView> {
+    let by = caller.member()?;
+    let found = account(&api, &caller, &named).await?;
+    let prepared = api.accounts.prepare_again(by, &found.id, secrets(new.fields)).await?;
+    let uid = if new.test { tested(&api, &prepared).await? } else { None };
+    let prepared = prepared.of_another_identity(new.other_identity);
+    Ok(Json(api.accounts.replace(by, &found.id, prepared, uid).await?.into()))
+}
+
+/// Ask the service whether an account's credentials work. Whoever may use it can
+#[utoipa::path(post, path = "/api/accounts/{account}/test", tag = "accounts", operation_id = "accounts_test",
+    params(("account" = String, Path, description = "The account's id or nickname")),
+    responses((status = 200, body = Tested)))]
+async fn test(State(api): State<Arc<Api>>, caller: Caller, Path(named): Path<String>) -> Answer<Tested> {
+    let found = account(&api, &caller, &named).await?;
+    let not_usable = |error: keyhole_host_api::accounts::UseError| match error {
+        keyhole_host_api::accounts::UseError::Store(error) => Problem::from(error),
+        error => Problem::not_allowed(error.to_string()),
+    };
+    let account = api.accounts.usable(&found.id, caller.member()?).await.map_err(not_usable)?;
+    let app = account.app(api.catalog()).ok_or_else(|| {
+        Problem::conflict(format!("the app {} of this account is no longer defined", account.app))
+            .help("give its definition back with --apps DIR")
+    })?;
+    let mut fields = std::collections::BTreeMap::new();
+    for field in account.secret_fields() {
+        fields.insert(field.to_owned(), api.accounts.secret(&account, field)?);
+    }
+    let (works, reason) = match api.oauth().test(&app, &account.plain, &fields).await {
+        Ok(Some(_)) => (Some(true), None),
+        Ok(None) => (None, Some(format!("the definition of {} has no test", account.app))),
+        Err(error @ TestError::Call(_)) => return Err(Problem::upstream(error.to_string()).help("try again later")),
+        Err(error) => (Some(false), Some(error.to_string())),
+    };
+    Ok(Json(Tested { id: found.id, nickname: found.nickname, works, reason }))
+}
+
+/// Say who may use an account. Its owner can, with fresh proof of ownership where this opens it
+#[utoipa::path(put, path = "/api/accounts/{account}/access", tag = "accounts", operation_id = "accounts_access",
+    params(("account" = String, Path, description = "The account's id or nickname")), request_body = SetAccess,
+    responses((status = 200, body = AccessView)))]
+async fn access(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(named): Path<String>,
+    Body(wanted): Body<SetAccess>,
+) -> Answer<AccessView> {
+    let found = account(&api, &caller, &named).await?;
+    Ok(Json(api.accounts.set_access(caller.member()?, &found.id, wanted.access).await?.into()))
+}
+
+/// Let one member more use an account. Its owner can, with fresh proof of ownership
+#[utoipa::path(post, path = "/api/accounts/{account}/grants", tag = "accounts", operation_id = "accounts_grant",
+    params(("account" = String, Path, description = "The account's id or nickname")), request_body = Grant,
+    responses((status = 200, body = AccessView)))]
+async fn grant(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(named): Path<String>,
+    Body(to): Body<Grant>,
+) -> Answer<AccessView> {
+    let found = account(&api, &caller, &named).await?;
+    let nobody = |_| Problem::wrong(format!("there is no member {}; see `keyhole members list`", to.member));
+    let to: MemberId = to.member.parse().map_err(nobody)?;
+    Ok(Json(api.accounts.grant(caller.member()?, &found.id, &to).await?.into()))
+}
+
+/// End a member's grant. It holds from the next request of a run on. The account's owner can
+#[utoipa::path(delete, path = "/api/accounts/{account}/grants/{member}", tag = "accounts",
+    operation_id = "accounts_revoke",
+    params(
+        ("account" = String, Path, description = "The account's id or nickname"),
+        ("member" = String, Path, description = "The member's name"),
+    ),
+    responses((status = 200, body = AccessView)))]
+async fn revoke(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((named, member)): Path<(String, String)>,
+) -> Answer<AccessView> {
+    let found = account(&api, &caller, &named).await?;
+    let by = caller.member()?;
+    // What can't be a name has no grant, so ending it changes nothing: but the owner alone is told so.
+    let account = match member.parse::<MemberId>() {
+        Ok(member) => api.accounts.revoke(by, &found.id, &member).await?,
+        Err(_) if found.owner == *by => {
+            return Ok(Json(AccessView { id: found.id, nickname: found.nickname, access: found.access }));
+        }
+        Err(_) => return Err(ChangeError::NotOwner { id: found.id, owner: found.owner }.into()),
+    };
+    Ok(Json(account.into()))
+}

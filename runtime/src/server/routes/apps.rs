@@ -1,0 +1,92 @@
+//! The services that one can connect to, and the clients by which members do.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use keyhole_host_api::apps::{CUSTOM, Catalog};
+use keyhole_host_api::oauth::{ClientSummary, NewClient as Configured};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Answer;
+use crate::server::caller::{Act, Caller};
+use crate::server::extract::{Body, Path};
+use crate::server::model::{AppSummary, AppView, Forgotten, NewClient};
+use crate::server::problem::Problem;
+use crate::server::{Api, schema};
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(clients))
+        .routes(routes!(configure, unconfigure))
+}
+
+/// List the apps
+#[utoipa::path(get, path = "/api/apps", tag = "apps", operation_id = "apps_list",
+    responses((status = 200, body = [AppSummary])))]
+async fn list(State(api): State<Arc<Api>>, _: Caller) -> Json<Vec<AppSummary>> {
+    Json(summaries(api.catalog()))
+}
+
+/// Every app of `catalog`, in short.
+pub fn summaries(catalog: &Catalog) -> Vec<AppSummary> {
+    catalog.iter().map(|app| AppSummary::from(&**app)).collect()
+}
+
+/// Show an app: its fields, its hosts, where its secrets go, what steps may not do
+#[utoipa::path(get, path = "/api/apps/{app}", tag = "apps", operation_id = "apps_show",
+    params(("app" = String, Path, description = "The app's name")), responses((status = 200, body = AppView)))]
+async fn show(State(api): State<Arc<Api>>, _: Caller, Path(name): Path<String>) -> Answer<AppView> {
+    Ok(Json(find(api.catalog(), &name)?))
+}
+
+/// The app `name` of `catalog`.
+///
+/// # Errors
+/// A problem that says which was perhaps meant.
+pub fn find(catalog: &Catalog, name: &str) -> Result<AppView, Problem> {
+    if let Some(app) = catalog.get(name) {
+        return Ok(AppView::from(&**app));
+    }
+    Err(Problem::not_there(format!("there is no app '{name}'")).help(match catalog.nearest(name) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!(
+            "keyhole apps list shows all; connect any other service with the app {CUSTOM}: keyhole accounts connect {CUSTOM} --help"
+        ),
+    }))
+}
+
+/// List the OAuth clients that are configured. Admins can
+#[utoipa::path(get, path = "/api/clients", tag = "apps", operation_id = "clients_list",
+    responses((status = 200, body = [schema::Client])))]
+async fn clients(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<ClientSummary>> {
+    caller.must(Act::ChangeApps)?;
+    Ok(Json(api.oauth().configured().await?))
+}
+
+/// Set the OAuth client by which accounts of an app are connected. Admins can
+#[utoipa::path(put, path = "/api/apps/{app}/client", tag = "apps", operation_id = "clients_configure",
+    params(("app" = String, Path, description = "The app's name")), request_body = NewClient,
+    responses((status = 200, body = schema::Client)))]
+async fn configure(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(app): Path<String>,
+    Body(new): Body<NewClient>,
+) -> Answer<ClientSummary> {
+    caller.must(Act::ChangeApps)?;
+    let client = Configured { id: new.client_id, secret: new.client_secret.map(|hidden| hidden.0) };
+    Ok(Json(api.oauth().configure(&app, client).await?))
+}
+
+/// Forget the OAuth client of an app. Admins can
+#[utoipa::path(delete, path = "/api/apps/{app}/client", tag = "apps", operation_id = "clients_unconfigure",
+    params(("app" = String, Path, description = "The app's name")), responses((status = 200, body = Forgotten)))]
+async fn unconfigure(State(api): State<Arc<Api>>, caller: Caller, Path(app): Path<String>) -> Answer<Forgotten> {
+    caller.must(Act::ChangeApps)?;
+    let forgotten = api.catalog().get(&app).is_some() && api.oauth().unconfigure(&app).await?;
+    Ok(Json(Forgotten { app, forgotten }))
+}

@@ -1,0 +1,58 @@
+//! Connect links: making them. Using one is a page's matter, see `page.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use keyhole_host_api::accounts::ConnectError;
+use keyhole_host_api::tokens::LINK_LIFETIME;
+use keyhole_host_api::vault::Secret;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Answer;
+use crate::server::Api;
+use crate::server::caller::Caller;
+use crate::server::extract::{Body, Path};
+use crate::server::model::{CreatedLink, Hidden, LinkView, NewLink};
+use crate::server::problem::Problem;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
+}
+
+/// List the connect links that you made and nobody used yet
+#[utoipa::path(get, path = "/api/connect-links", tag = "accounts", operation_id = "links_list",
+    responses((status = 200, body = [LinkView])))]
+async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<LinkView>> {
+    Ok(Json(api.links.list(caller.member()?).await?.into_iter().map(LinkView::from).collect()))
+}
+
+/// Make a link by which an account of yours can be connected in a browser, once
+#[utoipa::path(post, path = "/api/connect-links", tag = "accounts", operation_id = "links_create",
+    request_body = NewLink, responses((status = 201, body = CreatedLink)))]
+async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(new): Body<NewLink>,
+) -> Result<(StatusCode, Json<CreatedLink>), Problem> {
+    let member = caller.member()?;
+    if api.catalog().get(&new.app).is_none() {
+        let nearest = api.catalog().nearest(&new.app).map(str::to_owned);
+        return Err(ConnectError::UnknownApp { name: new.app, nearest }.into());
+    }
+    let lifetime = new.expires_in.map_or(LINK_LIFETIME, |seconds| Duration::from_secs(seconds.into()));
+    let made = api.links.create(member, &new.app, lifetime).await?;
+    let path = format!("/connect/{}", made.text.expose());
+    let url = api.address_of(&path).map_or(path, String::from);
+    Ok((StatusCode::CREATED, Json(CreatedLink { link: made.link.into(), url: Hidden(Secret::new(url)) })))
+}
+
+/// Take a connect link of yours back
+#[utoipa::path(delete, path = "/api/connect-links/{link}", tag = "accounts", operation_id = "links_revoke",
+    params(("link" = String, Path, description = "The link's id")), responses((status = 200, body = LinkView)))]
+async fn revoke(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<String>) -> Answer<LinkView> {
+    Ok(Json(api.links.revoke(caller.member()?, &id).await?.into()))
+}

@@ -1,0 +1,59 @@
+//! Who shares the workspace.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use keyhole_host_api::members::MemberId;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Answer;
+use crate::server::Api;
+use crate::server::caller::{Act, Caller};
+use crate::server::extract::{Body, Path};
+use crate::server::model::{MemberView, NewMember, Removed};
+use crate::server::problem::Problem;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(list, add)).routes(routes!(remove))
+}
+
+/// List the members
+#[utoipa::path(get, path = "/api/members", tag = "members", operation_id = "members_list",
+    responses((status = 200, body = [MemberView])))]
+async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<MemberView>> {
+    caller.must(Act::SeeMembers)?;
+    Ok(Json(api.members.list().await?.into_iter().map(MemberView::from).collect()))
+}
+
+/// Add a member. Admins can
+#[utoipa::path(post, path = "/api/members", tag = "members", operation_id = "members_add", request_body = NewMember,
+    responses((status = 201, body = MemberView)))]
+async fn add(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(new): Body<NewMember>,
+) -> Result<(StatusCode, Json<MemberView>), Problem> {
+    caller.must(Act::ChangeMembers)?;
+    let name: MemberId = new
+        .name
+        .parse()
+        .map_err(|error: keyhole_host_api::members::MemberIdError| Problem::wrong(error.to_string()))?;
+    let member = api.members.add(name, new.role).await?;
+    Ok((StatusCode::CREATED, Json(member.into())))
+}
+
+/// Remove a member: their accounts are deleted, their tokens revoked, and grants to them end. Admins can
+#[utoipa::path(delete, path = "/api/members/{member}", tag = "members", operation_id = "members_remove",
+    params(("member" = String, Path, description = "The member's name")), responses((status = 200, body = Removed)))]
+async fn remove(State(api): State<Arc<Api>>, caller: Caller, Path(member): Path<String>) -> Answer<Removed> {
+    caller.must(Act::ChangeMembers)?;
+    // What can't be a name is nobody's.
+    let member: MemberId = member
+        .parse()
+        .map_err(|_| Problem::not_there(format!("there is no member {member}; see `keyhole members list`")))?;
+    let departed = api.members.remove(&member).await?;
+    Ok(Json(Removed::new(member, departed)))
+}

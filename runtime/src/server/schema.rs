@@ -1,0 +1,372 @@
+//! The OpenAPI document: what the routes say of themselves, and what holds for all of them.
+//!
+//! The types in here only describe those of `keyhole_host_api`, which goes over the wire as
+//! it is; a test holds each against the real one.
+#![allow(dead_code, reason = "the types are there to be described")]
+
+use std::collections::BTreeMap;
+
+use utoipa::ToSchema;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, RefOr, ResponseBuilder, SecurityRequirement};
+
+use super::problem::{MEDIA_TYPE, Problem};
+
+/// The name of the only security scheme.
+const TOKEN: &str = "token";
+
+/// What a member may do besides using accounts.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Adds and removes members, sees that an account exists, deletes it.
+    Admin,
+    /// Connects and uses accounts.
+    Member,
+}
+
+/// Who may use an account besides its owner.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Nobody.
+    Private,
+    /// Every member.
+    Workspace,
+    /// These members.
+    Members(Vec<String>),
+}
+
+/// Whether an account's credentials work, as far as is known.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// They do.
+    Ok,
+    /// They do not.
+    ReconnectNeeded {
+        /// What the service said.
+        reason: String,
+    },
+}
+
+/// What may be seen of an account.
+#[derive(ToSchema)]
+pub struct Account {
+    /// The id.
+    pub id: String,
+    /// The app's name.
+    pub app: String,
+    /// What its owner calls it.
+    pub nickname: String,
+    /// Who connected it.
+    pub owner: String,
+    /// Who else may use it.
+    pub access: Access,
+    /// Whether it works.
+    pub health: Health,
+    /// When it was connected.
+    #[schema(format = DateTime)]
+    pub created: String,
+    /// When it was last changed.
+    #[schema(format = DateTime)]
+    pub updated: String,
+    /// Whether the caller may use it. An admin sees accounts that they may not.
+    pub usable: bool,
+    /// The plain fields. Empty for whoever may not use it.
+    pub plain: BTreeMap<String, String>,
+    /// The names of the secret fields.
+    pub secrets: Vec<String>,
+    /// What identifies it at the service.
+    #[schema(required = false, nullable = false)]
+    pub uid: Option<String>,
+    /// What is known of its tokens, if it was connected by OAuth.
+    #[schema(required = false, nullable = false)]
+    pub oauth: Option<Tokens>,
+}
+
+/// What may be known of an account's tokens.
+#[derive(ToSchema)]
+pub struct Tokens {
+    /// The scopes that the service granted.
+    pub scopes: Vec<String>,
+    /// When the access token was given out.
+    #[schema(format = DateTime)]
+    pub obtained: String,
+    /// When it expires.
+    #[schema(format = DateTime, required = false, nullable = false)]
+    pub expires: Option<String>,
+    /// How often it was refreshed since the account was connected.
+    pub refreshes: u64,
+}
+
+/// What the broker decided of a request.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// Sent, with a credential.
+    Allowed,
+    /// Refused; nothing left the host.
+    Refused,
+}
+
+/// One use of an account, or the refusal of one.
+#[derive(ToSchema)]
+pub struct Use {
+    /// Its id.
+    pub id: String,
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// The run.
+    pub run: String,
+    /// The step within the run.
+    pub step: String,
+    /// On whose behalf the run was.
+    pub member: String,
+    /// The account.
+    #[schema(required = false, nullable = false)]
+    pub account: Option<String>,
+    /// Its app.
+    #[schema(required = false, nullable = false)]
+    pub app: Option<String>,
+    /// The request's method.
+    pub method: String,
+    /// The request's host.
+    pub host: String,
+    /// The request's path. Never the query.
+    pub path: String,
+    /// The answer's status.
+    #[schema(required = false, nullable = false)]
+    pub status: Option<u16>,
+    /// Bytes of the request's body.
+    pub bytes_out: u64,
+    /// Bytes of the answer's body.
+    pub bytes_in: u64,
+    /// What was decided.
+    pub decision: Decision,
+    /// Why it was refused, or how it failed.
+    #[schema(required = false, nullable = false)]
+    pub reason: Option<String>,
+}
+
+/// The operator's OAuth client for an app.
+#[derive(ToSchema)]
+pub struct Client {
+    /// The app.
+    pub app: String,
+    /// The client's id.
+    pub client_id: String,
+    /// Whether it has a secret.
+    pub has_secret: bool,
+    /// When it was configured.
+    #[schema(format = DateTime)]
+    pub configured: String,
+}
+
+/// A member's own definition of a service that has none.
+#[derive(ToSchema)]
+pub struct CustomApp {
+    /// What people call the service.
+    #[schema(required = false)]
+    pub title: String,
+    /// The only hosts that its secrets may go to.
+    pub hosts: Vec<String>,
+    /// Where requests start. Ends with '/'.
+    pub base_url: Option<String>,
+    /// What the account consists of.
+    pub fields: Vec<CustomField>,
+    /// Where the secrets go.
+    pub places: Vec<CustomPlace>,
+    /// Headers without a secret.
+    #[schema(required = false)]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A field of a custom app.
+#[derive(ToSchema)]
+pub struct CustomField {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a credential.
+    #[schema(required = false)]
+    pub secret: bool,
+}
+
+/// Where a secret goes.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CustomPlace {
+    /// A header.
+    Header {
+        /// Its name.
+        name: String,
+        /// Its value, such as `Bearer {token}`.
+        template: String,
+    },
+    /// `Authorization: Basic`.
+    Basic {
+        /// The template before the colon.
+        username: String,
+        /// The template after it.
+        #[schema(required = false)]
+        password: String,
+    },
+    /// A query parameter.
+    Query {
+        /// Its name.
+        name: String,
+        /// Its value.
+        template: String,
+    },
+}
+
+/// One document of the routes that are open and those that need a token.
+pub(super) fn document(open: OpenApi, closed: OpenApi) -> OpenApi {
+    let mut document = open;
+    for item in document.paths.paths.values_mut() {
+        each_operation(item, |operation| operation.security = Some(vec![SecurityRequirement::default()]));
+    }
+    document.merge(closed);
+    document.info = InfoBuilder::new()
+        .title("Keyhole")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Members, accounts, apps, tokens and the audit of one Keyhole. Every error is a problem (RFC 9457). \
+             Whether something is not there, or not the caller's to know of, looks alike.",
+        ))
+        .build();
+    document.security = Some(vec![SecurityRequirement::new::<_, _, &str>(TOKEN, [])]);
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("A member's token: keyhole tokens create"))
+        .build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme(TOKEN, SecurityScheme::Http(scheme));
+    components.schemas.insert("Problem".to_owned(), <Problem as utoipa::PartialSchema>::schema());
+    let problem = ResponseBuilder::new()
+        .description("It was not done, and this is why")
+        .content(
+            MEDIA_TYPE,
+            ContentBuilder::new().schema(Some(utoipa::openapi::Ref::from_schema_name("Problem"))).build(),
+        )
+        .build();
+    for item in document.paths.paths.values_mut() {
+        each_operation(item, |operation| {
+            operation.responses.responses.insert("default".to_owned(), RefOr::T(problem.clone()));
+        });
+    }
+    document
+}
+
+fn each_operation(item: &mut utoipa::openapi::PathItem, mut change: impl FnMut(&mut utoipa::openapi::path::Operation)) {
+    for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete] {
+        operation.iter_mut().for_each(&mut change);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use jiff::Timestamp;
+    use keyhole_host_api::{accounts, apps, broker, oauth};
+    use serde_json::{Value, json};
+    use utoipa::PartialSchema;
+
+    use super::*;
+
+    /// The members of `value`, all of which must be described, and nothing else.
+    fn fits<T: PartialSchema>(whole: &impl serde::Serialize, sparse: &impl serde::Serialize) {
+        let schema = serde_json::to_value(T::schema()).unwrap();
+        let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(names(&schema["properties"]), names(&serde_json::to_value(whole).unwrap()));
+        let required: BTreeSet<String> =
+            schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+        assert_eq!(required, names(&serde_json::to_value(sparse).unwrap()));
+    }
+
+    #[test]
+    fn each_description_fits_its_type() {
+        let tokens = accounts::Tokens::now(Vec::new(), Some(std::time::Duration::from_secs(60)));
+        let account = accounts::Summary {
+            id: "01JDZZZZZZZZZZZZZZZZZZZZZZ".parse().unwrap(),
+            app: "acme".into(),
+            nickname: "a".into(),
+            owner: "alice".parse().unwrap(),
+            access: accounts::Access::Private,
+            health: accounts::Health::Ok,
+            created: Timestamp::now(),
+            updated: Timestamp::now(),
+            usable: true,
+            plain: BTreeMap::new(),
+            secrets: Vec::new(),
+            uid: Some("u".into()),
+            oauth: Some(tokens.clone()),
+        };
+        fits::<Account>(&account, &accounts::Summary { uid: None, oauth: None, ..account.clone() });
+        fits::<Tokens>(&tokens, &accounts::Tokens { expires: None, ..tokens.clone() });
+        let used = broker::Use {
+            id: "i".into(),
+            at: Timestamp::now(),
+            run: "r".into(),
+            step: "s".into(),
+            member: "alice".into(),
+            account: Some("a".into()),
+            app: Some("acme".into()),
+            method: "GET".into(),
+            host: "h".into(),
+            path: "/".into(),
+            status: Some(200),
+            bytes_out: 0,
+            bytes_in: 0,
+            decision: broker::Decision::Allowed,
+            reason: Some("r".into()),
+        };
+        let sparse = broker::Use { account: None, app: None, status: None, reason: None, ..used.clone() };
+        fits::<Use>(&used, &sparse);
+        let client = oauth::ClientSummary {
+            app: "acme".into(),
+            client_id: "c".into(),
+            has_secret: false,
+            configured: Timestamp::now(),
+        };
+        fits::<Client>(&client, &client);
+        // What a custom app may leave out is what serde has a default for.
+        let least = json!({"hosts": [], "fields": [], "places": []});
+        let read: apps::CustomApp = serde_json::from_value(least.clone()).unwrap();
+        let whole = apps::CustomApp {
+            title: "t".into(),
+            base_url: Some("b".into()),
+            headers: [("a".to_owned(), "b".to_owned())].into(),
+            ..read
+        };
+        fits::<CustomApp>(&whole, &least);
+    }
+
+    #[test]
+    fn the_words_of_each_choice_are_those_of_its_type() {
+        let words = |schema: Value| schema["enum"].clone();
+        assert_eq!(words(serde_json::to_value(Role::schema()).unwrap()), json!(["admin", "member"]));
+        assert_eq!(words(serde_json::to_value(Decision::schema()).unwrap()), json!(["allowed", "refused"]));
+        let access = serde_json::to_value(Access::schema()).unwrap().to_string();
+        for word in ["private", "workspace", "members"] {
+            assert!(access.contains(word), "{access}");
+        }
+    }
+
+    #[test]
+    fn every_call_is_described_with_what_it_needs() {
+        let document = serde_json::to_value(super::super::document()).unwrap();
+        let mut names = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            assert!(path.starts_with("/api/"), "{path}");
+            for (method, call) in item.as_object().unwrap() {
+                assert!(names.insert(call["operationId"].as_str().unwrap().to_owned()), "{path} {method}");
+                assert!(call["responses"]["default"].is_object(), "{path} {method}");
+                assert!(call["summary"].is_string(), "{path} {method}");
+            }
+        }
+        assert!(names.len() > 25, "{names:?}");
+    }
+}

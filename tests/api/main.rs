@@ -1,0 +1,10 @@
+//! `keyhole serve` and its HTTP API: over the network, beside other processes on the same
+//! data directory, and as the commands use it.
+
+mod document;
+mod hostile;
+mod links;
+mod listen;
+mod rig;
+mod roles;
+mod three_ways;

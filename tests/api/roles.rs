@@ -1,0 +1,139 @@
+//! What each role may do over the API, fresh proof of ownership, and what a revoke ends.
+
+use keyhole_host_api::store::redb::RedbStore;
+use keyhole_host_api::store::{Expect, Store as _};
+use keyhole_tests::program::KEY;
+use serde_json::{Value, json};
+
+use crate::rig::{Served, by};
+
+#[tokio::test]
+async fn an_admin_sees_and_deletes_what_they_may_not_use_and_speaks_for_nobody() {
+    let served = Served::with_members();
+    let account = served.keyhole.connect("bob", KEY);
+    let (admin, _) = served.token("alice", &[]);
+    let (bobs, bobs_id) = served.token("bob", &[]);
+    let at = |path: &str| format!("{}/api{path}", served.url);
+    let one = format!("/accounts/{account}");
+
+    let seen = by(&admin, "get", &at(&one), None).await.ok().json();
+    assert_eq!((seen["usable"].as_bool(), &seen["plain"]), (Some(false), &json!({})));
+    by(&admin, "post", &at(&format!("{one}/test")), None).await.problem(403);
+    by(&admin, "patch", &at(&one), Some(&json!({"nickname": "mine"}))).await.problem(403);
+    by(&admin, "put", &at(&format!("{one}/access")), Some(&json!({"access": "workspace"}))).await.problem(403);
+    by(&admin, "post", &at(&format!("{one}/grants")), Some(&json!({"member": "alice"}))).await.problem(403);
+    let new = json!({"fields": {"api_key": KEY}, "test": false});
+    by(&admin, "put", &at(&format!("{one}/credentials")), Some(&new)).await.problem(403);
+
+    // A member manages neither members nor others' tokens.
+    by(&bobs, "post", &at("/members"), Some(&json!({"name": "eve"}))).await.problem(403);
+    by(&bobs, "get", &at("/tokens?all=true"), None).await.problem(403);
+    by(&bobs, "get", &at("/clients"), None).await.problem(403);
+
+    // An admin sees tokens, never their texts, and revokes them.
+    let all = by(&admin, "get", &at("/tokens?all=true"), None).await.ok();
+    assert!(all.text.contains(&bobs_id) && !all.text.contains(&bobs[31..]), "{}", all.text);
+    by(&admin, "delete", &at(&format!("/tokens/{bobs_id}")), None).await.ok();
+    by(&bobs, "get", &at("/me"), None).await.problem(401);
+
+    by(&admin, "delete", &at(&one), None).await.ok();
+    by(&admin, "get", &at(&one), None).await.problem(404);
+}
+
+#[tokio::test]
+async fn a_removed_member_is_out_at_the_next_request() {
+    let served = Served::with_members();
+    let (admin, _) = served.token("alice", &[]);
+    let (bobs, _) = served.token("bob", &[]);
+    let account = served.keyhole.connect("bob", KEY);
+    let at = |path: &str| format!("{}/api{path}", served.url);
+    by(&bobs, "get", &at("/me"), None).await.ok();
+    let removed = by(&admin, "delete", &at("/members/bob"), None).await.ok().json();
+    assert_eq!(removed["deleted"][0]["id"], account.as_str());
+    by(&bobs, "get", &at("/me"), None).await.problem(401);
+    by(&admin, "post", &at("/members"), Some(&json!({"name": "bob"}))).await.ok();
+    by(&bobs, "get", &at("/me"), None).await.problem(401);
+    by(&admin, "delete", &at("/members/alice"), None).await.problem(409);
+}
+
+/// Makes the account's proof of ownership as old as it is given.
+async fn age(served: &Served, account: &str, minutes: i64) {
+    let store = RedbStore::open(&served.keyhole.data.path().join("data")).unwrap();
+    let key = format!("accounts/{account}");
+    let found = store.get(&key).await.unwrap().expect("the account");
+    let mut record: Value = serde_json::from_slice(&found.value).unwrap();
+    let then = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
+    record["account"]["proved"] = json!(then);
+    let bytes = serde_json::to_vec(&record).unwrap();
+    store.write(&key, Expect::Revision(found.revision), Some(bytes)).await.unwrap();
+}
+
+#[tokio::test]
+async fn opening_an_account_asks_for_proof_no_older_than_15_minutes() {
+    let served = Served::with_members();
+    let account = served.keyhole.connect("alice", KEY);
+    let (token, _) = served.token("alice", &[]);
+    let at = |path: &str| format!("{}/api/accounts/{account}{path}", served.url);
+    let (bob, mallory) = (json!({"member": "bob"}), json!({"member": "mallory"}));
+
+    age(&served, &account, 14).await;
+    by(&token, "post", &at("/grants"), Some(&bob)).await.ok();
+    age(&served, &account, 16).await;
+    let refused = by(&token, "post", &at("/grants"), Some(&mallory)).await.problem(403);
+    assert_eq!(refused["type"], "urn:keyhole:problem:proof-needed");
+    assert!(
+        refused["detail"].as_str().unwrap().contains(&format!("keyhole accounts reconnect {account}")),
+        "{refused}"
+    );
+    by(&token, "put", &at("/access"), Some(&json!({"access": "workspace"}))).await.problem(403);
+    // What opens nothing needs none.
+    by(&token, "post", &at("/grants"), Some(&bob)).await.ok();
+    by(&token, "put", &at("/access"), Some(&json!({"access": {"members": ["bob"]}}))).await.ok();
+    by(&token, "put", &at("/access"), Some(&json!({"access": "private"}))).await.ok();
+    by(&token, "post", &at("/grants"), Some(&bob)).await.problem(403);
+    // Renaming is no proof; neither is proof of the future.
+    by(&token, "patch", &at(""), Some(&json!({"nickname": "other"}))).await.ok();
+    by(&token, "post", &at("/grants"), Some(&bob)).await.problem(403);
+    age(&served, &account, -5).await;
+    by(&token, "post", &at("/grants"), Some(&bob)).await.problem(403);
+
+    // What the message says to do, as a person does it.
+    let said = served.keyhole.call(&["accounts", "access", &account, "workspace", "--as", "alice"]).failed(1);
+    assert!(said.contains("reconnect it and try again"), "{said}");
+    let reconnect = ["accounts", "reconnect", &account, "--as", "alice", "--stdin", "--no-test"];
+    served.keyhole.call_with(&reconnect, KEY).ok();
+    served.keyhole.call(&["accounts", "access", &account, "workspace", "--as", "alice"]).ok();
+}
+
+#[tokio::test]
+async fn two_processes_on_one_directory_lose_none_of_each_others_changes() {
+    let served = Served::with_members();
+    let account = served.keyhole.connect("alice", KEY);
+    let (token, _) = served.token("alice", &[]);
+    let names: Vec<String> = (0..12).map(|number| format!("m{number}")).collect();
+    for name in &names {
+        served.keyhole.member(name);
+    }
+    let (here, there) = names.split_at(6);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for name in here {
+                served.keyhole.call(&["accounts", "access", &account, "--grant", name, "--as", "alice"]).ok();
+            }
+        });
+        threads.spawn(|| {
+            for name in there {
+                let granted = served.remotely(&token, &["accounts", "access", &account, "--grant", name]).output();
+                assert!(granted.unwrap().status.success());
+            }
+        });
+    });
+    let url = format!("{}/api/accounts/{account}", served.url);
+    let access = by(&token, "get", &url, None).await.ok().json()["access"]["members"].clone();
+    let mut wanted = names.clone();
+    wanted.sort();
+    assert_eq!(access, json!(wanted));
+    // What one process takes back, the other does not give.
+    served.keyhole.call(&["accounts", "delete", &account, "--as", "alice"]).ok();
+    by(&token, "get", &url, None).await.problem(404);
+}
