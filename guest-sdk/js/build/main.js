@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { componentize } from "@bytecodealliance/componentize-js";
+import wizer from "@bytecodealliance/wizer";
 
 import { bundle } from "./bundle.js";
 import { Problems, problem } from "./problem.js";
@@ -48,7 +49,14 @@ function sweep(bytes) {
   return `{ const held = []; ${blocks.join(" ")} for (const one of held) one.transfer(0); held.length = 0; }`;
 }
 
-async function build({ entry, work, wit, packages }) {
+/** wizer, which runs the author's top level, under a memory limit of its own; in KiB. */
+function limitedWizer(work, limit) {
+  const script = join(work, "wizer");
+  writeFileSync(script, `#!/bin/sh\nulimit -d ${limit} && exec "${wizer}" "$@"\n`, { mode: 0o700 });
+  return script;
+}
+
+async function build({ entry, work, wit, packages, memory }) {
   // Beside the folder for temporary files: componentize-js mistakes the path of a script below the current one.
   mkdirSync(join(work, "source"), { recursive: true });
   process.chdir(join(work, "source"));
@@ -62,7 +70,7 @@ async function build({ entry, work, wit, packages }) {
   const bundledAt = performance.now();
   let made;
   try {
-    made = await componentize(code, { witPath: wit, worldName: "step", disableFeatures: ["fetch-event"] });
+    made = await componentize(code, { witPath: wit, worldName: "step", disableFeatures: ["fetch-event"], wizerBin: limitedWizer(work, Math.floor(memory / 1024)) });
   } catch (error) {
     throw topLevel(error, map, roots);
   }

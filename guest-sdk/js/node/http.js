@@ -5,9 +5,8 @@
 // meaning here; what asks for them gets objects that do nothing, or an error.
 
 import { EventEmitter } from "node:events";
-import { Readable, Writable } from "readable-stream";
-
 import { failed, fetchOnce } from "../runtime/fetch.js";
+import { Readable, Writable } from "./stream.js";
 
 /** Set from the URL by the host, or not allowed in wasi:http. */
 const FORBIDDEN = new Set(["host", "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te", "trailer", "expect", "content-length"]);

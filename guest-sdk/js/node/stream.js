@@ -1,6 +1,6 @@
 // node:stream: the readable-stream package, with the bridges to web streams that it lacks.
 
-import stream from "readable-stream";
+import stream from "readable-stream/lib/stream.js";
 
 const { Readable, Writable, Duplex } = stream;
 

@@ -31,8 +31,11 @@ pub const DEADLINE: Duration = Duration::from_secs(300);
 /// How long installing the tool chain may take.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(900);
 
-/// Bytes that each process of a build may write to.
-const MEMORY: u64 = 3 << 30;
+/// Bytes that the author's code may write to while it is built.
+const MEMORY: u64 = 2 << 30;
+
+/// Bytes that each other process of a build may: bundlers and V8 reserve more than they use.
+const TOOLS_MEMORY: u64 = 12 << 30;
 
 /// How the build says what the definition is.
 const DEFINITION: &str = "keyhole-definition ";
@@ -100,7 +103,7 @@ async fn make(
     std::fs::create_dir(&temporary)?;
     std::fs::write(
         &request,
-        json!({"entry": entry, "work": work, "wit": toolchain.wit, "packages": packages}).to_string(),
+        json!({"entry": entry, "work": work, "wit": toolchain.wit, "packages": packages, "memory": MEMORY}).to_string(),
     )?;
     let mut node = child::program("node", work);
     node.arg(toolchain.sdk.join("build/main.js")).arg(&request).env("TMPDIR", &temporary).env_remove("NODE_OPTIONS");
@@ -110,7 +113,7 @@ async fn make(
         deadline: Instant::now() + deadline,
         slow: "the build runs what stands outside of functions: see that it ends; or give it longer with --timeout, such as --timeout 30m",
         keep_stderr: !out.may_animate(),
-        memory: Some(MEMORY),
+        memory: Some(TOOLS_MEMORY),
     };
     let ended = child::run_to_end(node, &run).await.at(entry.display())?;
     let printed = String::from_utf8_lossy(&ended.stdout);
