@@ -46,7 +46,8 @@ fn a_step_uses_the_whole_of_the_component_api() {
     assert_eq!(log[3].0, "error");
     let place = format!("api.mjs:{}:", line_of("not thrown"));
     assert!(log[3].1.starts_with("Error: not thrown\n") && log[3].1.contains(&place), "{}", log[3].1);
-    for told in ["this.store keeps what is stored until this run ends", "would wait here", "would run this step again"] {
+    for told in ["this.store keeps what is stored until this run ends", "would wait here", "would run this step again"]
+    {
         assert!(log.iter().any(|(_, text)| text.contains(told)), "{told}: {log:?}");
     }
 
@@ -119,11 +120,18 @@ fn options_and_additional_props_are_asked_of_the_step() {
     // On the app that defines the prop, with what the component passes on.
     assert_eq!(asked("list", &["--prop", "text=hi"])["options"], json!(["hi-0-shared"]));
     assert_eq!(asked("more", &[])["props"], json!({}));
-    assert_eq!(asked("more", &["--prop", "more=true"])["props"], json!({"extra": {"type": "string", "label": "After 10"}}));
+    assert_eq!(
+        asked("more", &["--prop", "more=true"])["props"],
+        json!({"extra": {"type": "string", "label": "After 10"}})
+    );
 
     // An additional prop is taken when the step asks for it, and only then.
     let run = house.run(&api(), &json!({}), &["--prop", "more=true", "--prop", "extra=42"]);
     assert_eq!((&run["status"], &run["return_value"]["extra"]), (&json!("ok"), &json!("42")), "{run:#}");
     let refused = house.end_of_run(&api(), &json!({}), &["--prop", "more=false", "--prop", "extra=42"]);
-    assert!(refused.json_error()["message"].as_str().is_some_and(|text| text.contains("no prop 'extra'")), "{}", refused.stderr);
+    assert!(
+        refused.json_error()["message"].as_str().is_some_and(|text| text.contains("no prop 'extra'")),
+        "{}",
+        refused.stderr
+    );
 }

@@ -68,14 +68,20 @@ fn errors_point_at_the_authors_file_and_line() {
     let (message, place, _) = source.error("syntax.ts", &[]);
     assert_eq!((message.as_str(), place), ("Unexpected \";\"", at("syntax.ts", "3:15")));
     let (message, place, help) = source.error("top.mjs", &[]);
-    assert!(message.contains("top level failed: Error: no config") && help.contains("outside of functions"), "{message}");
+    assert!(
+        message.contains("top level failed: Error: no config") && help.contains("outside of functions"),
+        "{message}"
+    );
     assert!(place.starts_with(&at("boom.mjs", "2:")), "{place}");
     let (message, place, _) = source.error("file.mjs", &[]);
     assert!(message.contains("./not-there.mjs") && place == at("file.mjs", "2:15"), "{message} {place}");
     assert!(source.error("plain.mjs", &[]).0.contains("no default export"));
     assert!(source.error("a.app.mjs", &[]).0.contains("this is an app file"));
     let (message, place, _) = source.error("random.mjs", &[]);
-    assert!(message.contains("same value in every run") && place.starts_with(&at("random.mjs", "1:")), "{message} {place}");
+    assert!(
+        message.contains("same value in every run") && place.starts_with(&at("random.mjs", "1:")),
+        "{message} {place}"
+    );
     assert!(source.error("none.mjs", &[]).0.contains("no such file"));
 }
 
@@ -100,7 +106,10 @@ fn one_way_out_a_build_reads_nothing_outside_of_its_source() {
     let source = Source::new();
     std::fs::write(source.dir.path().join("secret.txt"), "the neighbour's").unwrap();
     source.write("up.mjs", "import text from '../secret.txt';\nexport default { run() { return text; } };\n");
-    source.write("absolute.mjs", "import text from '/etc/passwd' with { type: 'text' };\nexport default { run() { return text; } };\n");
+    source.write(
+        "absolute.mjs",
+        "import text from '/etc/passwd' with { type: 'text' };\nexport default { run() { return text; } };\n",
+    );
     source.write("link.mjs", "import text from './link.txt';\nexport default { run() { return text; } };\n");
     std::os::unix::fs::symlink(source.dir.path().join("secret.txt"), source.path("link.txt")).unwrap();
     for name in ["up.mjs", "absolute.mjs", "link.mjs"] {
@@ -115,7 +124,10 @@ fn bounded_a_build_ends_by_its_deadline_and_within_its_memory() {
     let source = Source::new();
     source.write("warm.mjs", "export default { run() {} };\n");
     source.write("loop.mjs", "for (;;) {}\nexport default { run() {} };\n");
-    source.write("eat.mjs", "const held = [];\nfor (;;) held.push(new Uint8Array(1 << 20).fill(1));\nexport default { run() {} };\n");
+    source.write(
+        "eat.mjs",
+        "const held = [];\nfor (;;) held.push(new Uint8Array(1 << 20).fill(1));\nexport default { run() {} };\n",
+    );
     // So that the tool chain is there, and the deadline is the build's own.
     let out = source.dir.path().display().to_string();
     source.house.call(&["build", &source.path("warm.mjs").display().to_string(), "--output", &out]).ok();
@@ -131,7 +143,10 @@ fn bounded_a_build_ends_by_its_deadline_and_within_its_memory() {
 #[test]
 fn an_unchanged_source_is_not_built_again() {
     let source = Source::new();
-    source.write("step.ts", "import { word } from './word';\nexport default defineComponent({ run() { return word; } });\n");
+    source.write(
+        "step.ts",
+        "import { word } from './word';\nexport default defineComponent({ run() { return word; } });\n",
+    );
     source.write("word.ts", "export const word: string = 'first';\n");
     let build = || {
         let started = Instant::now();
@@ -141,7 +156,8 @@ fn an_unchanged_source_is_not_built_again() {
     assert_eq!(build().0, "first");
     let out = source.dir.path().display().to_string();
     let started = Instant::now();
-    let built = source.house.call(&["--json", "build", &source.path("step.ts").display().to_string(), "--output", &out]).ok();
+    let built =
+        source.house.call(&["--json", "build", &source.path("step.ts").display().to_string(), "--output", &out]).ok();
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     assert_eq!(built.json()["name"], "step");
     source.write("word.ts", "export const word: string = 'second';\n");
@@ -151,7 +167,10 @@ fn an_unchanged_source_is_not_built_again() {
 #[test]
 fn common_js_and_typescript_are_built_without_configuration() {
     let source = Source::new();
-    source.write("old.cjs", "const path = require('path');\nmodule.exports = { run() { return path.join('a', 'b'); } };\n");
+    source.write(
+        "old.cjs",
+        "const path = require('path');\nmodule.exports = { run() { return path.join('a', 'b'); } };\n",
+    );
     source.write(
         "new.mts",
         "enum Kind { A = 'a' }\ninterface Answer { kind: Kind }\nexport default defineComponent({ async run(): Promise<Answer> { return { kind: Kind.A satisfies Kind }; } });\n",

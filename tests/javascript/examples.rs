@@ -33,7 +33,10 @@ fn sealed_code_for_slacks_own_package_runs_unmodified() {
 
     // The example is the code of the documentation, to the letter.
     let source = std::fs::read_to_string(root().join("examples/slack-hello/slack-hello.mjs")).unwrap();
-    assert!(source.contains("new WebClient(this.slack.$auth.oauth_access_token)\n    return await web.chat.postMessage("), "{source}");
+    assert!(
+        source.contains("new WebClient(this.slack.$auth.oauth_access_token)\n    return await web.chat.postMessage("),
+        "{source}"
+    );
 }
 
 #[test]
@@ -59,11 +62,25 @@ fn sealed_the_sendgrid_example_sends_a_mail() {
     });
     let account = house.connect("sendgrid", KEY, &["api_host=api.sendgrid.com"]);
     let link = format!("sendgrid={account}");
-    let more = ["--link", &link, "--prop", "from=a@example.com", "--prop", "to=b@example.com", "--prop", "subject=Hello", "--prop", "text=Hello, world!"];
+    let more = [
+        "--link",
+        &link,
+        "--prop",
+        "from=a@example.com",
+        "--prop",
+        "to=b@example.com",
+        "--prop",
+        "subject=Hello",
+        "--prop",
+        "text=Hello, world!",
+    ];
     let run = house.run(&root().join("examples/sendgrid-mail"), &json!({}), &more);
     assert_eq!((&run["status"], &run["return_value"]), (&json!("ok"), &json!({"id": "m-1"})), "{run:#}");
     let received = &server.received()[0];
-    assert_eq!((received.target.as_str(), received.header("authorization")), ("/v3/mail/send", Some(format!("Bearer {KEY}").as_str())));
+    assert_eq!(
+        (received.target.as_str(), received.header("authorization")),
+        ("/v3/mail/send", Some(format!("Bearer {KEY}").as_str()))
+    );
     let body: serde_json::Value = serde_json::from_slice(&received.body).unwrap();
     assert_eq!(body["personalizations"][0]["to"][0]["email"], "b@example.com");
 }

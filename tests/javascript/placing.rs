@@ -37,7 +37,8 @@ fn basic(user: &str, secret: &str) -> String {
     for chunk in format!("{user}:{secret}").as_bytes().chunks(3) {
         let bits = chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for digit in 0..4 {
-            let shown = if digit <= chunk.len() { char::from(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63]) } else { '=' };
+            let shown =
+                if digit <= chunk.len() { char::from(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63]) } else { '=' };
             let _ = write!(text, "{shown}");
         }
     }

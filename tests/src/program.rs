@@ -102,10 +102,11 @@ impl Keyhole {
             .args(["--apps".as_ref(), workspace::fixture("fixtures/apps").as_os_str()])
             .args(args)
             .env("XDG_CONFIG_HOME", self.data.path().join("config"))
-            .env_remove("KEYHOLE_MEMBER")
-            .env_remove("KEYHOLE_DATA_DIR")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("KEYHOLE_")) {
+            command.env_remove(name);
+        }
         command
     }
 

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::OAuth;
 use super::answer::line;
-use super::attempt::{LIFETIME, NewAttempt, Way};
+use super::attempt::{Attempt, LIFETIME, NewAttempt, Way};
 use super::error::OAuthError;
 use super::identity::OAUTH_UID;
 use super::wire::{ClientKeys, Granted, Server, is_redirect_uri};
@@ -110,6 +110,14 @@ pub(super) struct Ending {
     pub secrets: BTreeMap<String, Secret>,
 }
 
+impl Ending {
+    /// The end of an attempt that was consumed.
+    pub(super) fn of(app: Arc<App>, attempt: Attempt, secrets: BTreeMap<String, Secret>) -> Self {
+        let Attempt { nickname, account, other_identity, untested, scopes, plain, .. } = attempt;
+        Self { app, nickname, account, other_identity, untested, scopes, plain, secrets }
+    }
+}
+
 impl OAuth {
     /// Begins to connect an account in `by`'s browser, which is to come back to
     /// `redirect_uri`: exactly the one that is registered with the service.
@@ -204,16 +212,7 @@ impl OAuth {
             let Way::Browser { redirect_uri } = &attempt.way else { return Err(OAuthError::NotUnderWay) };
             server.exchange(code, verifier, redirect_uri).await?
         };
-        let ending = Ending {
-            app,
-            nickname: attempt.nickname,
-            account: attempt.account,
-            other_identity: attempt.other_identity,
-            untested: attempt.untested,
-            scopes: attempt.scopes,
-            plain: attempt.plain,
-            secrets,
-        };
+        let ending = Ending::of(app, attempt, secrets);
         self.settle(by, ending, granted).await
     }
 
@@ -231,16 +230,9 @@ impl OAuth {
             let server = Server::new(&self.calls, def, &ready.plain, &ready.keys)?;
             server.client_credentials(&ready.scopes).await?
         };
-        let ending = Ending {
-            app: ready.app,
-            nickname: ready.start.nickname,
-            account: ready.start.account,
-            other_identity: ready.start.other_identity,
-            untested: ready.start.untested,
-            scopes: ready.scopes,
-            plain: ready.plain,
-            secrets: ready.secrets,
-        };
+        let Ready { app, plain, secrets, scopes, start, .. } = ready;
+        let Start { nickname, account, other_identity, untested, .. } = start;
+        let ending = Ending { app, nickname, account, other_identity, untested, scopes, plain, secrets };
         self.settle(by, ending, granted).await
     }
 

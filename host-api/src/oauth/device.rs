@@ -111,17 +111,7 @@ impl OAuth {
             }
         };
         self.consume(&under_way).await?;
-        let attempt = under_way.attempt;
-        let ending = Ending {
-            app,
-            nickname: attempt.nickname,
-            account: attempt.account,
-            other_identity: attempt.other_identity,
-            untested: attempt.untested,
-            scopes: attempt.scopes,
-            plain: attempt.plain,
-            secrets: under_way.secrets,
-        };
+        let ending = Ending::of(app, under_way.attempt, under_way.secrets);
         Ok(DevicePoll::Connected(Box::new(self.settle(by, ending, granted).await?)))
     }
 

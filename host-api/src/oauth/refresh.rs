@@ -82,7 +82,9 @@ impl OAuth {
         let Some(app) = account.app(self.accounts.catalog()) else { return Ok(false) };
         let Some(def) = &app.oauth else { return Ok(false) };
         let now = Timestamp::now();
-        if need == Need::Expiry && due_at(&account.id, account.version, tokens, def.refresh_margin).is_none_or(|due| due > now) {
+        if need == Need::Expiry
+            && due_at(&account.id, account.version, tokens, def.refresh_margin).is_none_or(|due| due > now)
+        {
             return Ok(false);
         }
         let works = need == Need::Expiry && tokens.expires.is_none_or(|expires| expires > now);

@@ -12,12 +12,8 @@ use super::run::Attempt;
 
 /// What the step answers when it is asked about `prop`, given what is filled in.
 pub async fn ask(attempt: &Attempt, engine: &Engine, step: &Step, broker: &Arc<Broker>, prop: &str) -> Result<Json> {
-    let mut state: Map<String, Value> = step
-        .definition
-        .props
-        .iter()
-        .filter_map(|(name, prop)| Some((name.clone(), prop.default.clone()?)))
-        .collect();
+    let mut state: Map<String, Value> =
+        step.definition.props.iter().filter_map(|(name, prop)| Some((name.clone(), prop.default.clone()?))).collect();
     state.extend(attempt.props.clone());
     let (_, session) = attempt.session(broker, &step.definition);
     let outcome = engine.configure(step, session, prop, &Value::Object(state).to_string(), &attempt.limits).await;

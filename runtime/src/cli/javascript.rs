@@ -135,7 +135,8 @@ async fn make(
     };
     if !answer.problems.is_empty() {
         return Err(Error::several(answer.problems.into_iter().map(|problem| {
-            let mut error = Error::new(problem.message).at(problem.place.unwrap_or_else(|| entry.display().to_string()));
+            let mut error =
+                Error::new(problem.message).at(problem.place.unwrap_or_else(|| entry.display().to_string()));
             if let Some(help) = problem.help {
                 error = error.help(help);
             }

@@ -43,7 +43,13 @@ pub fn load(folder: &Path, toolchain: &str) -> Option<(Record, Vec<u8>)> {
 }
 
 /// Hashes of what goes into a build. Taken before it, so that a change meanwhile counts.
-pub fn record(toolchain: String, definition: String, component: &[u8], inputs: Vec<PathBuf>, folders: Vec<PathBuf>) -> Record {
+pub fn record(
+    toolchain: String,
+    definition: String,
+    component: &[u8],
+    inputs: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
+) -> Record {
     Record {
         toolchain,
         definition,
@@ -87,7 +93,8 @@ mod tests {
         std::fs::write(&file, "1").unwrap();
         let kept = folder(dir.path(), &file);
         let keep = || {
-            let record = record("t".into(), "{}".into(), b"wasm", vec![file.clone(), manifest.clone()], vec![source.clone()]);
+            let record =
+                record("t".into(), "{}".into(), b"wasm", vec![file.clone(), manifest.clone()], vec![source.clone()]);
             store(&kept, &record, b"wasm").unwrap();
             load(&kept, "t").expect("nothing has changed");
         };

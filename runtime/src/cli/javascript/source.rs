@@ -17,7 +17,9 @@ pub fn is_file(path: &Path) -> bool {
 
 /// Whether `path` is a folder whose step is JavaScript: it has no Cargo.toml.
 pub fn is_folder(path: &Path) -> bool {
-    path.is_dir() && !path.join("Cargo.toml").exists() && (path.join("package.json").exists() || !files(path).is_empty())
+    path.is_dir()
+        && !path.join("Cargo.toml").exists()
+        && (path.join("package.json").exists() || !files(path).is_empty())
 }
 
 /// The step's file for a file or a folder: what package.json's `main` names, `index`, the
@@ -44,9 +46,12 @@ pub fn entry(path: &Path) -> Result<PathBuf> {
             .help("name the file of the step, or its folder")),
         several => {
             let names: Vec<_> = several.iter().filter_map(|file| file.file_name()?.to_str()).collect();
-            Err(Error::usage(format!("the folder holds several files, and nothing says which is the step: {}", names.join(", ")))
-                .at(path.display())
-                .help("name the file, call it index.mjs, or name it as `main` in package.json"))
+            Err(Error::usage(format!(
+                "the folder holds several files, and nothing says which is the step: {}",
+                names.join(", ")
+            ))
+            .at(path.display())
+            .help("name the file, call it index.mjs, or name it as `main` in package.json"))
         }
     }
 }
@@ -78,7 +83,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let is_step = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let stem = name.rsplit_once('.').map_or("", |(stem, _)| stem);
-        is_file(path) && !stem.ends_with(".app") && !stem.ends_with(".d") && !stem.ends_with(".test") && !stem.ends_with(".config")
+        is_file(path)
+            && !stem.ends_with(".app")
+            && !stem.ends_with(".d")
+            && !stem.ends_with(".test")
+            && !stem.ends_with(".config")
     };
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_step).collect();

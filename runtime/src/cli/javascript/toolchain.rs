@@ -16,7 +16,8 @@ use super::super::output::Output;
 const OLDEST_NODE: u32 = 20;
 
 /// How to get Node.js.
-pub const MISSING_NODE: &str = "install Node.js 20 or later with npm, as https://nodejs.org says, and see that it is in PATH";
+pub const MISSING_NODE: &str =
+    "install Node.js 20 or later with npm, as https://nodejs.org says, and see that it is in PATH";
 
 /// What an installation needs.
 const NETWORK: &str = "see that npm reaches its registry (npm ping), and that there are 500 MB of room";
@@ -166,8 +167,9 @@ async fn install(tools: &Path, deadline: Instant, out: Output) -> Result {
     let ended = ended?;
     if !ended.status.success() {
         let said = String::from_utf8_lossy(&ended.stderr);
-        return Err(Error::new(format!("npm could not install the JavaScript tool chain:\n{}", said.trim()))
-            .help(NETWORK));
+        return Err(
+            Error::new(format!("npm could not install the JavaScript tool chain:\n{}", said.trim())).help(NETWORK)
+        );
     }
     rename(made, tools)
 }
@@ -182,7 +184,9 @@ async fn turn(cache: &Path, deadline: Instant, out: Output) -> Result<std::fs::F
             told = true;
         }
         if Instant::now() >= deadline {
-            return Err(Error::new("another build did not finish installing the JavaScript tool chain by the deadline"));
+            return Err(Error::new(
+                "another build did not finish installing the JavaScript tool chain by the deadline",
+            ));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
