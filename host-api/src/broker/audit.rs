@@ -67,7 +67,8 @@ pub struct Use {
     /// That account's app.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub app: Option<String>,
-    /// The request's method.
+    /// The request's method. Empty, with host and path, if the account was refused to the step
+    /// before there was a request.
     pub method: String,
     /// The request's host, with the port where it is not the scheme's own.
     pub host: String,

@@ -13,7 +13,8 @@ use url::Url;
 
 use super::audit::{Audit, Decision, Use};
 use super::body::OnEnd;
-use super::{Brokered, Scope, SendError, policy};
+use super::{AccessError, Brokered, Link, Scope, SendError, policy};
+use crate::accounts::AccountId;
 
 /// Longest path that is recorded, in characters.
 const PATH: usize = 512;
@@ -45,23 +46,7 @@ impl Record {
         requests: &Requests,
         open: TaskTrackerToken,
     ) -> Self {
-        let used = Use {
-            id: ulid::Ulid::generate().to_string(),
-            at: Timestamp::now(),
-            run: scope.run.clone(),
-            step: scope.step.clone(),
-            member: scope.member.to_string(),
-            account: None,
-            app: None,
-            method: method.as_str().chars().take(20).collect(),
-            host: String::new(),
-            path: String::new(),
-            status: None,
-            bytes_out: 0,
-            bytes_in: 0,
-            decision: Decision::Allowed,
-            reason: None,
-        };
+        let used = Use { method: method.as_str().chars().take(20).collect(), ..unused(scope) };
         let index = {
             let mut requests = requests.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             requests.push(shown(&used, Instant::now(), Some("the run ended before the answer did")));
@@ -146,6 +131,37 @@ impl Record {
         }
         let mut requests = self.requests.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         requests[self.index] = shown(&self.used, self.started, None);
+    }
+}
+
+fn unused(scope: &Scope) -> Use {
+    Use {
+        id: ulid::Ulid::generate().to_string(),
+        at: Timestamp::now(),
+        run: scope.run.clone(),
+        step: scope.step.clone(),
+        member: scope.member.to_string(),
+        account: None,
+        app: None,
+        method: String::new(),
+        host: String::new(),
+        path: String::new(),
+        status: None,
+        bytes_out: 0,
+        bytes_in: 0,
+        decision: Decision::Allowed,
+        reason: None,
+    }
+}
+
+/// A linked account that was refused before there was a request.
+pub(super) fn refused_account(scope: &Scope, link: &Link, account: &AccountId, error: &AccessError) -> Use {
+    Use {
+        account: Some(account.to_string()),
+        app: Some(link.app.clone()),
+        decision: Decision::Refused,
+        reason: Some(error.to_string()),
+        ..unused(scope)
     }
 }
 

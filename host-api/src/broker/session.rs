@@ -7,7 +7,7 @@
 //! the credential is put in; those that a service refuses, and then it is told once more.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -27,7 +27,7 @@ use super::exchange::{self, Outbound};
 use super::limits::Timeouts;
 use super::placeholder::{Origin, Shape, Table, label};
 use super::policy;
-use super::record::{Record, Requests};
+use super::record::{self, Record, Requests};
 use super::scrub::{Latest, Scrubber};
 use super::send::{Answer, TransportError};
 use super::sign;
@@ -64,6 +64,8 @@ struct State {
     parties: BTreeMap<AccountId, Arc<Party>>,
     /// Every version of every account whose secrets this attempt could see echoed.
     held: Vec<Arc<Account>>,
+    /// Props whose account was refused.
+    refused: BTreeSet<String>,
     /// Whether `held` is what the latest scrubber was made of.
     known: bool,
     /// Whether every linked account's secrets are in `held`: a service may show them before the step
@@ -94,7 +96,7 @@ impl Session {
     /// The account linked to `prop`: the grant is read from the store, and a placeholder
     /// stands for each of its secrets.
     pub async fn account(&self, prop: &str) -> Result<Injected, AccessError> {
-        let (account, app) = self.linked(prop).await?;
+        let (account, app) = self.linked(prop).await.inspect_err(|error| self.refused(prop, error))?;
         let mut state = self.state();
         if let Some((id, injected)) = state.injected.get(prop)
             && *id == account.id
@@ -111,7 +113,7 @@ impl Session {
 
     /// Signs `message` for a purpose that the definition of the account's app lists.
     pub async fn sign_hmac(&self, prop: &str, purpose: &str, message: &[u8]) -> Result<String, SignError> {
-        let (account, app) = self.linked(prop).await?;
+        let (account, app) = self.linked(prop).await.inspect_err(|error| self.refused(prop, error))?;
         let Some(signing) = app.signing.get(purpose) else {
             let listed = app.signing.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             let listed = if listed.is_empty() { "nothing".to_owned() } else { listed };
@@ -359,6 +361,18 @@ impl Session {
         }
         let app = self.app_of(&account)?;
         Ok((account, app))
+    }
+
+    /// Records that a linked account was refused to the step, once a prop.
+    fn refused(&self, prop: &str, error: &AccessError) {
+        let link = self.scope.props.get(prop);
+        let Some((link, id)) = link.and_then(|link| Some((link, link.account.as_ref()?))) else { return };
+        if self.state().refused.insert(prop.to_owned()) {
+            let used = record::refused_account(&self.scope, link, id, error);
+            if let Err(error) = self.broker.audit.refusal(&used) {
+                tracing::debug!(%error, "a refusal could not be recorded");
+            }
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -80,12 +80,20 @@ pub fn table(uses: &[Use]) -> String {
             Cell::new(output::visible(&used.member)),
             Cell::new(output::visible(&used.step)),
             Cell::new(used.app.as_deref().unwrap_or("–")),
-            Cell::new(output::one_line(&format!("{} {}{}", used.method, used.host, used.path), 120)),
+            Cell::new(output::one_line(&request(used), 120)),
             Cell::new(answer).fg(color),
             Cell::new(output::one_line(used.reason.as_deref().unwrap_or(""), 200)),
         ]);
     }
     output::table_text(&mut table)
+}
+
+/// What was asked, in a few words.
+pub fn request(used: &Use) -> String {
+    match used.method.as_str() {
+        "" => "to use the account".to_owned(),
+        method => format!("{method} {}{}", used.host, used.path),
+    }
 }
 
 /// What became of a request, in a word and a colour.

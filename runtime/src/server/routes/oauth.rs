@@ -83,7 +83,7 @@ async fn device(State(api): State<Arc<Api>>, caller: Caller, Body(start): Body<S
 async fn poll(State(api): State<Arc<Api>>, caller: Caller, Body(poll): Body<PollDevice>) -> Answer<DeviceState> {
     Ok(Json(match api.oauth().poll_device(caller.member()?, poll.ticket.0.expose()).await? {
         DevicePoll::Pending(wait) => DeviceState::Pending(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
-        DevicePoll::Connected(connected) => DeviceState::Connected(connected.into()),
+        DevicePoll::Connected(connected) => DeviceState::Connected((*connected).into()),
     }))
 }
 
