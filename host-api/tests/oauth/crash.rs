@@ -43,7 +43,7 @@ fn start(dir: &std::path::Path, server: &Server, id: &AccountId, runs: usize) ->
         .env("OAUTH_CHILD_ACCOUNT", id.as_str())
         .env("OAUTH_CHILD_RUNS", runs.to_string())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .spawn()
         .unwrap()
 }
