@@ -58,11 +58,7 @@ async fn bound_a_placeholder_goes_nowhere_but_to_its_hosts_and_places() {
     let (host, authority) = (Host::new().await, Authority::default());
     let server = acme(&authority, KEY);
     let evil = Server::http(&authority, &["evil.example"], |_| answer(200, "text/plain", "got it"));
-    let broker = host.broker(
-        &authority,
-        &[("api.acme.example", &server), ("evil.example", &evil)],
-        Egress::default(),
-    );
+    let broker = host.broker(&authority, &[("api.acme.example", &server), ("evil.example", &evil)], Egress::default());
     let account = host.connect("alice", "acme", &[("api_key", KEY)]).await;
     let mut open = scope("alice", &[("acme", "acme", Some(&account))]);
     open.allow_hosts.push("evil.example".parse().unwrap());
@@ -232,8 +228,7 @@ async fn both_audit_modes_keep_one_use_for_each_request() {
     for audit in [AuditMode::Strict, AuditMode::Relaxed] {
         let (host, authority) = (Host::new().await, Authority::default());
         let server = acme(&authority, KEY);
-        let broker =
-            host.broker(&authority, &[("api.acme.example", &server)], Egress { audit, ..Egress::default() });
+        let broker = host.broker(&authority, &[("api.acme.example", &server)], Egress { audit, ..Egress::default() });
         let account = host.connect("alice", "acme", &[("api_key", KEY)]).await;
         let session = broker.session(scope("alice", &[("acme", "acme", Some(&account))]));
         let bearer = format!("Bearer {}", session.account("acme").await.unwrap().auth[0].value);
@@ -241,7 +236,10 @@ async fn both_audit_modes_keep_one_use_for_each_request() {
             let me = request("GET", "https://api.acme.example/v1/me", &[("authorization", &bearer)], "");
             send(&session, me).await.unwrap();
         }
-        denied(send(&session, request("POST", "https://api.acme.example/v1/keys/x", &[("authorization", &bearer)], "")).await);
+        denied(
+            send(&session, request("POST", "https://api.acme.example/v1/keys/x", &[("authorization", &bearer)], ""))
+                .await,
+        );
         broker.audit().flush().await.unwrap();
         let uses = broker.audit().uses(None).await.unwrap();
         assert_eq!(uses.len(), 6);
@@ -302,9 +300,8 @@ async fn bound_a_credential_arrives_exactly_in_the_path_and_in_bodies() {
     }
 
     let part_type = [("content-type", "multipart/form-data; boundary=b0")];
-    let part = |name: &str, value: &str| {
-        format!("--b0\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
-    };
+    let part =
+        |name: &str, value: &str| format!("--b0\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
     let body = |token: &str| format!("{}{}--b0--\r\n", part("note", "n"), part("token", token));
     send(&session, request("POST", url, &part_type, &body(&placeholder))).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&server.received().pop().unwrap().body), body(AWKWARD));
@@ -315,7 +312,12 @@ async fn bound_a_credential_arrives_exactly_in_the_path_and_in_bodies() {
         ("another pointer", url, &json_type[..], format!(r#"{{"token":"{placeholder}"}}"#)),
         ("a member named twice", url, &json_type[..], format!(r#"{{"auth":{{"token":"{placeholder}","token":"x"}}}}"#)),
         ("beside text", url, &json_type[..], format!(r#"{{"auth":{{"token":"Bearer {placeholder}"}}}}"#)),
-        ("the place and a note", url, &json_type[..], format!(r#"{{"auth":{{"token":"{placeholder}"}},"n":"{placeholder}"}}"#)),
+        (
+            "the place and a note",
+            url,
+            &json_type[..],
+            format!(r#"{{"auth":{{"token":"{placeholder}"}},"n":"{placeholder}"}}"#),
+        ),
         ("a member's name", url, &json_type[..], format!(r#"{{"auth":{{"{placeholder}":1}}}}"#)),
         ("JSON that is a form", url, &form_type[..], format!(r#"{{"auth":{{"token":"{placeholder}"}}}}"#)),
         ("another field", url, &form_type[..], format!("note={placeholder}")),

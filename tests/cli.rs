@@ -336,8 +336,9 @@ fn completions_are_scripts_that_their_shells_take() {
         }
     }
     let script = keyhole.call(&["completions", "bash"]).ok().stdout;
+    let path = file(&keyhole, "sourced", &script);
     let complete = format!(
-        "{script}\nCOMP_WORDS=(keyhole acc); COMP_CWORD=1; _keyhole keyhole acc keyhole; echo \"${{COMPREPLY[@]}}\""
+        "source '{path}'; COMP_WORDS=(keyhole acc); COMP_CWORD=1; _keyhole keyhole acc keyhole; echo \"${{COMPREPLY[@]}}\""
     );
     let output = Command::new("bash").args(["-c", &complete]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "accounts");

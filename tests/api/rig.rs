@@ -24,7 +24,10 @@ impl Drop for Served {
 impl Served {
     /// Serves the data directory of `keyhole` with the flags that lead to its test servers.
     pub fn on(keyhole: Keyhole, more: &[&str]) -> Self {
-        let mut args = vec!["--json", "serve", "--listen", "127.0.0.1:0"];
+        let mut args = vec!["--json", "serve"];
+        if !more.contains(&"--listen") {
+            args.extend(["--listen", "127.0.0.1:0"]);
+        }
         args.extend(keyhole.flags().iter().map(String::as_str));
         args.extend(more);
         let mut child = keyhole.command(&args).stdout(Stdio::piped()).spawn().expect("keyhole starts");
@@ -44,7 +47,9 @@ impl Served {
     /// The same with alice, an admin, bob and mallory.
     pub fn with_members() -> Self {
         let keyhole = Keyhole::default();
-        ["alice", "bob", "mallory"].map(|name| keyhole.member(name));
+        for name in ["alice", "bob", "mallory"] {
+            keyhole.member(name);
+        }
         Self::on(keyhole, &[])
     }
 

@@ -28,7 +28,8 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
         let filled = begun.elapsed();
         let any = check(&host, &accounts).await?;
         let check = check(&host, &in_use(&accounts)).await?;
-        let bytes = host.dir.path().read_dir()?.flatten().filter_map(|file| Some(file.metadata().ok()?.len())).sum::<u64>();
+        let bytes =
+            host.dir.path().read_dir()?.flatten().filter_map(|file| Some(file.metadata().ok()?.len())).sum::<u64>();
         println!(
             "{count:>9} accounts: a check takes {}, of any of them {}; connecting them took {:.1} s, the store has {:.1} MB",
             time(check),

@@ -78,7 +78,8 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
     .await?;
 
     let mut rows = vec![
-        Row::times("a brokered request, kept alive, relaxed audit", brokered, "wasi-http's own sender", own).at_most(1.0),
+        Row::times("a brokered request, kept alive, relaxed audit", brokered, "wasi-http's own sender", own)
+            .at_most(1.0),
         Row::times("the same over TLS", over_tls, "without TLS", over_plain),
     ];
     for at_once in [1, 32, 256] {
@@ -95,7 +96,12 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
             f64::from(at_once) / soon.as_secs_f64(),
             time(soon),
         );
-        rows.push(Row::times(format!("strict audit, {at_once} requests at once: each takes"), durable, "relaxed", soon));
+        rows.push(Row::times(
+            format!("strict audit, {at_once} requests at once: each takes"),
+            durable,
+            "relaxed",
+            soon,
+        ));
     }
     Ok(rows)
 }

@@ -67,13 +67,7 @@ fn target(bare: Duration) -> f64 {
     1.5_f64.min(30e-6 / bare.as_secs_f64().min(18e-6))
 }
 
-async fn keyhole(
-    house: &House,
-    broker: &Arc<Broker>,
-    engine: &Engine,
-    step: &Step,
-    input: &Input,
-) -> Result<String> {
+async fn keyhole(house: &House, broker: &Arc<Broker>, engine: &Engine, step: &Step, input: &Input) -> Result<String> {
     let session = broker.session(house.scope());
     let outcome = engine.run(step, session, input, &Limits::default()).await;
     Ok(outcome.result?.as_str().to_owned())

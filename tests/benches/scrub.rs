@@ -127,7 +127,10 @@ fn throughput(quick: bool) {
     for length in [8, 12, 20, 40, 200] {
         let scrubber = Arc::new(scrubber(1, length));
         let time = best(15, || scrub_all(&scrubber, &input));
-        println!("JSON, 10 MB, one secret of {length:>3} characters: {:.2} GB/s", 1e-9 * LARGE as f64 / time.as_secs_f64());
+        println!(
+            "JSON, 10 MB, one secret of {length:>3} characters: {:.2} GB/s",
+            1e-9 * LARGE as f64 / time.as_secs_f64()
+        );
     }
 }
 

@@ -91,8 +91,16 @@ fn nothing_lost_what_was_acknowledged_outlives_a_kill_at_any_instant() {
     let mut workspace = Workspace::new();
     let rounds = if std::env::var_os("KEYHOLE_LONG").is_some() { 200 } else { 20 };
     for round in 0..rounds {
-        let mut command =
-            workspace.keyhole.command(&["--json", "accounts", "connect", "acme", "--as", "alice", "--stdin", "--no-test"]);
+        let mut command = workspace.keyhole.command(&[
+            "--json",
+            "accounts",
+            "connect",
+            "acme",
+            "--as",
+            "alice",
+            "--stdin",
+            "--no-test",
+        ]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), KEY.as_bytes()).unwrap();

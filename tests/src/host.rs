@@ -72,7 +72,8 @@ impl Host {
 
     /// Connects an account of `owner`'s.
     pub async fn connect(&self, owner: &str, app: &str, fields: &[(&str, &str)]) -> AccountId {
-        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), Secret::new((*value).to_owned()))).collect();
+        let fields =
+            fields.iter().map(|(name, value)| ((*name).to_owned(), Secret::new((*value).to_owned()))).collect();
         let given = Connect { app: app.to_owned(), nickname: None, fields, custom: None };
         self.accounts.connect(&member(owner), given).await.expect("an account").account.id
     }

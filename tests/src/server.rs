@@ -125,7 +125,8 @@ impl Server {
         F: Fn(TlsStream<TcpStream>, Arc<Mutex<Vec<Received>>>) -> T + Send + Sync + 'static,
         T: Future<Output = ()> + Send + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         listener.set_nonblocking(true).expect("a socket that does not block");
         let port = listener.local_addr().expect("a bound socket").port();

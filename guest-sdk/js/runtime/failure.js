@@ -57,7 +57,7 @@ function messageOf(error) {
 /** Whatever was thrown, as a record of the contract. */
 export function failureOf(thrown) {
   if (thrown === null || (typeof thrown !== "object" && typeof thrown !== "function") || thrown.message === undefined) {
-    return { message: `the step threw ${format(thrown)}`, kind: "step", retry: false };
+    return { message: `the step threw ${typeof thrown === "string" ? `'${thrown}'` : format(thrown)}`, kind: "step", retry: false };
   }
   const [kind, retry] = kindOf(thrown);
   const failure = { message: messageOf(thrown), kind, retry };

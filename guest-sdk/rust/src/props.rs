@@ -378,7 +378,6 @@ pub(crate) fn read<T: PropType>(name: &str, value: Option<Value>, default: Optio
             None => return Err(Error::input(format!("prop \"{name}\" is required and was not given"))),
         },
     };
-    T::parse(value).map_err(|Mismatch { expected, got }| {
-        Error::input(format!("prop \"{name}\": expected {expected}, got {got}"))
-    })
+    T::parse(value)
+        .map_err(|Mismatch { expected, got }| Error::input(format!("prop \"{name}\": expected {expected}, got {got}")))
 }

@@ -9,9 +9,9 @@ mod connect;
 mod proof;
 mod see;
 mod sweep;
-mod tokens;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,8 +28,8 @@ pub use proof::PROOF_LIFETIME;
 pub use see::{FindError, Summary};
 pub use sweep::Departed;
 pub(crate) use sweep::Sweep;
-pub use tokens::Tokens;
 pub(crate) use tokens::Renewed;
+pub use tokens::Tokens;
 
 use crate::apps::{App, CUSTOM, Catalog, CustomApp, HostError, HostPattern};
 use crate::members::{Member, MemberId, Members};
@@ -246,7 +246,14 @@ impl Accounts {
     /// The accounts that `store` holds, of the workspace whose id is in every sealed record.
     pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, catalog: Arc<Catalog>, workspace: impl Into<String>) -> Self {
         let members = Members::new(store.clone());
-        Self { records: Records::new(store), kept: Kept::default(), members, vault, catalog, workspace: workspace.into() }
+        Self {
+            records: Records::new(store),
+            kept: Kept::default(),
+            members,
+            vault,
+            catalog,
+            workspace: workspace.into(),
+        }
     }
 
     /// The catalog that accounts are connected by.

@@ -30,7 +30,8 @@ pub use error::AppError;
 pub use field::{FieldDef, FieldError, MAX_PLAIN, MAX_SECRET, Pattern};
 pub use host::{Addresses, HostError, HostPattern, HostTemplate};
 pub use oauth::{
-    AnswerField, AnswerMap, ClientAuth, Endpoint, Flow, OAuthDef, OwnClient, Part, REFRESH_MARGIN, REFRESH_TOKEN, UserInfo,
+    AnswerField, AnswerMap, ClientAuth, Endpoint, Flow, OAuthDef, OwnClient, Part, REFRESH_MARGIN, REFRESH_TOKEN,
+    UserInfo,
 };
 pub(crate) use oauth::{first, first_text};
 pub use template::{Piece, Template, TemplateError};

@@ -1,8 +1,8 @@
 //! The two halves of an exchange that the session's story leaves out: a request's body
 //! on its way to the survey, and an answer on its way to the step.
 
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName};

@@ -33,9 +33,9 @@ pub use egress::{Egress, Resolve};
 pub use limits::{Limits, Timeouts};
 pub use own::CallError;
 pub(crate) use own::OwnCalls;
+pub use placeholder::{MARKER, label};
 pub use policy::AllowedHost;
 pub use send::{ClientError, TransportError};
-pub use placeholder::{MARKER, label};
 pub use session::Session;
 pub use survey::Refusal;
 

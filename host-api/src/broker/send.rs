@@ -47,7 +47,9 @@ pub enum ClientError {
     #[error("a --ca-cert file holds no PEM certificate; it starts with -----BEGIN CERTIFICATE-----")]
     NoCertificate,
     /// TLS could not be set up.
-    #[error("TLS can't be set up: {0}; install the system's CA certificates (Debian: ca-certificates), or pass --ca-cert")]
+    #[error(
+        "TLS can't be set up: {0}; install the system's CA certificates (Debian: ca-certificates), or pass --ca-cert"
+    )]
     Tls(String),
     /// The HTTP client could not be set up.
     #[error("the HTTP client can't be set up: {0}")]
@@ -101,9 +103,8 @@ impl Client {
                 return Ok(client);
             }
         }
-        let client = self
-            .general
-            .get_or_init(|| build(self.tls.clone(), Resolver { policy: self.policy.clone(), fixed: None }));
+        let client =
+            self.general.get_or_init(|| build(self.tls.clone(), Resolver { policy: self.policy.clone(), fixed: None }));
         client.as_ref().map_err(Clone::clone)
     }
 }
@@ -145,8 +146,7 @@ fn tls_config(ca_certs: &[String]) -> Result<rustls::ClientConfig, ClientError> 
     }
     let tls = |error: rustls::Error| ClientError::Tls(error.to_string());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier =
-        rustls_platform_verifier::Verifier::new_with_extra_roots(extra, provider.clone()).map_err(tls)?;
+    let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(extra, provider.clone()).map_err(tls)?;
     Ok(rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(tls)?
@@ -270,8 +270,12 @@ fn said(error: &(dyn std::error::Error + 'static)) -> String {
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
         use rustls::{CertificateError as Certificate, Error};
         let reason = match error {
-            Error::InvalidCertificate(Certificate::UnknownIssuer) => "nobody trusted has issued the certificate; see --ca-cert",
-            Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => "the certificate has expired",
+            Error::InvalidCertificate(Certificate::UnknownIssuer) => {
+                "nobody trusted has issued the certificate; see --ca-cert"
+            }
+            Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+                "the certificate has expired"
+            }
             Error::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
                 "the certificate is another server's"
             }

@@ -17,9 +17,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::HeaderMap;
 use http::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
-use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::body::Body;
@@ -177,7 +177,8 @@ impl Session {
         let Some(survey) = self.survey(&url, &parts.headers, body.whole().as_deref())? else {
             self.plain_may_reach(&url).await?;
             let answer = self.forward(&parts.method, url, parts.headers, body, timeouts, record).await?;
-            return exchange::answer(answer, &parts.method, self.latest.clone(), limits, timeouts, record, permit).await;
+            return exchange::answer(answer, &parts.method, self.latest.clone(), limits, timeouts, record, permit)
+                .await;
         };
         let again = body.again();
         let (account, with) = self.credentialed(&survey, &parts, &url, body.whole(), timeouts, record).await?;
@@ -266,7 +267,9 @@ impl Session {
     async fn permit(&self, timeouts: Timeouts) -> Result<OwnedSemaphorePermit, SendError> {
         let limits = &self.scope.limits;
         let full = || SendError::Limit(format!("{} requests of this run are open; end some first", limits.at_once));
-        let permit = tokio::time::timeout(self.first_byte(timeouts), self.permits.clone().acquire_owned()).await.map_err(|_| full())?;
+        let permit = tokio::time::timeout(self.first_byte(timeouts), self.permits.clone().acquire_owned())
+            .await
+            .map_err(|_| full())?;
         permit.map_err(|_| full())
     }
 
@@ -342,7 +345,10 @@ impl Session {
 
     fn app_of(&self, account: &Account) -> Result<Arc<App>, AccessError> {
         account.app(&self.broker.catalog).ok_or_else(|| {
-            AccessError::Unavailable(format!("the catalog has no app '{}'; add its definition with --apps DIR", account.app))
+            AccessError::Unavailable(format!(
+                "the catalog has no app '{}'; add its definition with --apps DIR",
+                account.app
+            ))
         })
     }
 

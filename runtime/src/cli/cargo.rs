@@ -71,9 +71,9 @@ pub async fn build(folder: &Path, options: &Options, out: Output) -> Result<Buil
     }
     let manifest = folder.join("Cargo.toml").canonicalize()?;
     let wasm = component_in(&ended.stdout, &manifest).ok_or_else(|| {
-        Error::new("the crate builds no component")
-            .at(manifest.display())
-            .help("a step is a library of the crate type cdylib; add to Cargo.toml:\n\n[lib]\ncrate-type = [\"cdylib\"]")
+        Error::new("the crate builds no component").at(manifest.display()).help(
+            "a step is a library of the crate type cdylib; add to Cargo.toml:\n\n[lib]\ncrate-type = [\"cdylib\"]",
+        )
     })?;
     Ok(Built { wasm, package })
 }
@@ -89,7 +89,8 @@ fn package_name(folder: &Path) -> Result<String> {
         name: String,
     }
     if !folder.is_dir() {
-        let error = Error::usage(if folder.exists() { "this is a file, not a folder" } else { "there is no such folder" });
+        let error =
+            Error::usage(if folder.exists() { "this is a file, not a folder" } else { "there is no such folder" });
         return Err(error.at(folder.display()).help("name the folder that the step's Cargo.toml is in"));
     }
     let path = folder.join("Cargo.toml");

@@ -332,11 +332,16 @@ async fn there(
     };
     let (status, is_problem, body) = answered
         .await
-        .map_err(|error| Error::from(error.without_url()))
+        .map_err(|error| Error::new(innermost(&error)))
         .doing("the server can't be reached")
         .at(url)
         .help("see that keyhole serve runs there, and that KEYHOLE_URL is its address")?;
     Ok(Answer { status, is_problem, body, inner: None, from: Some(url.clone()) })
+}
+
+/// What went wrong at the bottom: "Connection refused", not all that came of it.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
 fn is_problem(headers: &axum::http::HeaderMap) -> bool {

@@ -185,7 +185,9 @@ async fn store(settings: &Settings) -> Check {
             Ok(members) => Check::ok(NAME, format!("opens; members: {}", members.len())),
             Err(error) => Check::fail(NAME, error.to_string(), "restore the data directory from a backup"),
         },
-        Err(error) => Check::fail(NAME, error.message().to_owned(), error.advice().unwrap_or("see the message").to_owned()),
+        Err(error) => {
+            Check::fail(NAME, error.message().to_owned(), error.advice().unwrap_or("see the message").to_owned())
+        }
     }
 }
 
@@ -218,7 +220,11 @@ async fn node() -> Check {
         None => Check::warn(NAME, "not found", help),
         Some(version) => {
             let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
-            if major.is_some_and(|major| major >= 20) { Check::ok(NAME, version) } else { Check::warn(NAME, version, help) }
+            if major.is_some_and(|major| major >= 20) {
+                Check::ok(NAME, version)
+            } else {
+                Check::warn(NAME, version, help)
+            }
         }
     }
 }
@@ -237,7 +243,11 @@ fn pagemap_scan() -> Check {
     if wasmtime::PoolingAllocationConfig::is_pagemap_scan_available() {
         Check::ok(NAME, "the kernel has it")
     } else {
-        Check::warn(NAME, "the kernel does not have it", "runs take about half as long again; Linux 6.7 and newer have it")
+        Check::warn(
+            NAME,
+            "the kernel does not have it",
+            "runs take about half as long again; Linux 6.7 and newer have it",
+        )
     }
 }
 
@@ -292,11 +302,9 @@ fn address_space() -> Check {
             format!("limited to {}", output::size(limit)),
             "instances reserve addresses, not memory: ulimit -v unlimited",
         ),
-        (None, Some(2)) => Check::warn(
-            NAME,
-            "vm.overcommit_memory is 2",
-            "reserved addresses count as used then; set it to 0 or 1",
-        ),
+        (None, Some(2)) => {
+            Check::warn(NAME, "vm.overcommit_memory is 2", "reserved addresses count as used then; set it to 0 or 1")
+        }
         _ => Check::ok(NAME, "unlimited"),
     }
 }

@@ -10,9 +10,9 @@ mod build;
 mod cargo;
 mod child;
 mod client;
-mod connect;
 mod completions;
 mod configure;
+mod connect;
 mod demo;
 mod doctor;
 mod error;
@@ -181,7 +181,8 @@ fn trace_own_events() -> Result {
 /// Ends when someone asks the program to stop.
 async fn interrupt() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }

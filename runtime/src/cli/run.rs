@@ -84,7 +84,9 @@ impl Run {
         let links = links(&self.link, &step.definition, &home, &member).await?;
         for (prop, app, required) in step.definition.app_props() {
             if required && !links.contains_key(prop) {
-                settings.out.note(format!("no account is linked to the prop {prop}; add --link {prop}=ACCOUNT, one of {app}"));
+                settings
+                    .out
+                    .note(format!("no account is linked to the prop {prop}; add --link {prop}=ACCOUNT, one of {app}"));
             }
         }
         let props = given_props(&self.prop, &step.definition)?;
@@ -237,9 +239,10 @@ fn limits(timeout: Option<Duration>, memory: Option<u64>) -> Result<Limits> {
     }
     if let Some(memory) = memory {
         // What a 32-bit component can address.
-        limits.memory = usize::try_from(memory).ok().filter(|memory| (1..=4 << 30).contains(memory)).ok_or_else(|| {
-            Error::usage("a run may have up to 4 GiB of memory").at("--memory")
-        })?;
+        limits.memory = usize::try_from(memory)
+            .ok()
+            .filter(|memory| (1..=4 << 30).contains(memory))
+            .ok_or_else(|| Error::usage("a run may have up to 4 GiB of memory").at("--memory"))?;
     }
     Ok(limits)
 }
@@ -281,7 +284,8 @@ fn given_props(given: &[String], definition: &Definition) -> Result<Map<String, 
     let mut props = Map::new();
     for prop in given {
         let (name, text) = pair(prop, "--prop", "NAME=VALUE")?;
-        let is_text = definition.props.get(name).is_some_and(|prop| prop.kind.base == BaseType::String && !prop.kind.list);
+        let is_text =
+            definition.props.get(name).is_some_and(|prop| prop.kind.base == BaseType::String && !prop.kind.list);
         let value = match serde_json::from_str(text) {
             // For a text, 42 is the text 42; only what is quoted is read as JSON.
             Ok(value) if !is_text || matches!(value, Value::String(_)) => value,
@@ -361,8 +365,11 @@ fn text(ran: &Ran) -> String {
         section("return value", &pretty(value));
     }
     if !outcome.exports.is_empty() {
-        let exports: Vec<String> =
-            outcome.exports.iter().map(|(name, value)| format!("{}: {}", output::visible(name), pretty(value))).collect();
+        let exports: Vec<String> = outcome
+            .exports
+            .iter()
+            .map(|(name, value)| format!("{}: {}", output::visible(name), pretty(value)))
+            .collect();
         section("exports", &exports.join("\n"));
     }
     if let Some(response) = &outcome.flow.response {
@@ -405,7 +412,8 @@ fn text(ran: &Ran) -> String {
 const PRETTY: usize = 64 * 1024;
 
 fn pretty(value: &Json) -> String {
-    let laid_out = (value.as_str().len() <= PRETTY).then(|| serde_json::to_string_pretty(&value.to_value()).ok()).flatten();
+    let laid_out =
+        (value.as_str().len() <= PRETTY).then(|| serde_json::to_string_pretty(&value.to_value()).ok()).flatten();
     output::visible(laid_out.as_deref().unwrap_or(value.as_str())).into_owned()
 }
 

@@ -30,7 +30,10 @@ impl CodeCache {
     pub fn open(config: CodeCacheConfig, engine: &Engine) -> Option<Self> {
         let made = fs::DirBuilder::new().recursive(true).create(&config.dir).and_then(|()| restrict(&config.dir));
         if let Err(error) = made {
-            tracing::warn!("compiled code is not kept, so each start compiles again: {}: {error}", config.dir.display());
+            tracing::warn!(
+                "compiled code is not kept, so each start compiles again: {}: {error}",
+                config.dir.display()
+            );
             return None;
         }
         let mut hasher = Blake3Hasher(blake3::Hasher::new());

@@ -63,11 +63,7 @@ pub(super) async fn compile(
     }
 }
 
-async fn by_worker(
-    worker: &CompileWorker,
-    limits: &CompileLimits,
-    component: Bytes,
-) -> Result<Vec<u8>, CompileError> {
+async fn by_worker(worker: &CompileWorker, limits: &CompileLimits, component: Bytes) -> Result<Vec<u8>, CompileError> {
     let failed = |error: std::io::Error| CompileError::Worker(error.to_string());
     let mut child = tokio::process::Command::new(&worker.program)
         .args(&worker.args)
@@ -113,7 +109,9 @@ async fn by_worker(
     match status.code() {
         Some(code) if code == i32::from(INVALID) => Err(CompileError::Invalid(complaint)),
         Some(code) => Err(CompileError::Crashed(format!("exit code {code}"))),
-        None if std::os::unix::process::ExitStatusExt::signal(&status) == Some(rustix::process::Signal::XCPU.as_raw()) => {
+        None if std::os::unix::process::ExitStatusExt::signal(&status)
+            == Some(rustix::process::Signal::XCPU.as_raw()) =>
+        {
             Err(CompileError::Deadline(limits.deadline))
         }
         None => Err(CompileError::Crashed(format!("{status}"))),

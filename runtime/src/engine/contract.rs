@@ -25,10 +25,7 @@ const NAME_BYTES: usize = 128;
 impl types::Host for State {}
 
 impl accounts::Host for State {
-    async fn linked(
-        &mut self,
-        prop: String,
-    ) -> wasmtime::Result<Result<Resource<Injected>, accounts::AccessError>> {
+    async fn linked(&mut self, prop: String) -> wasmtime::Result<Result<Resource<Injected>, accounts::AccessError>> {
         match self.host.account(&prop).await {
             Ok(injected) => Ok(Ok(self.table.push(injected)?)),
             Err(error) => Ok(Err(error.into())),

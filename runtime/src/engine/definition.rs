@@ -177,7 +177,9 @@ impl Definition {
         };
         let version = match fields.shift_remove("version") {
             Some(Value::String(version)) => semver::Version::parse(&version)
-                .map_err(|error| faults.push(format!("`version` must be a semantic version such as \"1.0.0\": {error}")))
+                .map_err(|error| {
+                    faults.push(format!("`version` must be a semantic version such as \"1.0.0\": {error}"))
+                })
                 .ok(),
             Some(other) => {
                 faults.push(format!("`version` must be a text such as \"1.0.0\", not {}", brief(&other)));
@@ -529,9 +531,17 @@ mod tests {
             "f": {"type": "string", "options": [1]},
         }}));
         for part in [
-            "`name` must be", "`version` must be", "`prop` is not a key", "prop '1x'", "prop 'a': `type` is one of app,",
-            "prop 'b': `app` is missing", "prop 'c': `min` is not a key", "prop 'c': `default` must be integer, not \"x\"",
-            "prop 'd': `app[]` is not a type", "prop 'e': only a prop of type string", "prop 'f': each of `options` must be string, not 1",
+            "`name` must be",
+            "`version` must be",
+            "`prop` is not a key",
+            "prop '1x'",
+            "prop 'a': `type` is one of app,",
+            "prop 'b': `app` is missing",
+            "prop 'c': `min` is not a key",
+            "prop 'c': `default` must be integer, not \"x\"",
+            "prop 'd': `app[]` is not a type",
+            "prop 'e': only a prop of type string",
+            "prop 'f': each of `options` must be string, not 1",
         ] {
             assert!(text.contains(part), "{part} in: {text}");
         }
@@ -542,7 +552,8 @@ mod tests {
 
     #[test]
     fn props_get_their_defaults_and_are_checked() {
-        let values = step().props(json!({"text": "hi", "colour": "blue", "tags": ["x"], "anything": null}).as_object().unwrap());
+        let values =
+            step().props(json!({"text": "hi", "colour": "blue", "tags": ["x"], "anything": null}).as_object().unwrap());
         assert_eq!(
             Value::Object(values.unwrap()),
             json!({"text": "hi", "colour": "blue", "tags": ["x"], "count": 3, "anything": null})
@@ -550,8 +561,12 @@ mod tests {
         let given = json!({"slack": "acc", "count": 1.5, "colour": "green", "tags": [1], "other": 1});
         let text = step().props(given.as_object().unwrap()).unwrap_err().to_string();
         for part in [
-            "prop 'slack' takes an account", "prop 'count' must be integer, not 1.5", "prop 'colour' must be one of its options",
-            "prop 'tags' must be string[]", "no prop 'other'; it has 'slack', 'text'", "prop 'text' (string) has no value",
+            "prop 'slack' takes an account",
+            "prop 'count' must be integer, not 1.5",
+            "prop 'colour' must be one of its options",
+            "prop 'tags' must be string[]",
+            "no prop 'other'; it has 'slack', 'text'",
+            "prop 'text' (string) has no value",
         ] {
             assert!(text.contains(part), "{part} in: {text}");
         }

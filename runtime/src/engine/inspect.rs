@@ -39,7 +39,9 @@ pub enum InspectError {
     #[error("this is not a WebAssembly component: it does not begin with the bytes \\0asm")]
     NotWasm,
     /// Text.
-    #[error("this is WebAssembly text, or source; turn it into a component first, with `keyhole build` or `wasm-tools`")]
+    #[error(
+        "this is WebAssembly text, or source; turn it into a component first, with `keyhole build` or `wasm-tools`"
+    )]
     Text,
     /// A core module.
     #[error(
@@ -62,7 +64,9 @@ pub enum InspectError {
         offset: usize,
     },
     /// Too large to be looked at.
-    #[error("the component has {size} bytes; {limit} are the limit. Build it in release mode, and strip debug information")]
+    #[error(
+        "the component has {size} bytes; {limit} are the limit. Build it in release mode, and strip debug information"
+    )]
     TooLarge {
         /// Its size, in bytes.
         size: usize,
@@ -77,7 +81,9 @@ pub enum InspectError {
     )]
     Forbidden(Vec<String>),
     /// Another version of the contract.
-    #[error("the component was built for keyhole:step@{found}; this Keyhole speaks keyhole:step@{STEP_VERSION}. Build it against that version")]
+    #[error(
+        "the component was built for keyhole:step@{found}; this Keyhole speaks keyhole:step@{STEP_VERSION}. Build it against that version"
+    )]
     Version {
         /// What it was built for.
         found: String,
@@ -261,8 +267,13 @@ mod tests {
                 (import "bare" (func)))"#,
         ))
         .unwrap();
-        let forbidden =
-            ["wasi:keyvalue/store@0.2.0-draft", "wasi:cli/environment@0.3.0", "acme:secrets/read@1.0.0", "wasi:http/incoming-handler@0.2.0", "bare"];
+        let forbidden = [
+            "wasi:keyvalue/store@0.2.0-draft",
+            "wasi:cli/environment@0.3.0",
+            "acme:secrets/read@1.0.0",
+            "wasi:http/incoming-handler@0.2.0",
+            "bare",
+        ];
         assert_eq!(found.forbidden, forbidden);
         let message = found.check().unwrap_err().to_string();
         assert!(forbidden.iter().all(|name| message.contains(name)), "{message}");

@@ -191,7 +191,17 @@ mod tests {
 
     #[test]
     fn what_is_not_one_json_value_is_refused() {
-        for text in [r#"[{"$serde_json::private::RawValue":5}]"#, "", "{", "1 2", "nope", "{\"a\":}", "1e999", "\"\\ud800\"", "\u{feff}1"] {
+        for text in [
+            r#"[{"$serde_json::private::RawValue":5}]"#,
+            "",
+            "{",
+            "1 2",
+            "nope",
+            "{\"a\":}",
+            "1e999",
+            "\"\\ud800\"",
+            "\u{feff}1",
+        ] {
             assert!(Json::parse(text.to_owned()).is_err(), "{text}");
         }
         assert!(Json::parse("[".repeat(200) + &"]".repeat(200)).is_err());

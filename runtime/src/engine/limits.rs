@@ -80,7 +80,9 @@ impl Limits {
                 "needs a table of more than {} elements, the limit; no ordinary toolchain makes one",
                 self.table_elements
             ),
-            Limit::Stack => "recursion went deeper than the stack's limit; use a loop, or stop the recursion".to_owned(),
+            Limit::Stack => {
+                "recursion went deeper than the stack's limit; use a loop, or stop the recursion".to_owned()
+            }
             Limit::Handles => format!(
                 "holds more than {} requests, bodies and streams at once, the limit; finish or drop some before opening more",
                 self.handles
@@ -98,7 +100,8 @@ impl Limits {
                 size(HEADERS_BYTES)
             ),
             Limit::Instances => {
-                "is made of more core instances, memories or tables than the engine takes; build it as fewer modules".to_owned()
+                "is made of more core instances, memories or tables than the engine takes; build it as fewer modules"
+                    .to_owned()
             }
         }
     }

@@ -141,7 +141,11 @@ impl Engine {
         store.set_max_component_handles(limits.handles.saturating_mul(HANDLES_PER_HANDLE));
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
-            if Instant::now() >= deadline { Err(LimitHit(Limit::Deadline).into()) } else { Ok(UpdateDeadline::Yield(1)) }
+            if Instant::now() >= deadline {
+                Err(LimitHit(Limit::Deadline).into())
+            } else {
+                Ok(UpdateDeadline::Yield(1))
+            }
         });
         store
     }
@@ -158,7 +162,9 @@ impl Engine {
         &self.0.linker
     }
 
-    pub(super) fn steps(&self) -> &quick_cache::sync::Cache<Digest, Arc<Step>, impl Weighter<Digest, Arc<Step>> + Clone + use<>> {
+    pub(super) fn steps(
+        &self,
+    ) -> &quick_cache::sync::Cache<Digest, Arc<Step>, impl Weighter<Digest, Arc<Step>> + Clone + use<>> {
         &self.0.steps
     }
 

@@ -58,7 +58,10 @@ pub struct Step {
 
 impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Step").field("digest", &self.digest).field("definition", &self.definition).finish_non_exhaustive()
+        f.debug_struct("Step")
+            .field("digest", &self.digest)
+            .field("definition", &self.definition)
+            .finish_non_exhaustive()
     }
 }
 
@@ -113,7 +116,9 @@ impl Engine {
         if let Some(have) = self.pool().slots
             && slots > have
         {
-            return Err(LoadError::TooManyParts(format!("it has as many memories and tables as {slots} runs; {have} fit")));
+            return Err(LoadError::TooManyParts(format!(
+                "it has as many memories and tables as {slots} runs; {have} fit"
+            )));
         }
         let pre = self
             .linker()

@@ -33,6 +33,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             StatusCode::PAYLOAD_TOO_LARGE => guard::too_long(),
             _ => malformed("the body did not come whole"),
         })?;
+        // A list would be taken for the values of an object's members, in their order.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(
+                malformed("the body is not a JSON object").help("GET /api/openapi.json says what the body is like")
+            );
+        }
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             let place = format!("line {} column {}", error.line(), error.column());
             match error.classify() {

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::TokioTimer;
@@ -15,6 +18,8 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
+
+use super::problem::Inner;
 
 /// How long a client has to send a request's headers, and to shake hands.
 const HEADERS: Duration = Duration::from_secs(15);
@@ -115,6 +120,7 @@ impl Server {
                 handle.graceful_shutdown(Some(GRACE));
             }
         });
+        let router = router.layer(from_fn(log_failure));
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let mut server = axum_server::from_tcp(self.listener)?.handle(handle);
         let builder = server.http_builder();
@@ -156,4 +162,13 @@ fn tls_config(certificate: &Path, key: &Path) -> Result<ServerConfig, ListenErro
         .with_single_cert(chain, private)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Tells the operator why the server failed, which the caller is not told.
+async fn log_failure(request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    if let Some(Inner(error)) = answer.extensions().get() {
+        tracing::error!(error, "a request failed");
+    }
+    answer
 }

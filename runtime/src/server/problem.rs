@@ -91,7 +91,6 @@ impl Problem {
 
     /// The server failed. The caller is not told how: it may name files.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::error!(%error, "a request failed");
         let mut problem = Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",

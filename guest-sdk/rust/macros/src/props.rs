@@ -11,7 +11,9 @@ pub fn expand(item: &DeriveInput) -> Result<TokenStream> {
         Data::Struct(data) => match &data.fields {
             Fields::Named(fields) => fields.named.iter().collect(),
             Fields::Unit => Vec::new(),
-            Fields::Unnamed(fields) => return Err(Error::new(fields.span(), "props have names: use a struct with named fields")),
+            Fields::Unnamed(fields) => {
+                return Err(Error::new(fields.span(), "props have names: use a struct with named fields"));
+            }
         },
         _ => return Err(Error::new(item.ident.span(), "props are a struct with named fields")),
     };

@@ -60,7 +60,10 @@ pub fn expand(arguments: Arguments, function: ItemFn) -> Result<TokenStream> {
         None => {
             if let Ok(package) = std::env::var("CARGO_PKG_NAME") {
                 check_name(&package).map_err(|problem| {
-                    Error::new(signature.ident.span(), format!("{problem}; the package's does not fit: write name = \"..\""))
+                    Error::new(
+                        signature.ident.span(),
+                        format!("{problem}; the package's does not fit: write name = \"..\""),
+                    )
                 })?;
             }
             quote!(::core::env!("CARGO_PKG_NAME"))

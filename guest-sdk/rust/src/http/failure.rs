@@ -24,7 +24,9 @@ pub(super) fn from_code(what: &str, code: &ErrorCode) -> Error {
         Code::DnsTimeout => (ErrorKind::Upstream, true, "looking up its host took too long"),
         Code::DnsError(_) | Code::DestinationNotFound => (ErrorKind::Upstream, true, "its host was not found"),
         Code::ConnectionRefused => (ErrorKind::Upstream, true, "the connection was refused"),
-        Code::ConnectionTerminated => (ErrorKind::Upstream, true, "the connection was closed before the answer was complete"),
+        Code::ConnectionTerminated => {
+            (ErrorKind::Upstream, true, "the connection was closed before the answer was complete")
+        }
         Code::ConnectionTimeout => (ErrorKind::Upstream, true, "connecting took too long"),
         Code::ConnectionReadTimeout | Code::HttpResponseTimeout => {
             (ErrorKind::Upstream, true, "the service did not answer in time")
@@ -56,11 +58,17 @@ fn name(code: &ErrorCode) -> &'static str {
         Code::HttpRequestUriInvalid => "the request's URL is not valid",
         Code::HttpRequestUriTooLong => "the request's URL is too long",
         Code::HttpRequestHeaderSectionSize(_) | Code::HttpRequestHeaderSize(_) => "the request's headers are too large",
-        Code::HttpRequestTrailerSectionSize(_) | Code::HttpRequestTrailerSize(_) => "the request's trailers are too large",
+        Code::HttpRequestTrailerSectionSize(_) | Code::HttpRequestTrailerSize(_) => {
+            "the request's trailers are too large"
+        }
         Code::HttpResponseIncomplete => "the answer is not complete",
-        Code::HttpResponseHeaderSectionSize(_) | Code::HttpResponseHeaderSize(_) => "the answer's headers are too large",
+        Code::HttpResponseHeaderSectionSize(_) | Code::HttpResponseHeaderSize(_) => {
+            "the answer's headers are too large"
+        }
         Code::HttpResponseBodySize(_) => "the answer's body is too large",
-        Code::HttpResponseTrailerSectionSize(_) | Code::HttpResponseTrailerSize(_) => "the answer's trailers are too large",
+        Code::HttpResponseTrailerSectionSize(_) | Code::HttpResponseTrailerSize(_) => {
+            "the answer's trailers are too large"
+        }
         Code::HttpResponseTransferCoding(_) => "the answer's transfer-encoding is not known",
         Code::HttpResponseContentCoding(_) => "the answer's content-encoding can't be undone",
         Code::HttpUpgradeFailed => "the connection could not be upgraded",
@@ -93,8 +101,12 @@ mod tests {
 
     #[test]
     fn a_refusal_of_the_broker_is_told_from_a_failure_of_the_service() {
-        let refused = from_code("GET https://a.example/", &ErrorCode::InternalError(Some("keyhole: not allowed".into())));
-        assert_eq!((refused.kind(), refused.message(), refused.retry()), (ErrorKind::Refused, "keyhole: not allowed", false));
+        let refused =
+            from_code("GET https://a.example/", &ErrorCode::InternalError(Some("keyhole: not allowed".into())));
+        assert_eq!(
+            (refused.kind(), refused.message(), refused.retry()),
+            (ErrorKind::Refused, "keyhole: not allowed", false)
+        );
         let failed = from_code("GET https://a.example/", &ErrorCode::ConnectionRefused);
         assert_eq!((failed.kind(), failed.retry()), (ErrorKind::Upstream, true));
         let odd = from_code("GET https://a.example/", &ErrorCode::TlsCertificateError);

@@ -70,7 +70,9 @@ impl Format {
     pub fn has(&self, place: &Place) -> bool {
         matches!(
             (self, place),
-            (Self::Json, Place::Json { .. }) | (Self::Form, Place::Form { .. }) | (Self::Multipart(_), Place::Part { .. })
+            (Self::Json, Place::Json { .. })
+                | (Self::Form, Place::Form { .. })
+                | (Self::Multipart(_), Place::Part { .. })
         )
     }
 

@@ -49,7 +49,9 @@ pub enum Refusal {
         allowed: String,
     },
     /// In a body that was already on its way.
-    #[error("the body holds a placeholder, and was on its way already; state its length, at most 8 MiB, where the app takes credentials in a body")]
+    #[error(
+        "the body holds a placeholder, and was on its way already; state its length, at most 8 MiB, where the app takes credentials in a body"
+    )]
     Streamed,
     /// Of more than one account.
     #[error("the request carries credentials of two accounts; send one request for each")]
@@ -84,14 +86,31 @@ pub(super) struct Party {
 
 /// One place of a request that is to be rendered anew.
 enum Spot {
-    Header { name: HeaderName, template: Template },
-    Basic { username: Template, password: Template },
+    Header {
+        name: HeaderName,
+        template: Template,
+    },
+    Basic {
+        username: Template,
+        password: Template,
+    },
     /// `index` counts the path's `/`-separated parts; that before the first slash is 0.
-    Segment { index: usize, template: Template },
+    Segment {
+        index: usize,
+        template: Template,
+    },
     /// `index` counts the query's `&`-separated pairs.
-    Query { index: usize, name: String, template: Template },
+    Query {
+        index: usize,
+        name: String,
+        template: Template,
+    },
     /// In ascending order, and apart.
-    Body { span: Range<usize>, writing: Writing, template: Template },
+    Body {
+        span: Range<usize>,
+        writing: Writing,
+        template: Template,
+    },
 }
 
 impl Survey {
@@ -201,7 +220,8 @@ impl<'t> Found<'t> {
         let mut spots: Vec<(Range<usize>, Writing, &Template)> = Vec::new();
         if let Some(format) = Format::of(headers) {
             for place in party.app.all_places().filter(|place| format.has(place)) {
-                let (Place::Json { template, .. } | Place::Form { template, .. } | Place::Part { template, .. }) = place
+                let (Place::Json { template, .. } | Place::Form { template, .. } | Place::Part { template, .. }) =
+                    place
                 else {
                     continue;
                 };
@@ -224,9 +244,11 @@ impl<'t> Found<'t> {
         if self.whose_content(&rest)?.is_some() {
             return Err(misplaced("the body", &party.app));
         }
-        self.spots.extend(
-            spots.into_iter().map(|(span, writing, template)| Spot::Body { span, writing, template: template.clone() }),
-        );
+        self.spots.extend(spots.into_iter().map(|(span, writing, template)| Spot::Body {
+            span,
+            writing,
+            template: template.clone(),
+        }));
         Ok(())
     }
 
@@ -358,4 +380,3 @@ fn basic_pair(value: &str) -> Option<(String, String)> {
 fn form_decode(text: &str) -> Vec<u8> {
     percent_decode(text.replace('+', " ").as_bytes()).collect()
 }
-

@@ -22,7 +22,8 @@ impl BodyWatch {
         let reach = self.table.longest() - 1;
         let (seam, rest) = chunk.split_at(chunk.len().min(reach));
         self.tail.extend_from_slice(seam);
-        if self.table.find_in_content(&self.tail).next().is_some() || self.table.find_in_content(chunk).next().is_some() {
+        if self.table.find_in_content(&self.tail).next().is_some() || self.table.find_in_content(chunk).next().is_some()
+        {
             return Err(Refusal::Streamed);
         }
         self.tail.extend_from_slice(&rest[rest.len().saturating_sub(reach)..]);

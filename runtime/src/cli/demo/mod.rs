@@ -175,7 +175,11 @@ impl Stage {
         let (right, came) = self.bobs_run(account).await?;
         screen.check(!right, "bob runs it", &came)?;
         let open = self.home.accounts.grant(&self.alice, id, &self.bob).await?;
-        screen.check(open.access.includes(&self.bob), "alice grants bob access", &format!("access: {}", open.access))?;
+        screen.check(
+            open.access.includes(&self.bob),
+            "alice grants bob access",
+            &format!("access: {}", open.access),
+        )?;
         let (right, came) = self.bobs_run(account).await?;
         screen.check(right, "bob runs it again", &came)?;
         let closed = self.home.accounts.revoke(&self.alice, id, &self.bob).await?;
@@ -349,7 +353,10 @@ fn clone_root() -> Result<PathBuf> {
 async fn build_examples(root: &Path, out: Output) -> Result<[PathBuf; 2]> {
     let spinner = out.may_animate().then(|| {
         let spinner = ProgressBar::new_spinner().with_message("building the example steps");
-        spinner.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        spinner.set_style(
+            ProgressStyle::with_template("{spinner} {msg} {elapsed}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         spinner.enable_steady_tick(Duration::from_millis(100));
         spinner
     });

@@ -55,7 +55,10 @@ impl Screen {
             self.out.line(format!("\n{}Everything went as it should.{:#} {closing}", style::GOOD, style::GOOD))?;
         } else {
             let bad = style::BAD;
-            self.out.line(format!("\n{bad}{} of the lines above did not go as they should.{bad:#} {closing}", self.wrong))?;
+            self.out.line(format!(
+                "\n{bad}{} of the lines above did not go as they should.{bad:#} {closing}",
+                self.wrong
+            ))?;
         }
         Ok(right)
     }

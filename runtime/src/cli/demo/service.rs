@@ -63,7 +63,8 @@ impl Service {
                         let answer = answer(&request, &expected, &log);
                         async move { Ok::<_, Infallible>(answer) }
                     });
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+                    let _ =
+                        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
                 });
             }
         });

@@ -9,9 +9,9 @@ use futures_util::future::BoxFuture;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use keyhole_host_api::broker::Field;
 use super::super::host::{AccessError, Body, Injected, SendError, SignError, Timeouts};
 use super::super::*;
+use keyhole_host_api::broker::Field;
 
 /// A step in WebAssembly text, around which [`Guest::component`] puts the rest.
 #[derive(Clone)]
@@ -128,7 +128,10 @@ impl Guest {
         resolve.push_dir(wit).unwrap();
         let imports: String = self.interfaces.iter().map(|interface| format!("import {interface};\n")).collect();
         let package = resolve
-            .push_str("guest.wit", &format!("package test:guest;\nworld guest {{ {imports} include keyhole:step/step@0.1.0; }}"))
+            .push_str(
+                "guest.wit",
+                &format!("package test:guest;\nworld guest {{ {imports} include keyhole:step/step@0.1.0; }}"),
+            )
             .unwrap();
         let world = resolve.select_world(&[package], Some("guest")).unwrap();
         let mut module = wat::parse_str(self.text()).unwrap();

@@ -119,8 +119,9 @@ async fn memories_and_tables_count_together() {
 
 #[tokio::test]
 async fn a_module_that_declares_its_own_maximum_gets_minus_one() {
-    let guest = Guest::run("(if (i32.ne (memory.grow $own (i32.const 9)) (i32.const -1)) (then unreachable)) (i32.const 256)")
-        .items("(memory $own 1 2)");
+    let guest =
+        Guest::run("(if (i32.ne (memory.grow $own (i32.const 9)) (i32.const -1)) (then unreachable)) (i32.const 256)")
+            .items("(memory $own 1 2)");
     run(&guest).await.result.unwrap();
 }
 
@@ -154,7 +155,8 @@ async fn recursion_into_a_toolchains_own_stack_is_named_as_such() {
 
 #[tokio::test]
 async fn a_log_without_end_is_cut_and_says_so() {
-    let guest = Guest::run("(loop $l (call $log (i32.const 1) (i32.const 0) (i32.const 4096)) (br $l)) unreachable").imports(LOG);
+    let guest = Guest::run("(loop $l (call $log (i32.const 1) (i32.const 0) (i32.const 4096)) (br $l)) unreachable")
+        .imports(LOG);
     let outcome = run_with(&engine(), &guest, &short()).await;
     assert_eq!(limit(&outcome), Limit::Deadline);
     assert!(outcome.log_cut);
@@ -291,8 +293,11 @@ async fn a_method_of_megabytes_is_refused() {
 #[tokio::test]
 async fn random_bytes_without_end_are_refused() {
     let random = |bytes: u64| {
-        Guest { pages: 40, ..Guest::run(&format!("(call $random (i64.const {bytes}) (i32.const 3000)) (i32.const 256)")) }
-            .imports(r#"(import "wasi:random/random@0.2.12" "get-random-bytes" (func $random (param i64 i32)))"#)
+        Guest {
+            pages: 40,
+            ..Guest::run(&format!("(call $random (i64.const {bytes}) (i32.const 3000)) (i32.const 256)"))
+        }
+        .imports(r#"(import "wasi:random/random@0.2.12" "get-random-bytes" (func $random (param i64 i32)))"#)
     };
     run(&random(1 << 20)).await.result.unwrap();
     assert!(matches!(run(&random(1 << 40)).await.result, Err(StepFailure::Trapped { .. })));

@@ -1,10 +1,10 @@
 //! `count` requests to `url`, one after the other, straight through `wasi:http`, so
 //! that a benchmark compares brokers and not SDKs. Bodies are read and let go.
 //! With the account linked, each request carries its headers.
+use keyhole_sdk::__private::bindings::keyhole::step::accounts;
 use keyhole_sdk::__private::bindings::wasi::http::outgoing_handler::handle;
 use keyhole_sdk::__private::bindings::wasi::http::types::{Fields, OutgoingRequest, Scheme};
 use keyhole_sdk::__private::bindings::wasi::io::streams::StreamError;
-use keyhole_sdk::__private::bindings::keyhole::step::accounts;
 use keyhole_sdk::prelude::*;
 
 #[derive(Deserialize)]

@@ -24,9 +24,7 @@ use world::wasi::cli::{environment, exit, stderr, stdin, stdout, terminal_stderr
 use world::wasi::clocks::{monotonic_clock, wall_clock};
 use world::wasi::filesystem::preopens;
 use world::wasi::random::{insecure, insecure_seed, random};
-use world::wasi::sockets::network::{
-    IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, Ipv6SocketAddress, Network,
-};
+use world::wasi::sockets::network::{IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, Ipv6SocketAddress, Network};
 use world::wasi::sockets::{instance_network, ip_name_lookup, tcp, tcp_create_socket, udp, udp_create_socket};
 
 struct Step;
@@ -101,7 +99,8 @@ fn clocks_and_random(seen: &mut Map<String, Value>) {
     seen.insert("wall".into(), json!(wall_clock::now().seconds > 0 && wall_clock::resolution().nanoseconds > 0));
     let differs = random::get_random_bytes(16) != random::get_random_bytes(16);
     seen.insert("random".into(), json!(differs && random::get_random_u64() != random::get_random_u64()));
-    let _ = (insecure::get_insecure_random_bytes(16), insecure::get_insecure_random_u64(), insecure_seed::insecure_seed());
+    let _ =
+        (insecure::get_insecure_random_bytes(16), insecure::get_insecure_random_u64(), insecure_seed::insecure_seed());
 }
 
 fn look_up(seen: &mut Map<String, Value>, network: &Network) {
