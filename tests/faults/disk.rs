@@ -84,7 +84,7 @@ fn plays_on_a_disk_too_full_for_a_store() {
     let filler = fill(&keyhole.data_dir());
     fails(keyhole.command(&["members", "add", "alice"]), |_| {}, &["no space left", "free some and try again"]);
     let left: Vec<_> = std::fs::read_dir(keyhole.data_dir()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(left, [filler.clone()], "no half-made file is left");
+    assert_eq!(left, std::slice::from_ref(&filler), "no half-made file is left");
     std::fs::remove_file(filler).unwrap();
     mount_disk(&keyhole.data_dir(), 8 * 1024);
     Workspace::on(keyhole).is_whole();
