@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Departed, Sweep};
 use crate::store::records::{Kept, Record, Records};
-use crate::store::{Expect, Store, StoreError};
+use crate::store::{Expect, Store, StoreError, Versioned};
 use crate::tokens::{Links, Tokens};
 
 /// A member's name: `[a-z0-9][a-z0-9._-]{0,62}`.
@@ -175,7 +175,17 @@ impl Members {
     /// # Errors
     /// Whatever the store says.
     pub async fn get(&self, id: &MemberId) -> Result<Option<Member>, StoreError> {
-        let found = self.records.get_kept(id.as_str(), &self.kept, |member| member).await?;
+        self.of(id, self.records.store().get(&Self::key(id)).await?)
+    }
+
+    /// The key of the record of `id`, for [`Members::of`].
+    pub(crate) fn key(id: &MemberId) -> String {
+        Records::<Member>::key(id.as_str())
+    }
+
+    /// The member `id`, `found` being what the store has at their key now.
+    pub(crate) fn of(&self, id: &MemberId, found: Option<Versioned>) -> Result<Option<Member>, StoreError> {
+        let found = Records::<Member>::kept(id.as_str(), found, &self.kept, |member| member)?;
         Ok(found.filter(|member| member.removed.is_none()))
     }
 

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Account, AccountId, Accounts, Entry, Health};
-use crate::members::{MemberId, MemberIdError};
+use crate::members::{MemberId, MemberIdError, Members};
 use crate::store::StoreError;
+use crate::store::records::Records;
 
 /// Who may use an account besides its owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,11 +117,13 @@ impl Accounts {
     /// # Errors
     /// Why not. What can't be checked is refused.
     pub async fn usable(&self, id: &AccountId, member: &MemberId) -> Result<Arc<Account>, UseError> {
-        if self.member(member).await?.is_none() {
+        let keys = [Members::key(member), Records::<Entry>::key(id.as_str())];
+        let mut found = self.records.store().get_each(&[&keys[0], &keys[1]]).await?.into_iter();
+        if self.members.of(member, found.next().flatten())?.is_none() {
             return Err(UseError::MemberRemoved(member.clone()));
         }
         let live = |entry: Entry| entry.account.map(Arc::new);
-        let entry = self.records.get_kept(id.as_str(), &self.kept, live).await?;
+        let entry = Records::kept(id.as_str(), found.next().flatten(), &self.kept, live)?;
         let account = entry.ok_or_else(|| UseError::NotThere(id.clone()))?;
         let account = account.ok_or_else(|| UseError::Deleted(id.clone()))?;
         // A record copied onto another's key is not the account that was linked.

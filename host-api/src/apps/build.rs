@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::OnceLock;
 
 use http::{HeaderName, HeaderValue};
 use url::Url;
@@ -52,6 +53,7 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
         insecure_http: draft.insecure_http,
         allow_ip: draft.allow_ip,
         source: Source::Keyhole,
+        fixed_base: OnceLock::new(),
         fields,
     };
     judge.reach(&app, &base_span, test_span.as_ref().unwrap_or(&base_span));

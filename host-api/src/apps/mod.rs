@@ -18,6 +18,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use http::{HeaderName, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -80,6 +81,8 @@ pub struct App {
     pub allow_ip: bool,
     /// Where the definition is from.
     pub source: Source,
+    /// What the base URL comes to for every account, if neither it nor a host has fields.
+    fixed_base: OnceLock<Url>,
 }
 
 /// Where a definition is from.
@@ -278,6 +281,9 @@ impl App {
     /// Where the requests of an account with these plain fields start. Within its hosts.
     pub fn base_url(&self, plain: &BTreeMap<String, String>) -> Result<Option<Url>, BaseUrlError> {
         let Some(template) = &self.base_url else { return Ok(None) };
+        if let Some(url) = self.fixed_base.get() {
+            return Ok(Some(url.clone()));
+        }
         // Encoded, so that a value stays within its segment. A host's characters stay as they are.
         let encoded: BTreeMap<&str, String> = template
             .fields()
@@ -290,6 +296,9 @@ impl App {
         let within = self.hosts_for(plain)?.iter().any(|host| host.matches_url(&url));
         if !within || !self.allows_scheme(&url) || !url.username().is_empty() || url.password().is_some() {
             return Err(BaseUrlError::Elsewhere(template.to_string()));
+        }
+        if template.fields().chain(self.hosts.iter().flat_map(HostTemplate::fields)).next().is_none() {
+            self.fixed_base.get_or_init(|| url.clone());
         }
         Ok(Some(url))
     }

@@ -47,6 +47,16 @@ pub trait Store: Send + Sync + 'static {
     /// that was acknowledged before the call, by whichever process.
     async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError>;
 
+    /// The values of several keys, each as [`Store::get`] gives it. A store may read them at
+    /// less cost than one by one.
+    async fn get_each(&self, keys: &[&str]) -> Result<Vec<Option<Versioned>>, StoreError> {
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            found.push(self.get(key).await?);
+        }
+        Ok(found)
+    }
+
     /// Up to `limit` records whose key starts with `prefix`, in key order, after the
     /// key `after` if one is given.
     async fn scan(

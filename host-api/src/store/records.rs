@@ -99,25 +99,29 @@ impl<T: Record> Records<T> {
         Ok(Some((decode(&key, &value)?, revision)))
     }
 
-    /// What `make` makes of the record `id` as it is now; the store is read each time. `kept`
-    /// must be used with one `make` only.
+    /// What `make` makes of the record `id`, `found` being what the store has there now.
+    /// `kept` must be used with one `make` only.
     ///
     /// # Errors
     /// As [`Records::get`].
-    pub async fn get_kept<V: Clone>(
-        &self,
+    pub fn kept<V: Clone>(
         id: &str,
+        found: Option<Versioned>,
         kept: &Kept<V>,
-        make: impl FnOnce(T) -> V + Send,
+        make: impl FnOnce(T) -> V,
     ) -> Result<Option<V>, StoreError> {
-        let key = Self::key(id);
-        let Some(Versioned { revision, value }) = self.store.get(&key).await? else { return Ok(None) };
+        let Some(Versioned { revision, value }) = found else { return Ok(None) };
         if let Some(made) = kept.get(id, revision) {
             return Ok(Some(made));
         }
-        let made = make(decode(&key, &value)?);
+        let made = make(decode(&Self::key(id), &value)?);
         kept.put(id, revision, &made);
         Ok(Some(made))
+    }
+
+    /// The store that holds them.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 
     /// Writes the record `id` if `expect` holds.

@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
+use ::redb::StorageError;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 
 use super::{Durable, Expect, Revision, Store, StoreError, Versioned};
-use file::Shared;
+use file::{Records, Shared};
 use writer::Job;
 
 pub use file::FILE_NAME;
@@ -71,6 +72,12 @@ impl RedbStore {
     }
 }
 
+fn get(records: &Records, key: &str) -> Result<Option<Versioned>, StorageError> {
+    let Some(found) = records.get(key)? else { return Ok(None) };
+    let (revision, value) = found.value();
+    Ok(Some(Versioned { revision, value: value.to_vec() }))
+}
+
 fn writer_gone() -> StoreError {
     StoreError::Failed("its writer has ended; restart Keyhole".to_owned())
 }
@@ -95,11 +102,11 @@ fn check_value(key: &str, value: &[u8]) -> Result<(), StoreError> {
 #[async_trait]
 impl Store for RedbStore {
     async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        self.shared.read(|records| {
-            let Some(found) = records.get(key)? else { return Ok(None) };
-            let (revision, value) = found.value();
-            Ok(Some(Versioned { revision, value: value.to_vec() }))
-        })
+        self.shared.read(|records| get(records, key))
+    }
+
+    async fn get_each(&self, keys: &[&str]) -> Result<Vec<Option<Versioned>>, StoreError> {
+        self.shared.read(|records| keys.iter().map(|key| get(records, key)).collect())
     }
 
     async fn scan(

@@ -22,6 +22,7 @@ const GRAM: usize = 4;
 /// The input is searched in pieces that stay in the processor's cache from one search to the other.
 const PIECE: usize = 32 * 1024;
 const NONE: u32 = u32::MAX;
+const PLACES: usize = 4096;
 
 pub(super) struct Index {
     window: usize,
@@ -32,6 +33,8 @@ pub(super) struct Index {
     /// Whether an escape that stands for this byte can be within a window.
     escaped: [bool; 256],
     glance: Glance,
+    /// One bit for each hash of an escape's place.
+    places: [u64; PLACES / 64],
     /// Whether a secret has a space in its window: form encoding writes it as `+`.
     space: bool,
     /// For each byte, where in `beginnings` the patterns are that can begin with it.
@@ -86,6 +89,10 @@ fn escape_key(before: Option<u8>, byte: u8) -> u32 {
     before.map_or(0x100, u32::from) << 8 | u32::from(byte)
 }
 
+fn place_bit(key: u32) -> usize {
+    (hash(key) >> shift_for(PLACES)) as usize
+}
+
 impl Index {
     pub(super) fn new(patterns: &[Pattern]) -> Self {
         let whole = |pattern: &Pattern| pattern.enough() - pattern.whole_from();
@@ -137,6 +144,11 @@ impl Index {
         let beginnings = firsts.iter().map(|(_, number, element)| (*number, *element)).collect();
         firsts.zeroize();
         let escape_chains = Chains::new(&escapes);
+        let mut places = [0; PLACES / 64];
+        for (key, ..) in &escapes {
+            let bit = place_bit(*key);
+            places[bit / 64] |= 1 << (bit % 64);
+        }
         escapes.zeroize();
         Self {
             window,
@@ -146,6 +158,7 @@ impl Index {
             escapes: escape_chains,
             glance: Glance::new(&escaped),
             escaped,
+            places,
             space,
             by_first,
             beginnings,
@@ -215,7 +228,7 @@ impl Index {
         // An escape that belongs to a window of the next piece is found there.
         let region = &input[from..until + self.window - 1];
         let mut see = |at: usize| {
-            if !self.glance.may_begin(&input[at..]) {
+            if !self.glance.may_begin(&input[at..]) || !self.may_stand(input, at) {
                 return;
             }
             for unit in units::read(&input[at..], false).iter() {
@@ -244,6 +257,20 @@ impl Index {
         }
     }
 
+    /// Whether an escape of one character of punctuation, such as `\\/`, is where one may be. Of
+    /// other escapes it is not known before they are read.
+    fn may_stand(&self, input: &[u8], at: usize) -> bool {
+        let [b'\\', byte, ..] = input[at..] else { return true };
+        if byte == b'\\' || !byte.is_ascii_punctuation() {
+            return true;
+        }
+        let is_place = |key| {
+            let bit = place_bit(key);
+            self.places[bit / 64] >> (bit % 64) & 1 == 1
+        };
+        is_place(escape_key(None, byte)) || at > 0 && is_place(escape_key(Some(input[at - 1]), byte))
+    }
+
     /// The patterns that can begin with `byte`, and with which element.
     pub(super) fn beginning_with(&self, byte: u8) -> impl Iterator<Item = (usize, usize)> {
         let byte = usize::from(byte);
@@ -257,6 +284,7 @@ impl Drop for Index {
         self.bitmap.zeroize();
         self.grams.heads.zeroize();
         self.escapes.heads.zeroize();
+        self.places.zeroize();
         self.by_first.zeroize();
         self.beginnings.zeroize();
     }

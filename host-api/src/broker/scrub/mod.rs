@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 pub use body::{Latest, ScrubBody};
 
@@ -192,13 +192,16 @@ impl Scrub {
         self.run(held, true)
     }
 
-    fn run(&mut self, input: Zeroizing<Vec<u8>>, end: bool) -> Result<Bytes, Unsearchable> {
+    fn run(&mut self, mut input: Zeroizing<Vec<u8>>, end: bool) -> Result<Bytes, Unsearchable> {
         let mut output = Vec::new();
         let done = self.search.run(&self.scrubber, &input, end, &mut output)?;
-        if done.as_it_is {
-            output = input[..done.kept].to_vec();
-        }
         self.held = Zeroizing::new(input[done.kept..].to_vec());
+        if done.as_it_is {
+            // It goes on without a copy; what is held back is all that has to be wiped.
+            input[done.kept..].zeroize();
+            output = std::mem::take(&mut *input);
+            output.truncate(done.kept);
+        }
         Ok(output.into())
     }
 
