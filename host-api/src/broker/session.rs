@@ -241,11 +241,12 @@ impl Session {
         // What can't be scrubbed must not be asked for.
         self.know_secrets().await?;
         let client = self.broker.client().map_err(TransportError::from)?;
-        record.left = true;
+        // It is sent a second time where the first was answered 401.
+        let left_before = std::mem::replace(&mut record.left, true);
         let answer = tokio::time::timeout(self.first_byte(timeouts), client.send(request)).await;
         let answer = answer.map_err(|_| TransportError::Timeout).and_then(|answer| answer);
         if matches!(answer, Err(TransportError::Address(_))) {
-            record.left = false;
+            record.left = left_before;
         }
         Ok(answer?)
     }
