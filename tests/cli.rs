@@ -559,7 +559,10 @@ fn every_command_has_help_and_the_program_its_version() {
         let list = help.split("Commands:\n").nth(1).unwrap_or_default();
         list.lines()
             .take_while(|line| !line.is_empty())
-            .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
+            .filter_map(|line| line.strip_prefix("  "))
+            // What is indented further goes on with the line before.
+            .filter(|line| !line.starts_with(' '))
+            .filter_map(|line| line.split_whitespace().next())
             .filter(|name| *name != "help")
             .map(str::to_owned)
             .collect()

@@ -11,7 +11,7 @@ use super::error::Result;
 use super::output::{self, style};
 use super::settings::{EgressFlags, Settings};
 
-/// Show the audit: one line for each request that steps made, and for each account refused to one
+/// Show the audit: the requests that steps made, and the accounts they were refused
 #[derive(Args, Debug)]
 pub struct Audit {
     /// Only this account, by its id

@@ -21,6 +21,8 @@ pub struct ScrubBody<B> {
     /// Where a scrubber that knows more is put when there is one.
     latest: Option<Latest>,
     state: State,
+    /// Of a frame, what was not searched yet.
+    unsearched: Bytes,
     rewritten: bool,
 }
 
@@ -37,7 +39,7 @@ impl<B> ScrubBody<B> {
     /// Wraps `inner`.
     pub fn new(inner: B, scrubber: Arc<Scrubber>) -> Self {
         let scrub = Scrub::new(scrubber.clone());
-        Self { inner, scrub, scrubber, latest: None, state: State::Data, rewritten: false }
+        Self { inner, scrub, scrubber, latest: None, state: State::Data, unsearched: Bytes::new(), rewritten: false }
     }
 
     /// Wraps `inner`, and takes what `latest` has from the frame on before which it is there.
@@ -53,17 +55,33 @@ impl<B> ScrubBody<B> {
         if Arc::ptr_eq(&latest, &self.scrubber) {
             return Ok(Bytes::new());
         }
-        let held = self.scrub.finish()?;
+        let mut held = self.scrub.finish()?;
         self.rewritten |= self.scrub.rewrote();
         self.scrub = Scrub::new(latest.clone());
         self.scrubber = latest;
-        self.scrub.push(held)
+        self.scrub.push(&mut held)
     }
 
-    fn pass(&mut self, data: Bytes) -> Result<Bytes, Unsearchable> {
-        let before = self.renew()?;
-        let data = self.scrub.push(data)?;
-        Ok(if before.is_empty() { data } else { [before, data].concat().into() })
+    /// Takes what came of the body beneath; returns what can be passed on before it.
+    fn take(&mut self, frame: Option<Frame<Bytes>>) -> Result<Bytes, Unsearchable> {
+        let Some(frame) = frame else {
+            self.state = State::Ended;
+            return self.scrub.finish();
+        };
+        match frame.into_data() {
+            Ok(data) => {
+                let held = self.renew()?;
+                self.unsearched = data;
+                Ok(held)
+            }
+            Err(frame) => {
+                let Ok(mut trailers) = frame.into_trailers() else { return Ok(Bytes::new()) };
+                self.rewritten |= self.scrubber.scrub_headers(&mut trailers);
+                forget_measures(&mut trailers);
+                self.state = State::Trailers(trailers);
+                self.scrub.finish()
+            }
+        }
     }
 
     /// Whether something was replaced so far.
@@ -89,25 +107,16 @@ where
                 State::Data => {}
             }
             this.state = State::Data;
-            let passed = match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-                None => {
-                    this.state = State::Ended;
-                    this.scrub.finish()
-                }
-                Some(Err(error)) => {
-                    this.state = State::Ended;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => this.pass(data),
-                    Err(frame) => {
-                        let Ok(mut trailers) = frame.into_trailers() else { continue };
-                        this.rewritten |= this.scrubber.scrub_headers(&mut trailers);
-                        forget_measures(&mut trailers);
-                        this.state = State::Trailers(trailers);
-                        this.scrub.finish()
+            let passed = if this.unsearched.is_empty() {
+                match ready!(Pin::new(&mut this.inner).poll_frame(cx)).transpose() {
+                    Ok(frame) => this.take(frame),
+                    Err(error) => {
+                        this.state = State::Ended;
+                        return Poll::Ready(Some(Err(error)));
                     }
-                },
+                }
+            } else {
+                this.scrub.push(&mut this.unsearched)
             };
             match passed {
                 Ok(data) if data.is_empty() => {}

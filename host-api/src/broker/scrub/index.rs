@@ -14,33 +14,58 @@
 use zeroize::Zeroize;
 
 use super::pattern::{Form, Pattern};
-use super::units::{self, Glance, MAX_UNIT};
+use super::units::{self, Glance, MAX_UNIT, introduces};
 
 /// Longest window. A longer one would look at less of the input, but it does so little already.
-const MAX_WINDOW: usize = 32;
+const MAX_WINDOW: usize = 64;
 const GRAM: usize = 4;
 /// The input is searched in pieces that stay in the processor's cache from one search to the other.
 const PIECE: usize = 32 * 1024;
 const NONE: u32 = u32::MAX;
-const PLACES: usize = 4096;
 
 pub(super) struct Index {
     window: usize,
     grams: Chains,
-    bitmap: Vec<u64>,
-    bitmap_shift: u32,
+    /// Whether `grams` may have something for a key.
+    has_gram: Bits,
     escapes: Chains,
+    /// The same for `escapes`.
+    has_escape: Bits,
     /// Whether an escape that stands for this byte can be within a window.
     escaped: [bool; 256],
     glance: Glance,
-    /// One bit for each hash of an escape's place.
-    places: [u64; PLACES / 64],
     /// Whether a secret has a space in its window: form encoding writes it as `+`.
     space: bool,
     /// For each byte, where in `beginnings` the patterns are that can begin with it.
     by_first: Vec<u32>,
     /// Patterns and the element that a match would begin with.
     beginnings: Vec<(u32, u8)>,
+    /// Whether a match may begin with two bytes, both unescaped.
+    has_pair: Bits,
+}
+
+/// A set of keys, told by their hashes: it may take a key for one of its own that is none.
+struct Bits {
+    words: Vec<u64>,
+    shift: u32,
+}
+
+impl Bits {
+    /// Of `keys` together with `room` for each, at most `most` bits.
+    fn new(keys: impl ExactSizeIterator<Item = u32>, room: usize, most: usize) -> Self {
+        let bits = (keys.len() * room).clamp(1 << 10, most).next_power_of_two();
+        let mut set = Self { words: vec![0; bits / 64], shift: shift_for(bits) };
+        for key in keys {
+            let bit = hash(key) >> set.shift;
+            set.words[(bit / 64) as usize] |= 1 << (bit % 64);
+        }
+        set
+    }
+
+    fn may_have(&self, key: u32) -> bool {
+        let bit = hash(key) >> self.shift;
+        self.words[(bit / 64) as usize] >> (bit % 64) & 1 == 1
+    }
 }
 
 /// Lists of (pattern, element) by the hash of what is seen there.
@@ -89,8 +114,8 @@ fn escape_key(before: Option<u8>, byte: u8) -> u32 {
     before.map_or(0x100, u32::from) << 8 | u32::from(byte)
 }
 
-fn place_bit(key: u32) -> usize {
-    (hash(key) >> shift_for(PLACES)) as usize
+fn pair_key(byte: u8, next: u8) -> u32 {
+    u32::from(byte) << 8 | u32::from(next)
 }
 
 impl Index {
@@ -102,6 +127,7 @@ impl Index {
         let mut escaped = [false; 256];
         let mut space = false;
         let mut firsts = Vec::new();
+        let mut pairs = Vec::new();
         for (number, pattern) in patterns.iter().enumerate() {
             let number = number as u32;
             let from = pattern.whole_from();
@@ -120,18 +146,17 @@ impl Index {
                     escapes.extend(before.map(|before| (escape_key(Some(before), byte), number, element as u32)));
                 }
             }
-            firsts.extend(pattern.beginnings().map(|(element, byte)| (byte, number, element as u8)));
+            for (element, byte) in pattern.beginnings() {
+                firsts.push((byte, number, element as u8));
+                pairs.extend(pattern.writings(element + 1).map(|next| pair_key(byte, next)));
+            }
         }
 
-        let bits = (grams.len() * 64).clamp(1 << 12, 1 << 21).next_power_of_two();
-        let mut bitmap = vec![0_u64; bits / 64];
-        let bitmap_shift = shift_for(bits);
-        for (gram, ..) in &grams {
-            let bit = hash(*gram) >> bitmap_shift;
-            bitmap[(bit / 64) as usize] |= 1 << (bit % 64);
-        }
+        let has_gram = Bits::new(grams.iter().map(|(gram, ..)| *gram), 64, 1 << 21);
         let chained = Chains::new(&grams);
         grams.zeroize();
+        let has_pair = Bits::new(pairs.iter().copied(), 16, 1 << 16);
+        pairs.zeroize();
 
         firsts.sort_unstable();
         let mut by_first = vec![0_u32; 257];
@@ -144,24 +169,21 @@ impl Index {
         let beginnings = firsts.iter().map(|(_, number, element)| (*number, *element)).collect();
         firsts.zeroize();
         let escape_chains = Chains::new(&escapes);
-        let mut places = [0; PLACES / 64];
-        for (key, ..) in &escapes {
-            let bit = place_bit(*key);
-            places[bit / 64] |= 1 << (bit % 64);
-        }
+        let has_escape = Bits::new(escapes.iter().map(|(key, ..)| *key), 16, 1 << 16);
         escapes.zeroize();
+        let glance = Glance::new(&escaped);
         Self {
             window,
             grams: chained,
-            bitmap,
-            bitmap_shift,
+            has_gram,
             escapes: escape_chains,
-            glance: Glance::new(&escaped),
+            has_escape,
+            glance,
             escaped,
-            places,
             space,
             by_first,
             beginnings,
+            has_pair,
         }
     }
 
@@ -187,29 +209,37 @@ impl Index {
         let mut piece = from;
         while piece < until {
             let end = (piece + PIECE).min(until);
-            self.unescaped(input, piece, end, found);
+            self.unescaped(input, piece, end, patterns, found);
             self.with_escape(input, piece, end, patterns, found);
             piece = end;
         }
     }
 
     /// Windows without an escape that begin in `input[from..until]`.
-    fn unescaped(&self, input: &[u8], from: usize, until: usize, found: &mut impl FnMut(usize, usize)) {
+    fn unescaped(
+        &self,
+        input: &[u8],
+        from: usize,
+        until: usize,
+        patterns: &[Pattern],
+        found: &mut impl FnMut(usize, usize),
+    ) {
         let reach = self.window - GRAM;
         let step = reach + 1;
         let region = &input[from + reach..until + reach + GRAM];
-        let bitmap = self.bitmap.as_slice();
         for (number, place) in region.chunks(step).enumerate() {
             let Some(gram) = place.first_chunk::<GRAM>() else { break };
             let gram = u32::from_le_bytes(*gram);
-            let bit = hash(gram) >> self.bitmap_shift;
-            if bitmap[(bit / 64) as usize] >> (bit % 64) & 1 == 0 {
+            if !self.has_gram.may_have(gram) {
                 continue;
             }
             let at = from + reach + number * step;
             for (pattern, offset) in self.grams.get(gram) {
+                let form = &patterns[pattern];
+                let element = form.whole_from() + offset;
+                let fits = (0..GRAM).all(|place| form.is(element + place, input[at + place]));
                 // A window of the next piece is found there.
-                if at - offset < until {
+                if fits && at - offset < until {
                     found(pattern, at - offset);
                 }
             }
@@ -264,11 +294,13 @@ impl Index {
         if byte == b'\\' || !byte.is_ascii_punctuation() {
             return true;
         }
-        let is_place = |key| {
-            let bit = place_bit(key);
-            self.places[bit / 64] >> (bit % 64) & 1 == 1
-        };
-        is_place(escape_key(None, byte)) || at > 0 && is_place(escape_key(Some(input[at - 1]), byte))
+        let may_be = |before| self.has_escape.may_have(escape_key(before, byte));
+        may_be(None) || at > 0 && may_be(Some(input[at - 1]))
+    }
+
+    /// Whether a match may begin with `byte`, which begins no escape, before `next`.
+    pub(super) fn may_begin(&self, byte: u8, next: u8) -> bool {
+        introduces(next) || self.has_pair.may_have(pair_key(byte, next))
     }
 
     /// The patterns that can begin with `byte`, and with which element.
@@ -281,10 +313,11 @@ impl Index {
 
 impl Drop for Index {
     fn drop(&mut self) {
-        self.bitmap.zeroize();
+        self.has_gram.words.zeroize();
         self.grams.heads.zeroize();
+        self.has_escape.words.zeroize();
         self.escapes.heads.zeroize();
-        self.places.zeroize();
+        self.has_pair.words.zeroize();
         self.by_first.zeroize();
         self.beginnings.zeroize();
     }

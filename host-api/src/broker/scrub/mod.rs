@@ -30,9 +30,9 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 pub use body::{Latest, ScrubBody};
 
@@ -48,6 +48,9 @@ pub const MIN_SECRET: usize = 8;
 const WORK: u64 = 8 << 20;
 const WORK_A_BYTE: u64 = 64;
 
+/// How much of new input is put behind what was held back, in bytes.
+const BRIDGE: usize = 512;
+
 /// The input was made to be hard to search: a secret such as `aaaa…b`, and input full of
 /// its beginnings. Nothing further may be passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +61,7 @@ pub struct Unsearchable;
 pub struct Scrubber {
     replacements: Vec<String>,
     patterns: Vec<Pattern>,
-    index: Option<Index>,
+    index: Option<Box<Index>>,
     /// The secrets as header names have them: in lower case.
     names: Vec<Zeroizing<Vec<u8>>>,
 }
@@ -100,7 +103,7 @@ impl Scrubber {
             patterns.push(Pattern::hex(number, bytes));
             names.push(Zeroizing::new(bytes.to_ascii_lowercase()));
         }
-        let index = (!patterns.is_empty()).then(|| Index::new(&patterns));
+        let index = (!patterns.is_empty()).then(|| Box::new(Index::new(&patterns)));
         Self { replacements, patterns, index, names }
     }
 
@@ -169,10 +172,12 @@ impl Scrub {
         Self { scrubber, search: Search::default(), held: Zeroizing::default() }
     }
 
-    /// Takes the next chunk; returns what can be passed on. That is a part of `chunk`
-    /// itself, not a copy, if there is nothing to replace.
-    pub fn push(&mut self, chunk: Bytes) -> Result<Bytes, Unsearchable> {
+    /// Takes the next bytes from `input`, as many as it likes; returns what can be passed on.
+    /// What it left must come next. What is returned is a part of `input` itself, not a copy, where nothing is to be replaced and
+    /// nothing was held back.
+    pub fn push(&mut self, input: &mut Bytes) -> Result<Bytes, Unsearchable> {
         if self.held.is_empty() {
+            let chunk = std::mem::take(input);
             let mut output = Vec::new();
             let done = self.search.run(&self.scrubber, &chunk, false, &mut output)?;
             if done.kept < chunk.len() {
@@ -180,29 +185,36 @@ impl Scrub {
             }
             return Ok(if done.as_it_is { chunk.slice(..done.kept) } else { output.into() });
         }
-        let mut input = Zeroizing::new(Vec::with_capacity(self.held.len() + chunk.len()));
-        input.extend_from_slice(&self.held);
-        input.extend_from_slice(&chunk);
-        self.run(input, false)
+        // Only as much is put behind what is held as should show what that is. A share of it,
+        // so that no byte is copied often.
+        let next = input.slice(..input.len().min(BRIDGE.max(self.held.len())));
+        let held = self.held.len();
+        let mut bridge = Zeroizing::new(Vec::with_capacity(held + next.len()));
+        bridge.extend_from_slice(&self.held);
+        bridge.extend_from_slice(&next);
+        let (output, kept) = self.run(&bridge, false)?;
+        if kept < held {
+            self.held = Zeroizing::new(bridge.split_off(kept));
+            input.advance(next.len());
+        } else {
+            self.held = Zeroizing::default();
+            input.advance(kept - held);
+        }
+        Ok(output)
     }
 
     /// Ends the input; returns what was held back.
     pub fn finish(&mut self) -> Result<Bytes, Unsearchable> {
         let held = std::mem::take(&mut self.held);
-        self.run(held, true)
+        self.run(&held, true).map(|(output, _)| output)
     }
 
-    fn run(&mut self, mut input: Zeroizing<Vec<u8>>, end: bool) -> Result<Bytes, Unsearchable> {
+    /// What can be passed on of `input`, and from where on it must come again.
+    fn run(&mut self, input: &[u8], end: bool) -> Result<(Bytes, usize), Unsearchable> {
         let mut output = Vec::new();
-        let done = self.search.run(&self.scrubber, &input, end, &mut output)?;
-        self.held = Zeroizing::new(input[done.kept..].to_vec());
-        if done.as_it_is {
-            // It goes on without a copy; what is held back is all that has to be wiped.
-            input[done.kept..].zeroize();
-            output = std::mem::take(&mut *input);
-            output.truncate(done.kept);
-        }
-        Ok(output.into())
+        let done = self.search.run(&self.scrubber, input, end, &mut output)?;
+        let output = if done.as_it_is { Bytes::copy_from_slice(&input[..done.kept]) } else { output.into() };
+        Ok((output, done.kept))
     }
 
     /// Whether something was replaced so far.
@@ -306,6 +318,9 @@ impl Search {
                     }
                 }
             }
+            return;
+        }
+        if input.get(place + 1).is_some_and(|next| !index.may_begin(byte, *next)) {
             return;
         }
         for (number, from) in index.beginning_with(byte) {

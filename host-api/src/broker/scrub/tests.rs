@@ -28,10 +28,19 @@ fn in_chunks<'c>(scrubber: &Arc<Scrubber>, chunks: impl IntoIterator<Item = &'c 
     let mut scrub = Scrub::new(scrubber.clone());
     let mut output = Vec::new();
     for chunk in chunks {
-        output.extend_from_slice(&scrub.push(Bytes::copy_from_slice(chunk)).unwrap());
+        output.extend_from_slice(&push(&mut scrub, Bytes::copy_from_slice(chunk)).unwrap());
     }
     output.extend_from_slice(&scrub.finish().unwrap());
     output
+}
+
+/// Everything that can be passed on once `chunk` has come.
+fn push(scrub: &mut Scrub, mut chunk: Bytes) -> Result<Bytes, Unsearchable> {
+    let mut passed = scrub.push(&mut chunk)?;
+    while !chunk.is_empty() {
+        passed = [passed, scrub.push(&mut chunk)?].concat().into();
+    }
+    Ok(passed)
 }
 
 fn whole(scrubber: &Arc<Scrubber>, input: &[u8]) -> Vec<u8> {
@@ -232,7 +241,7 @@ fn what_holds_no_secret_passes_without_a_copy_at_once() {
     {
         let mut scrub = Scrub::new(scrubber.clone());
         let chunk = Bytes::copy_from_slice(event.as_bytes());
-        let passed = scrub.push(chunk.clone()).unwrap();
+        let passed = push(&mut scrub, chunk.clone()).unwrap();
         assert_eq!(passed, chunk);
         assert_eq!(passed.as_ptr(), chunk.as_ptr(), "no copy");
         assert!(!scrub.rewrote());
@@ -244,12 +253,12 @@ fn what_holds_no_secret_passes_without_a_copy_at_once() {
 fn only_what_may_begin_a_secret_is_held_back() {
     let scrubber = scrubber(&[TOKEN]);
     let mut scrub = Scrub::new(scrubber.clone());
-    assert_eq!(scrub.push(Bytes::from_static(b"token: xoxb-1765")).unwrap(), "token: ");
-    assert_eq!(scrub.push(Bytes::from_static(b"3672481-1")).unwrap(), "");
-    assert_eq!(scrub.push(Bytes::from_static(b" no")).unwrap(), "xoxb-17653672481-1 no");
-    assert_eq!(scrub.push(Bytes::from_static(b"\\u0")).unwrap(), "");
-    assert_eq!(scrub.push(Bytes::from_static(b"07")).unwrap(), "");
-    assert_eq!(scrub.push(Bytes::from_static(b"8x")).unwrap(), "\\u0078", "x begins a token, so it waits");
+    assert_eq!(push(&mut scrub, Bytes::from_static(b"token: xoxb-1765")).unwrap(), "token: ");
+    assert_eq!(push(&mut scrub, Bytes::from_static(b"3672481-1")).unwrap(), "");
+    assert_eq!(push(&mut scrub, Bytes::from_static(b" no")).unwrap(), "xoxb-17653672481-1 no");
+    assert_eq!(push(&mut scrub, Bytes::from_static(b"\\u0")).unwrap(), "");
+    assert_eq!(push(&mut scrub, Bytes::from_static(b"07")).unwrap(), "");
+    assert_eq!(push(&mut scrub, Bytes::from_static(b"8x")).unwrap(), "\\u0078", "x begins a token, so it waits");
     assert_eq!(scrub.finish().unwrap(), "x");
     assert!(!scrub.rewrote());
 }
@@ -262,14 +271,14 @@ fn bounded_a_self_similar_secret_ends_in_an_error_not_in_a_long_search() {
     let chunk = Bytes::from(vec![b'a'; 100_000]);
     let mut pushes = 0;
     let error = loop {
-        match scrub.push(chunk.clone()) {
+        match push(&mut scrub, chunk.clone()) {
             Ok(_) if pushes < 100 => pushes += 1,
             Ok(_) => panic!("searched 10 MB"),
             Err(error) => break error,
         }
     };
     assert_eq!(error, Unsearchable);
-    assert_eq!(scrub.push(Bytes::from_static(b"more")), Err(Unsearchable));
+    assert_eq!(push(&mut scrub, Bytes::from_static(b"more")), Err(Unsearchable));
     assert_eq!(scrub.finish(), Err(Unsearchable));
 }
 
