@@ -149,7 +149,7 @@ fn json_is_one_document_on_standard_output_and_nothing_else_for_every_command() 
     let link = format!("acme={id}");
     let flags: Vec<&str> = keyhole.flags().iter().map(String::as_str).collect();
     let run: Vec<&str> = [&["run", &step, "--as", "alice", "--link", &link][..], &flags].concat();
-    let calls: [&[&str]; 16] = [
+    let calls: [&[&str]; 18] = [
         &["members", "add", "bob"],
         &["members", "list"],
         &["accounts", "list", "--as", "alice"],
@@ -166,6 +166,8 @@ fn json_is_one_document_on_standard_output_and_nothing_else_for_every_command() 
         &["apps", "check", &definition],
         &["inspect", &step],
         &["doctor"],
+        &["vault", "check"],
+        &["vault", "rotate"],
     ];
     for args in calls {
         let ended = keyhole.call(&[&["--json"], args].concat()).ok();

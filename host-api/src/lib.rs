@@ -10,5 +10,6 @@ pub mod members;
 pub mod oauth;
 pub mod store;
 pub mod tokens;
+pub mod upkeep;
 pub mod vault;
 pub mod workspace;

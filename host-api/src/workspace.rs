@@ -13,6 +13,8 @@ use crate::store::{Expect, Store, StoreError};
 const OWN: &str = "own";
 /// Where accounts lie.
 const ACCOUNTS: &str = "accounts/";
+/// Where members lie.
+const MEMBERS: &str = "members/";
 
 #[derive(Serialize, Deserialize)]
 struct Workspace {
@@ -49,6 +51,22 @@ pub async fn id(store: &Arc<dyn Store>) -> Result<String, StoreError> {
         },
         Err(error) => Err(error),
     }
+}
+
+/// The id of the workspace that `store` holds, if it could not be given another one: if there are members
+/// or accounts.
+///
+/// # Errors
+/// Whatever the store says.
+pub async fn settled(store: &Arc<dyn Store>) -> Result<Option<String>, StoreError> {
+    let mut empty = true;
+    for folder in [ACCOUNTS, MEMBERS] {
+        empty &= store.scan(folder, None, 1).await?.is_empty();
+    }
+    if empty {
+        return Ok(None);
+    }
+    id(store).await.map(Some)
 }
 
 #[cfg(test)]

@@ -47,6 +47,8 @@ fn body_of(name: &str, account: &str) -> Value {
         "oauth_device_poll" => json!({"ticket": "nothing"}),
         "clients_configure" => json!({"client_id": "mine"}),
         "tokens_create" => json!({"name": "mine"}),
+        "vault_forget" => json!({"key": NOTHING}),
+        "restore" => json!({}),
         "links_create" => json!({"app": "acme"}),
         other => panic!("say what body {other} takes"),
     }

@@ -8,3 +8,4 @@ mod listen;
 mod rig;
 mod roles;
 mod three_ways;
+mod upkeep;

@@ -2,6 +2,7 @@
 //! is repaired, everything works and every account is still there.
 
 mod disk;
+mod kill;
 mod master_key;
 mod rig;
 mod side_by_side;

@@ -48,7 +48,7 @@ impl Host {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store: Arc<dyn Store> = Arc::new(RedbStore::open(dir.path()).expect("a store"));
         let source = MasterKeySource::File(dir.path().join("master.key"));
-        let vault = Arc::new(Vault::open(source, &*store).await.expect("a vault"));
+        let vault = Arc::new(Vault::open(source, &store).await.expect("a vault"));
         let catalog = Arc::new(Catalog::embedded().with_dir(apps).expect("the test apps"));
         let members = Members::new(store.clone());
         members.add(member("alice"), Some(Role::Admin)).await.expect("alice");

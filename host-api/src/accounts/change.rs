@@ -160,7 +160,8 @@ impl Accounts {
                 Ok(())
             })
             .await?;
-        deleted.map(|_| ()).ok_or_else(not_there)
+        deleted.map(|_| ()).ok_or_else(not_there)?;
+        Ok(self.usage.forget(id).await?)
     }
 
     /// Notes whether the credentials of `version` work. Nothing happens if the account has

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::change::ChangeError;
-use super::{Access, Account, AccountId, Accounts, Entry, Health, Shape, Tokens};
+use super::{Access, Account, AccountId, Accounts, Entry, Health, Shape, Tokens, terms};
 use crate::apps::{App, BaseUrlError, CUSTOM, CustomApp, CustomError, FieldDef, FieldError, HostError, REFRESH_TOKEN};
 use crate::members::MemberId;
 use crate::store::{Expect, StoreError};
@@ -172,8 +172,9 @@ impl Accounts {
             None => self.free_nickname(owner, &app).await?,
         };
         let (id, version, now) = (AccountId::generate(), 1, Timestamp::now());
+        let terms = terms(&app.name, owner, &plain, custom.as_ref());
         let account = Account {
-            sealed: self.vault.seal(&self.binding(&id, version), &secrets)?,
+            sealed: self.vault.sealer().await?.seal(&self.binding(&id, version, &terms), &secrets)?,
             app: app.name.clone(),
             nickname,
             owner: owner.clone(),
@@ -232,6 +233,7 @@ impl Accounts {
         uid: Option<String>,
     ) -> Result<Connected, ChangeError> {
         let Prepared { app, plain, secrets, warnings, oauth, other_identity, .. } = prepared;
+        let sealer = self.vault.sealer().await.map_err(ConnectError::from)?;
         let account = self
             .change(by, id, |account| {
                 if account.app != app.name {
@@ -243,9 +245,11 @@ impl Accounts {
                     return Err(ChangeError::OtherIdentity { id: id.clone() });
                 }
                 let version = account.version + 1;
-                account.sealed = self.vault.seal(&self.binding(id, version), &secrets).map_err(ConnectError::from)?;
-                account.version = version;
                 account.plain.clone_from(&plain);
+                let terms = account.terms();
+                let binding = self.binding(id, version, &terms);
+                account.sealed = sealer.seal(&binding, &secrets).map_err(ConnectError::from)?;
+                account.version = version;
                 account.shapes = shapes(&app, &secrets);
                 account.health = Health::Ok;
                 account.proved = Some(Timestamp::now());

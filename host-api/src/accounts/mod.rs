@@ -12,6 +12,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,12 +31,13 @@ pub use sweep::Departed;
 pub(crate) use sweep::Sweep;
 pub(crate) use tokens::Renewed;
 pub use tokens::Tokens;
+pub use usage::Usage;
 
 use crate::apps::{App, CUSTOM, Catalog, CustomApp, HostError, HostPattern};
 use crate::members::{Member, MemberId, Members};
 use crate::store::records::{Kept, Record, Records};
 use crate::store::{Store, StoreError};
-use crate::vault::{Binding, Sealed, Secret, Vault, VaultError};
+use crate::vault::{Binding, Report, Sealed, Secret, Vault, VaultError};
 
 /// An account's id, a ULID: it sorts by when the account was connected.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -189,11 +191,24 @@ impl Account {
         self.plain.contains_key(field) || self.shapes.contains_key(field)
     }
 
+    fn terms(&self) -> [u8; 32] {
+        terms(&self.app, &self.owner, &self.plain, self.custom.as_ref())
+    }
+
     /// What a placeholder for `field` keeps of the secret.
     pub fn shape(&self, field: &str) -> Option<&Shape> {
         self.shapes.get(field)
     }
 }
+
+/// What decides whose an account's credentials are and where they may go, in short: they are sealed for it.
+fn terms(app: &str, owner: &MemberId, plain: &BTreeMap<String, String>, custom: Option<&CustomApp>) -> [u8; 32] {
+    // Maps are in order, so that what is equal gives the same bytes. Nothing in it can fail to be JSON.
+    *blake3::hash(&serde_json::to_vec(&(app, owner, plain, custom)).unwrap_or_default()).as_bytes()
+}
+
+/// Accounts that are read at a time.
+const PAGE: usize = 1000;
 
 /// What lies under an account's id: the account, or that it was deleted.
 #[derive(Clone, Serialize, Deserialize)]
@@ -237,6 +252,7 @@ pub struct Accounts {
     /// For the grant check; `None` stands for a deleted account.
     kept: Kept<Option<Arc<Account>>>,
     members: Members,
+    usage: Arc<Usage>,
     vault: Arc<Vault>,
     catalog: Arc<Catalog>,
     workspace: String,
@@ -247,6 +263,7 @@ impl Accounts {
     pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, catalog: Arc<Catalog>, workspace: impl Into<String>) -> Self {
         let members = Members::new(store.clone());
         Self {
+            usage: Arc::new(Usage::new(store.clone())),
             records: Records::new(store),
             kept: Kept::default(),
             members,
@@ -266,26 +283,83 @@ impl Accounts {
         &self.members
     }
 
+    /// How often they are used.
+    pub fn usage(&self) -> &Arc<Usage> {
+        &self.usage
+    }
+
     /// Opens a secret field. Ask [`Accounts::usable`] first.
     ///
     /// # Errors
     /// If the field is not there, or was sealed for another account, version or workspace.
     pub fn secret(&self, account: &Account, field: &str) -> Result<Secret, VaultError> {
-        self.vault.open_field(&self.binding(&account.id, account.version), &account.sealed, field)
+        self.vault.open_field(&self.binding(&account.id, account.version, &account.terms()), &account.sealed, field)
+    }
+
+    /// Id of the master key that seals now.
+    ///
+    /// # Errors
+    /// As [`Vault::sealer`].
+    pub async fn master_key(&self) -> Result<String, VaultError> {
+        Ok(self.vault.sealer().await?.key_id().to_owned())
+    }
+
+    /// Wraps the data key of every account anew, under the master key that seals now.
+    pub(crate) async fn rewrap(&self, report: &mut Report) -> Result<(), VaultError> {
+        let mut last = None;
+        loop {
+            let page = self.records.list(last.as_deref(), PAGE).await?;
+            let Some((id, ..)) = page.last() else { return Ok(()) };
+            last = Some(id.clone());
+            for (id, ..) in page.iter().filter(|(_, entry, _)| entry.account.is_some()) {
+                let sealer = self.vault.sealer().await?;
+                let change = |entry: &mut Entry| {
+                    let Some(account) = &mut entry.account else { return Ok(()) };
+                    let terms = account.terms();
+                    let binding = self.binding(&account.id, account.version, &terms);
+                    account.sealed = sealer.rewrap(&binding, &account.sealed)?;
+                    Ok(())
+                };
+                let rewrapped = self.records.try_update(id, change).await;
+                report.rewrapped(&sealer, &Records::<Entry>::key(id), rewrapped)?;
+            }
+        }
+    }
+
+    /// Opens everything that accounts have sealed.
+    pub(crate) async fn check(&self, report: &mut Report) -> Result<(), StoreError> {
+        let mut last = None;
+        loop {
+            let page = self.records.list(last.as_deref(), PAGE).await?;
+            let Some((id, ..)) = page.last() else { return Ok(()) };
+            last = Some(id.clone());
+            for (id, entry, _) in page {
+                let Some(account) = entry.account else { continue };
+                let terms = account.terms();
+                let binding = self.binding(&account.id, account.version, &terms);
+                report.look(&self.vault, &Records::<Entry>::key(&id), &binding, &account.sealed);
+            }
+        }
     }
 
     /// Where credentials are sealed, and the workspace that they are sealed for.
-    pub(crate) fn vault(&self) -> (&Arc<Vault>, &str) {
+    pub fn vault(&self) -> (&Arc<Vault>, &str) {
         (&self.vault, &self.workspace)
     }
 
-    fn binding<'a>(&'a self, id: &'a AccountId, version: u64) -> Binding<'a> {
-        Binding { workspace: &self.workspace, account: id.as_str(), version }
+    fn binding<'a>(&'a self, id: &'a AccountId, version: u64, terms: &'a [u8; 32]) -> Binding<'a> {
+        Binding { workspace: &self.workspace, account: id.as_str(), version, terms }
     }
 
     /// The account, if it is there and not deleted. No check is made of who asks.
     pub(crate) async fn live(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
         Ok(self.records.get(id.as_str()).await?.and_then(|(entry, _)| entry.account))
+    }
+
+    /// The accounts that `owner` connected. No check is made of who asks.
+    pub(crate) async fn of(&self, owner: &MemberId) -> Result<Vec<Account>, StoreError> {
+        let all = self.all().await?;
+        Ok(all.into_iter().filter(|account| account.owner == *owner).collect())
     }
 
     async fn all(&self) -> Result<Vec<Account>, StoreError> {

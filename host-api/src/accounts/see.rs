@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::usage::Used;
 use super::{Access, Account, AccountId, Accounts, Health, Tokens};
 use crate::members::{Member, MemberId, Role};
 use crate::store::StoreError;
@@ -29,6 +30,11 @@ pub struct Summary {
     pub created: Timestamp,
     /// When it was last changed.
     pub updated: Timestamp,
+    /// How many requests carried its credentials.
+    pub uses: u64,
+    /// When the last of them was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<Timestamp>,
     /// Whether the member who asked may use it. An admin sees accounts that they may not.
     pub usable: bool,
     /// The plain fields. Empty for whoever may not use it.
@@ -71,7 +77,12 @@ impl Accounts {
     /// Whatever the store says.
     pub async fn list(&self, member: &MemberId) -> Result<Vec<Summary>, StoreError> {
         let Some(member) = self.member(member).await? else { return Ok(Vec::new()) };
-        Ok(self.all().await?.into_iter().filter_map(|account| summary(account, &member)).collect())
+        let mut used = self.usage.all().await?;
+        let summary = |account: Account| {
+            let used = used.remove(account.id.as_str());
+            summary(account, &member, used)
+        };
+        Ok(self.all().await?.into_iter().filter_map(summary).collect())
     }
 
     /// The account `id`, as `member` may see it; `None` if there is none that they may.
@@ -80,7 +91,9 @@ impl Accounts {
     /// Whatever the store says.
     pub async fn get(&self, member: &MemberId, id: &AccountId) -> Result<Option<Summary>, StoreError> {
         let Some(member) = self.member(member).await? else { return Ok(None) };
-        Ok(self.live(id).await?.and_then(|account| summary(account, &member)))
+        let Some(account) = self.live(id).await? else { return Ok(None) };
+        let used = self.usage.of(id).await?;
+        Ok(summary(account, &member, used))
     }
 
     /// The account whose id or exact nickname `name` is, among those that `member` may see.
@@ -106,7 +119,7 @@ impl Accounts {
     }
 }
 
-fn summary(account: Account, member: &Member) -> Option<Summary> {
+fn summary(account: Account, member: &Member, used: Option<Used>) -> Option<Summary> {
     let usable = account.owner == member.id || account.access.includes(&member.id);
     if !usable && member.role != Role::Admin {
         return None;
@@ -126,6 +139,8 @@ fn summary(account: Account, member: &Member) -> Option<Summary> {
         health: account.health,
         created: account.created,
         updated: account.updated,
+        uses: used.as_ref().map_or(0, |used| used.times),
+        last_used: used.map(|used| used.last),
         usable,
         plain: if usable { account.plain } else { BTreeMap::new() },
         secrets,

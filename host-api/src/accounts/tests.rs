@@ -54,6 +54,10 @@ impl Store for Watched {
         self.inner.append(key, value)
     }
 
+    async fn replace(&self, records: Vec<(String, Vec<u8>)>, kept: &'static [&'static str]) -> Result<(), StoreError> {
+        self.inner.replace(records, kept).await
+    }
+
     async fn flush(&self) -> Result<(), StoreError> {
         self.inner.flush().await
     }
@@ -87,7 +91,7 @@ async fn house() -> House {
     let inner = RedbStore::open(dir.path()).unwrap();
     let store = Arc::new(Watched { inner, reads: AtomicUsize::new(0), broken: AtomicBool::new(false) });
     let source = MasterKeySource::File(dir.path().join("master.key"));
-    let vault = Arc::new(Vault::open(source, store.as_ref()).await.unwrap());
+    let vault = Arc::new(Vault::open(source, &(store.clone() as Arc<dyn Store>)).await.unwrap());
     let accounts = Arc::new(Accounts::new(store.clone(), vault, Arc::new(Catalog::embedded()), "w1"));
     for name in ["ann", "alice", "bob", "carol"] {
         accounts.members().add(who(name), None).await.unwrap();

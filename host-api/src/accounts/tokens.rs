@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::connect::{ConnectError, shapes};
 use super::{Account, AccountId, Accounts, Entry, Health};
 use crate::apps::{App, REFRESH_TOKEN};
-use crate::vault::Secret;
+use crate::vault::{Sealer, Secret};
 
 /// What may be known of an account's tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,11 +71,12 @@ impl Accounts {
                 Self::Failed(error.into())
             }
         }
+        let sealer = self.vault.sealer().await?;
         let changed = self
             .records
             .try_update(id.as_str(), |entry: &mut Entry| {
                 let account = entry.account.as_mut().filter(|account| account.version == version).ok_or(Stop::Gone)?;
-                self.put_renewed(account, renewed).map_err(Stop::Failed)
+                self.put_renewed(account, renewed, &sealer).map_err(Stop::Failed)
             })
             .await;
         match changed {
@@ -85,7 +86,12 @@ impl Accounts {
         }
     }
 
-    fn put_renewed(&self, account: &mut Account, renewed: &Renewed) -> Result<(), ConnectError> {
+    fn put_renewed(
+        &self,
+        account: &mut Account,
+        renewed: &Renewed,
+        sealer: &Sealer<'_>,
+    ) -> Result<(), ConnectError> {
         let mut secrets: BTreeMap<String, Secret> = BTreeMap::new();
         for name in account.shapes.keys() {
             let secret = match renewed.secrets.get(name) {
@@ -98,10 +104,10 @@ impl Accounts {
             secrets.entry(name.clone()).or_insert_with(|| secret.clone());
         }
         let version = account.version + 1;
-        account.sealed = self.vault.seal(&self.binding(&account.id, version), &secrets)?;
+        account.plain.extend(renewed.plain.clone());
+        account.sealed = sealer.seal(&self.binding(&account.id, version, &account.terms()), &secrets)?;
         account.version = version;
         account.shapes = shapes(&renewed.app, &secrets);
-        account.plain.extend(renewed.plain.clone());
         account.health = Health::Ok;
         let refreshes = account.oauth.as_ref().map_or(0, |tokens| tokens.refreshes);
         account.oauth = Some(Tokens { refreshes: refreshes + 1, ..renewed.tokens.clone() });

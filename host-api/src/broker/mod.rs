@@ -69,6 +69,15 @@ impl Broker {
         &self.audit
     }
 
+    /// Returns once everything that was noted of requests so far is on disk.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn settle(&self) -> Result<(), AuditError> {
+        self.accounts.usage().flush().await?;
+        self.audit.flush().await
+    }
+
     /// What connects accounts by OAuth and keeps their tokens fresh.
     pub fn oauth(&self) -> &Arc<OAuth> {
         &self.oauth

@@ -317,6 +317,7 @@ impl Session {
         if !record.intended {
             self.broker.audit.intent(&record.used).await.map_err(|error| SendError::Unavailable(error.to_string()))?;
             record.intended = true;
+            self.broker.accounts.usage().note(&account.id);
         }
         Ok((account, substituted))
     }

@@ -14,9 +14,9 @@ use super::OAuth;
 use super::error::OAuthError;
 use crate::accounts::AccountId;
 use crate::members::MemberId;
-use crate::store::records::Record;
+use crate::store::records::{Record, Records};
 use crate::store::{Expect, Revision, StoreError};
-use crate::vault::{Binding, Sealed, Secret, VaultError};
+use crate::vault::{Binding, Report, Sealed, Secret, VaultError};
 
 /// How long a member has to come back from the browser.
 pub(super) const LIFETIME: Duration = Duration::from_secs(600);
@@ -99,6 +99,11 @@ fn binding(id: &str) -> String {
     format!("oauth-attempt/{id}")
 }
 
+/// Who is connecting, and what.
+fn terms(member: &MemberId, app: &str) -> Vec<u8> {
+    format!("{member}/{app}").into_bytes()
+}
+
 impl OAuth {
     /// Keeps an attempt under `token`, which the outside knows it by.
     pub(super) async fn keep(&self, token: &str, new: NewAttempt) -> Result<Timestamp, OAuthError> {
@@ -109,8 +114,10 @@ impl OAuth {
         secrets.extend(new.ours.map(|(name, secret)| (name.to_owned(), secret)));
         let (vault, workspace) = self.accounts.vault();
         let expires = Timestamp::now() + new.lifetime;
+        let account = binding(&id);
+        let bound = Binding { workspace, account: &account, version: 1, terms: &terms(&new.member, &new.app) };
         let attempt = Attempt {
-            sealed: vault.seal(&Binding { workspace, account: &binding(&id), version: 1 }, &secrets)?,
+            sealed: vault.sealer().await?.seal(&bound, &secrets)?,
             member: new.member,
             app: new.app,
             nickname: new.nickname,
@@ -153,7 +160,20 @@ impl OAuth {
 
     fn open(&self, id: &str, attempt: &Attempt, field: &str) -> Result<Secret, VaultError> {
         let (vault, workspace) = self.accounts.vault();
-        vault.open_field(&Binding { workspace, account: &binding(id), version: 1 }, &attempt.sealed, field)
+        let terms = terms(&attempt.member, &attempt.app);
+        let bound = Binding { workspace, account: &binding(id), version: 1, terms: &terms };
+        vault.open_field(&bound, &attempt.sealed, field)
+    }
+
+    /// Opens everything that connections under way have sealed.
+    pub(super) async fn check_attempts(&self, report: &mut Report) -> Result<(), StoreError> {
+        let (vault, workspace) = self.accounts.vault();
+        for (id, attempt, _) in self.attempts.all().await? {
+            let (account, terms) = (binding(&id), terms(&attempt.member, &attempt.app));
+            let bound = Binding { workspace, account: &account, version: 1, terms: &terms };
+            report.look(vault, &Records::<Attempt>::key(&id), &bound, &attempt.sealed);
+        }
+        Ok(())
     }
 
     /// Ends the attempt. Of several that try at once, one comes through.

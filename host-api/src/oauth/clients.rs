@@ -10,9 +10,9 @@ use super::OAuth;
 use super::error::OAuthError;
 use super::wire::ClientKeys;
 use crate::accounts::ConnectError;
-use crate::store::records::Record;
+use crate::store::records::{Record, Records};
 use crate::store::{Expect, StoreError};
-use crate::vault::{Binding, Sealed, Secret};
+use crate::vault::{Binding, Report, Sealed, Secret, VaultError};
 
 const SECRET: &str = "client_secret";
 /// Longest client id and secret, in bytes.
@@ -58,6 +58,11 @@ impl Client {
         self.sealed.fields().any(|field| field == SECRET)
     }
 
+    /// What its secret is sealed for: a request with another id must not carry it.
+    fn binding<'a>(&'a self, workspace: &'a str, account: &'a str) -> Binding<'a> {
+        Binding { workspace, account, version: self.version, terms: self.client_id.as_bytes() }
+    }
+
     fn summary(self, app: String) -> ClientSummary {
         let has_secret = self.has_secret();
         ClientSummary { app, client_id: self.client_id, has_secret, configured: self.configured }
@@ -94,7 +99,8 @@ impl OAuth {
             let version = before.as_ref().map_or(1, |(client, _)| client.version + 1);
             let (vault, workspace) = self.accounts.vault();
             let account = binding(app);
-            let sealed = vault.seal(&Binding { workspace, account: &account, version }, &secrets)?;
+            let bound = Binding { workspace, account: &account, version, terms: client.id.as_bytes() };
+            let sealed = vault.sealer().await?.seal(&bound, &secrets)?;
             let client = Client { client_id: client.id.clone(), version, configured: Timestamp::now(), sealed };
             let expect = before.map_or(Expect::Absent, |(_, revision)| Expect::Revision(revision));
             match self.clients.put(app, expect, &client).await {
@@ -127,34 +133,39 @@ impl OAuth {
         Ok(there)
     }
 
-    /// Wraps the data keys of clients anew, under the vault's current master key: what
-    /// rotating that key has to do beside the accounts. How many there were.
-    ///
-    /// # Errors
-    /// The first that does not open.
-    pub async fn rewrap_clients(&self) -> Result<usize, OAuthError> {
-        let all = self.clients.all().await?;
-        for (app, ..) in &all {
-            let (vault, workspace) = self.accounts.vault();
-            let account = binding(app);
-            self.clients
-                .try_update(app, |client: &mut Client| {
-                    let binding = Binding { workspace, account: &account, version: client.version };
-                    client.sealed = vault.rewrap(&binding, &client.sealed)?;
-                    Ok::<(), OAuthError>(())
-                })
-                .await?;
+    /// Wraps the data keys of clients anew, under the master key that seals now.
+    pub(crate) async fn rewrap(&self, report: &mut Report) -> Result<(), VaultError> {
+        let (vault, workspace) = self.accounts.vault();
+        for (app, ..) in self.clients.all().await? {
+            let sealer = vault.sealer().await?;
+            let account = binding(&app);
+            let change = |client: &mut Client| {
+                client.sealed = sealer.rewrap(&client.binding(workspace, &account), &client.sealed)?;
+                Ok(())
+            };
+            let rewrapped = self.clients.try_update(&app, change).await;
+            report.rewrapped(&sealer, &Records::<Client>::key(&app), rewrapped)?;
         }
-        Ok(all.len())
+        Ok(())
+    }
+
+    /// Opens everything that clients and connections under way have sealed.
+    pub(crate) async fn check(&self, report: &mut Report) -> Result<(), StoreError> {
+        let (vault, workspace) = self.accounts.vault();
+        for (app, client, _) in self.clients.all().await? {
+            let account = binding(&app);
+            let record = Records::<Client>::key(&app);
+            report.look(vault, &record, &client.binding(workspace, &account), &client.sealed);
+        }
+        self.check_attempts(report).await
     }
 
     pub(super) async fn operators_client(&self, app: &str) -> Result<ClientKeys, OAuthError> {
         let (client, _) = self.clients.get(app).await?.ok_or_else(|| OAuthError::NotConfigured(app.to_owned()))?;
         let (vault, workspace) = self.accounts.vault();
         let account = binding(app);
-        let binding = Binding { workspace, account: &account, version: client.version };
         let secret = match client.has_secret() {
-            true => Some(vault.open_field(&binding, &client.sealed, SECRET)?),
+            true => Some(vault.open_field(&client.binding(workspace, &account), &client.sealed, SECRET)?),
             false => None,
         };
         Ok(ClientKeys { id: client.client_id, secret })

@@ -1,17 +1,22 @@
 //! The end of an account: revoked at the service (RFC 7009), then erased here.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
 
 use super::OAuth;
 use super::error::OAuthError;
 use super::wire::{Server, access_token, refresh_token};
-use crate::accounts::{Account, AccountId, ChangeError, Renewed};
+use crate::accounts::{Account, AccountId, ChangeError, Departed, Renewed};
 use crate::apps::{OAuthDef, REFRESH_TOKEN};
-use crate::members::MemberId;
+use crate::members::{MemberError, MemberId, Members};
 use crate::store::Expect;
 
 /// How long the service has: a member who deletes an account waits for it.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How many services are asked at a time.
+const AT_ONCE: usize = 8;
 
 /// What became of the tokens at the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +45,28 @@ impl OAuth {
         self.accounts.delete(by, id).await?;
         self.leases.delete(id.as_str(), Expect::Any).await?;
         Ok(upstream)
+    }
+
+    /// Removes the member `id` from `members`, as [`Members::remove`] does, and then revokes the tokens of their
+    /// accounts at the services. What became of each, by the account's id.
+    ///
+    /// # Errors
+    /// As [`Members::remove`].
+    pub async fn remove_member(
+        &self,
+        members: &Members,
+        id: &MemberId,
+    ) -> Result<(Departed, BTreeMap<AccountId, Upstream>), MemberError> {
+        // Before they are erased; and asked of the services after it, since nobody waits for a service to lock
+        // someone out.
+        let theirs = self.accounts.of(id).await?;
+        let departed = members.remove(id).await?;
+        let ended = theirs.into_iter().map(|account| async move {
+            let upstream = self.revoke(&account).await.unwrap_or_else(|error| Upstream::Failed(error.to_string()));
+            (account.id, upstream)
+        });
+        let ended = stream::iter(ended).buffer_unordered(AT_ONCE).collect().await;
+        Ok((departed, ended))
     }
 
     /// Revokes the tokens of `account`.

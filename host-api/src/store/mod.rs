@@ -78,6 +78,10 @@ pub trait Store: Send + Sync + 'static {
     /// on disk once the future it returns has ended. (The audit's chain needs the order.)
     fn append(&self, key: &str, value: Vec<u8>) -> Durable;
 
+    /// Puts `records` in the place of all that there are, at once: whoever reads sees the ones or the
+    /// others. What has one of the prefixes `kept` and is not among `records` stays.
+    async fn replace(&self, records: Vec<(String, Vec<u8>)>, kept: &'static [&'static str]) -> Result<(), StoreError>;
+
     /// Returns once everything handed to [`Store::write_soon`] and [`Store::append`] before is on disk.
     async fn flush(&self) -> Result<(), StoreError>;
 }

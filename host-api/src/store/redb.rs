@@ -178,6 +178,16 @@ impl Store for RedbStore {
         .boxed()
     }
 
+    async fn replace(&self, records: Vec<(String, Vec<u8>)>, kept: &'static [&'static str]) -> Result<(), StoreError> {
+        for (key, value) in &records {
+            check_key(key)?;
+            check_value(key, value)?;
+        }
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Replace { records, kept, answer })?;
+        answered.await.unwrap_or_else(|_| Err(writer_gone()))
+    }
+
     async fn flush(&self) -> Result<(), StoreError> {
         let (answer, answered) = oneshot::channel();
         self.send(Job::Flush { answer })?;

@@ -75,11 +75,40 @@ pub enum VaultError {
     },
 
     /// Sealed with a master key that this vault does not hold.
-    #[error("sealed with the master key {key}, which is not configured")]
+    #[error(
+        "the master key {key} is not configured; put it after the one that is used now, and start again what runs already"
+    )]
     UnknownKey {
         /// Id of that key.
         key: String,
     },
+
+    /// A rotation needs a key to rotate to.
+    #[error(
+        "there is no new master key: put one before the one that is used now, with a space between them (to make one: \
+         openssl rand -base64 32), start again what runs with this one alone, and rotate again"
+    )]
+    NoNewKey,
+
+    /// The key can't be forgotten.
+    #[error("the master key {key} is needed by {uses} records; run `keyhole vault rotate`, then forget it")]
+    InUse {
+        /// Id of that key.
+        key: String,
+        /// How many records are sealed with it; the check record counts.
+        uses: usize,
+    },
+
+    /// The key file is full.
+    #[error("the key file {path} is full of old master keys; forget some: keyhole vault forget KEY")]
+    TooManyKeys {
+        /// The key file.
+        path: PathBuf,
+    },
+
+    /// The keys are kept elsewhere.
+    #[error("the master keys come from {0}; take the old one away there")]
+    NotOurs(&'static str),
 
     /// The ciphertext was altered, or belongs to another account, field, version or workspace.
     #[error(

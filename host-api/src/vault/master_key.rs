@@ -28,14 +28,15 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 const MAX_OUTPUT: u64 = 4096;
 const MAX_SAID: usize = 500;
 
-/// Where the master key comes from.
+/// Where the master keys come from: each 32 bytes in base64 or hex, white space between them, the newest
+/// first. There is one, unless it was rotated.
 #[derive(Clone, PartialEq, Eq)]
 pub enum MasterKeySource {
     /// A file, made with mode 0600 when it is first needed.
     File(PathBuf),
-    /// The value of an environment variable: 32 bytes in base64 or hex.
+    /// The value of an environment variable.
     Env(String),
-    /// A command for `sh -c` that prints the key in base64 or hex within 10 s.
+    /// A command for `sh -c` that prints them within 10 s.
     Command(String),
 }
 
@@ -88,31 +89,69 @@ fn derive(root: &Hkdf<Sha256>, kind: &str, purpose: &str) -> KeyBytes {
 }
 
 impl MasterKeySource {
-    /// The key. `expected` is the id of the one that the store needs, if it needs one: then no file is made.
-    pub(super) async fn load(self, expected: Option<&str>) -> Result<MasterKey, VaultError> {
-        let key = match self {
-            Self::File(path) => from_file(&path, expected)?,
-            Self::Env(value) => {
-                let value = Zeroizing::new(value);
-                parse(&value).map_err(|reason| bad("the environment variable".to_owned(), reason))?
-            }
-            Self::Command(command) => from_command(&command, COMMAND_DEADLINE).await?,
-        };
-        Ok(MasterKey::new(&key))
+    /// The keys, at least one. `expected` is the id of the one that the store needs, if it needs one: then
+    /// no file is made.
+    pub(super) async fn load(&self, expected: Option<&str>) -> Result<Vec<MasterKey>, VaultError> {
+        match self {
+            Self::File(path) => from_file(path, expected),
+            Self::Env(value) => parse(value).map_err(|reason| bad("the environment variable".to_owned(), reason)),
+            Self::Command(command) => from_command(command, COMMAND_DEADLINE).await,
+        }
     }
+
+    /// Puts a fresh key before the one that seals, `current`, in a key file. Unless someone else did so meanwhile.
+    pub(super) fn add_key(&self, current: &str) -> Result<(), VaultError> {
+        let Self::File(path) = self else { return Err(VaultError::NoNewKey) };
+        change_file(path, |text| {
+            if parse(text).is_ok_and(|keys| keys.first().is_some_and(|first| first.id() != current)) {
+                return Ok(None);
+            }
+            let mut changed = fresh()?;
+            changed.push_str(text);
+            Ok(Some(changed))
+        })
+    }
+
+    /// Takes the key `id` out of a key file.
+    pub(super) fn remove_key(&self, id: &str) -> Result<(), VaultError> {
+        let path = match self {
+            Self::File(path) => path,
+            Self::Env(_) => return Err(VaultError::NotOurs("an environment variable")),
+            Self::Command(_) => return Err(VaultError::NotOurs("a command")),
+        };
+        change_file(path, |text| {
+            let kept = text.split_whitespace().filter(|word| one(word).map_or(true, |key| MasterKey::new(&key).id() != id));
+            // Of its full size from the start: growing would leave keys behind.
+            let mut changed = Zeroizing::new(String::with_capacity(text.len() + 1));
+            for word in kept {
+                changed.push_str(word);
+                changed.push('\n');
+            }
+            Ok(Some(changed))
+        })
+    }
+}
+
+/// The keys of the key file that is there.
+pub(super) fn read(path: &Path) -> Result<Vec<MasterKey>, VaultError> {
+    let file = File::open(path).map_err(|error| file_error(path, &error))?;
+    keys_of(path, &read_file(path, &file)?)
 }
 
 fn bad(from: String, reason: &'static str) -> VaultError {
     VaultError::BadKey { from, reason }
 }
 
+/// The keys in a text, at least one.
+fn parse(text: &str) -> Result<Vec<MasterKey>, &'static str> {
+    let keys: Vec<MasterKey> =
+        text.split_whitespace().map(|word| one(word).map(|key| MasterKey::new(&key))).collect::<Result<_, _>>()?;
+    if keys.is_empty() { Err("it is empty") } else { Ok(keys) }
+}
+
 /// A key from its text.
-fn parse(text: &str) -> Result<KeyBytes, &'static str> {
-    let text = text.trim();
+fn one(text: &str) -> Result<KeyBytes, &'static str> {
     let mut key = KeyBytes::default();
-    if text.is_empty() {
-        return Err("it is empty");
-    }
     if text.len() == 2 * KEY_BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
             let digit = |at: usize| char::from(digits[at]).to_digit(16).unwrap_or_default() as u8;
@@ -133,10 +172,10 @@ fn parse(text: &str) -> Result<KeyBytes, &'static str> {
     Ok(key)
 }
 
-fn from_file(path: &Path, expected: Option<&str>) -> Result<KeyBytes, VaultError> {
+fn from_file(path: &Path, expected: Option<&str>) -> Result<Vec<MasterKey>, VaultError> {
     loop {
         match File::open(path) {
-            Ok(file) => return read_file(path, file),
+            Ok(file) => return keys_of(path, &read_file(path, &file)?),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file_error(path, &error)),
             Err(_) => {}
         }
@@ -147,7 +186,11 @@ fn from_file(path: &Path, expected: Option<&str>) -> Result<KeyBytes, VaultError
     }
 }
 
-fn read_file(path: &Path, file: File) -> Result<KeyBytes, VaultError> {
+fn keys_of(path: &Path, text: &str) -> Result<Vec<MasterKey>, VaultError> {
+    parse(text).map_err(|reason| bad(format!("the file {}", path.display()), reason))
+}
+
+fn read_file(path: &Path, file: &File) -> Result<Zeroizing<String>, VaultError> {
     // Asked of the open file, so that it can't be exchanged in between.
     let mode = file.metadata().map_err(|error| file_error(path, &error))?.mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -155,50 +198,78 @@ fn read_file(path: &Path, file: File) -> Result<KeyBytes, VaultError> {
     }
     let mut text = Zeroizing::new(String::with_capacity(MAX_OUTPUT as usize));
     file.take(MAX_OUTPUT).read_to_string(&mut text).map_err(|error| file_error(path, &error))?;
-    parse(&text).map_err(|reason| bad(format!("the file {}", path.display()), reason))
+    Ok(text)
 }
 
-/// Makes the key file whole under another name and links it in place: of several processes that
-/// do so at once one wins, and none reads half a key.
-fn make_file(path: &Path) -> Result<(), VaultError> {
-    let fail = |error: io::Error| file_error(path, &error);
+/// A fresh key's line.
+fn fresh() -> Result<Zeroizing<String>, VaultError> {
     let key = random_key()?;
-    let mut text = Zeroizing::new(String::with_capacity(2 * KEY_BYTES));
+    let mut text = Zeroizing::new(String::with_capacity(MAX_OUTPUT as usize));
     STANDARD.encode_string(key.as_slice(), &mut text);
     text.push('\n');
+    Ok(text)
+}
 
+/// Puts what `change` makes of the key file in its place, whole. Of several processes that do so at once,
+/// each sees what the one before it wrote.
+fn change_file(
+    path: &Path,
+    change: impl FnOnce(&str) -> Result<Option<Zeroizing<String>>, VaultError>,
+) -> Result<(), VaultError> {
+    let fail = |error: io::Error| file_error(path, &error);
+    let file = loop {
+        let file = File::open(path).map_err(fail)?;
+        file.lock().map_err(fail)?;
+        // It may have been replaced while the lock was waited for.
+        let (locked, there) = (file.metadata().map_err(fail)?, path.metadata().map_err(fail)?);
+        if (locked.dev(), locked.ino()) == (there.dev(), there.ino()) {
+            break file;
+        }
+    };
+    let Some(changed) = change(&read_file(path, &file)?)? else { return Ok(()) };
+    if changed.len() as u64 > MAX_OUTPUT {
+        return Err(VaultError::TooManyKeys { path: path.to_owned() });
+    }
+    beside(path, &changed, |temporary| std::fs::rename(temporary, path))
+}
+
+/// Writes `text` to a file of its own beside `path`, and has it put in place.
+fn beside(path: &Path, text: &str, put: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), VaultError> {
+    let fail = |error: io::Error| file_error(path, &error);
     let mut random = [0; 8];
     getrandom::fill(&mut random)?;
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".new-{:016x}", u64::from_le_bytes(random)));
     let temporary = PathBuf::from(name);
     let made = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(fail)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
-        match std::fs::hard_link(&temporary, path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => {
-                let path = path.to_owned();
-                let reason = format!(
-                    "it can't be made here ({error}); make it yourself, with mode 600: openssl rand -base64 32"
-                );
-                Err(VaultError::KeyFile { path, reason })
-            }
-            Ok(()) => Ok(()),
-        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all())?;
+        put(&temporary)
     })();
-    // It may not have been made at all.
+    // It may not have been made at all, or be in place already.
     let _ = std::fs::remove_file(&temporary);
-    made?;
+    made.map_err(fail)?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(fail)
+}
+
+/// Makes the key file whole under another name and links it in place: of several processes that
+/// do so at once one wins, and none reads half a key.
+fn make_file(path: &Path) -> Result<(), VaultError> {
+    beside(path, &fresh()?, |temporary| match std::fs::hard_link(temporary, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(io::Error::other(format!(
+            "it can't be made here ({error}); make it yourself, with mode 600: openssl rand -base64 32"
+        ))),
+        Ok(()) => Ok(()),
+    })
 }
 
 fn file_error(path: &Path, error: &io::Error) -> VaultError {
     VaultError::KeyFile { path: path.to_owned(), reason: error.to_string() }
 }
 
-async fn from_command(command: &str, deadline: Duration) -> Result<KeyBytes, VaultError> {
+async fn from_command(command: &str, deadline: Duration) -> Result<Vec<MasterKey>, VaultError> {
     let failed = |reason: String, said: String| VaultError::Command { reason, said };
     let mut child = tokio::process::Command::new("sh")
         .args(["-c", command])
@@ -265,7 +336,7 @@ mod tests {
     const BASE64: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8=";
 
     async fn id(source: MasterKeySource) -> String {
-        source.load(None).await.unwrap_or_else(|error| panic!("{error}")).id().to_owned()
+        source.load(None).await.unwrap_or_else(|error| panic!("{error}"))[0].id().to_owned()
     }
 
     async fn error(source: MasterKeySource) -> VaultError {
@@ -369,7 +440,7 @@ mod tests {
             let makers: Vec<_> = (0..8)
                 .map(|_| {
                     let path = path.clone();
-                    std::thread::spawn(move || *from_file(&path, None).unwrap())
+                    std::thread::spawn(move || from_file(&path, None).unwrap()[0].id().to_owned())
                 })
                 .collect();
             let mut keys: Vec<_> = makers.into_iter().map(|maker| maker.join().unwrap()).collect();

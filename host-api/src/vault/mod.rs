@@ -4,31 +4,34 @@
 //! master key wraps the data keys anew and leaves the fields alone; so a vault may hold several
 //! master keys, and each [`Sealed`] says which one it needs.
 
+mod check;
 mod error;
 mod master_key;
+mod report;
+mod ring;
 mod seal;
 mod secret;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use chacha20poly1305::XChaCha20Poly1305;
-use serde::{Deserialize, Serialize};
 
-use crate::store::{Expect, Store, StoreError};
+use crate::store::{Expect, Revision, Store};
+use check::Check;
 use master_key::MasterKey;
+use ring::Ring;
 use seal::{Ciphertext, KeyBytes, associated, cipher, random_key};
 
 pub use error::VaultError;
 pub use master_key::MasterKeySource;
+pub use report::{Damage, Report};
+pub use ring::Rotation;
 pub use seal::Sealed;
 pub use secret::Secret;
 
-/// Says which master key the store's credentials need.
-const CHECK_KEY: &str = "vault/check";
-const CHECK_TEXT: &[u8] = b"keyhole";
 /// Where sealed records are.
 const ACCOUNTS: &str = "accounts/";
 
@@ -41,12 +44,16 @@ pub struct Binding<'a> {
     pub account: &'a str,
     /// The version of the account's credentials.
     pub version: u64,
+    /// What decides whose the credentials are and where they may go: whoever could change that in the
+    /// store, but has no key, must not have them sent elsewhere.
+    pub terms: &'a [u8],
 }
 
 impl Binding<'_> {
     fn data_key(&self, master: &str) -> Vec<u8> {
         let version = self.version.to_le_bytes();
-        associated("data key", &[self.workspace.as_bytes(), self.account.as_bytes(), &version, master.as_bytes()])
+        let parts = [self.workspace.as_bytes(), self.account.as_bytes(), &version, master.as_bytes(), self.terms];
+        associated("data key", &parts)
     }
 
     fn field(&self, field: &str) -> Vec<u8> {
@@ -57,9 +64,9 @@ impl Binding<'_> {
 
 /// Seals credentials and opens them. It has no `Debug`.
 pub struct Vault {
-    current: Arc<MasterKey>,
-    /// All keys that may open, the current one among them, by id.
-    keys: RwLock<BTreeMap<String, Arc<MasterKey>>>,
+    source: MasterKeySource,
+    store: Arc<dyn Store>,
+    ring: RwLock<Ring>,
     /// Data keys that were unwrapped, by all that went into it. They are no better protected by being
     /// thrown away: the master key is in the same memory.
     unwrapped: RwLock<HashMap<Vec<u8>, Arc<XChaCha20Poly1305>>>,
@@ -68,64 +75,67 @@ pub struct Vault {
 /// When so many data keys are kept (some 300 bytes each), all are dropped.
 const MAX_UNWRAPPED: usize = 4096;
 
+/// Seals with the master key that the store named when it was made. To be used at once.
+pub struct Sealer<'v> {
+    vault: &'v Vault,
+    master: Arc<MasterKey>,
+}
+
 impl Vault {
-    /// Gets the master key from `source` and makes sure that it is the one `store` needs. In an empty
-    /// store it becomes that; a key file is made if there is none.
+    /// Gets the master keys from `source` and makes sure that the one `store` needs is among them. In an
+    /// empty store the first becomes that; a key file is made if there is none.
     ///
     /// # Errors
     /// [`VaultError::WrongMasterKey`] or [`VaultError::KeyFileMissing`] if the store needs another one.
-    pub async fn open(source: MasterKeySource, store: &dyn Store) -> Result<Self, VaultError> {
-        let check = match store.get(CHECK_KEY).await? {
-            Some(found) => Some(Check::parse(&found.value)?),
-            None if !store.scan(ACCOUNTS, None, 1).await?.is_empty() => {
-                return Err(VaultError::Damaged { reason: "there are accounts, but it is not there" });
-            }
-            None => None,
-        };
-        let master = source.load(check.as_ref().map(|check| check.key.as_str())).await?;
+    pub async fn open(source: MasterKeySource, store: &Arc<dyn Store>) -> Result<Self, VaultError> {
+        let check = Check::read(&**store).await?;
+        if check.is_none() && !store.scan(ACCOUNTS, None, 1).await?.is_empty() {
+            return Err(VaultError::Damaged { reason: "there are accounts, but it is not there" });
+        }
+        let keys = source.load(check.as_ref().map(|(check, _)| check.key.as_str())).await?;
         let check = match check {
-            Some(check) => check,
-            None => Check::establish(&master, store).await?,
+            Some((check, _)) => check,
+            None => {
+                let first = keys.first().ok_or(VaultError::NoNewKey)?;
+                Check::write(first, Expect::Absent, store).await?
+            }
         };
-        check.verify(&master)?;
-        let current = Arc::new(master);
-        let keys = RwLock::new(BTreeMap::from([(current.id().to_owned(), Arc::clone(&current))]));
-        Ok(Self { current, keys, unwrapped: RwLock::default() })
+        let ring = RwLock::new(Ring::new(keys, &check)?);
+        Ok(Self { source, store: Arc::clone(store), ring, unwrapped: RwLock::default() })
     }
 
-    /// Adds a key that may open what was sealed with it; new things are sealed with the current one.
-    /// Returns its id.
+    /// Makes sure that the keys of `source` can open what was sealed with the key `id`: before a store is
+    /// made that needs it.
     ///
     /// # Errors
-    /// If `source` gives none.
-    pub async fn add_key(&self, source: MasterKeySource) -> Result<String, VaultError> {
-        // A file that is not there would be made anew, and open nothing.
-        let key = source.load(Some("of before")).await?;
-        let id = key.id().to_owned();
-        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), Arc::new(key));
-        Ok(id)
+    /// [`VaultError::WrongMasterKey`] or [`VaultError::KeyFileMissing`].
+    pub async fn has_key(source: &MasterKeySource, id: &str) -> Result<(), VaultError> {
+        let keys = source.load(Some(id)).await?;
+        match keys.iter().any(|key| key.id() == id) {
+            true => Ok(()),
+            false => {
+                let got = keys.first().map(|key| key.id().to_owned()).unwrap_or_default();
+                Err(VaultError::WrongMasterKey { expected: id.to_owned(), got })
+            }
+        }
     }
 
-    /// Id of the master key that seals.
-    pub fn key_id(&self) -> &str {
-        self.current.id()
+    /// Id of the master key that sealed when the store was last asked.
+    pub fn key_id(&self) -> String {
+        self.ring().current().id().to_owned()
     }
 
-    /// Seals `fields` under a fresh data key.
+    /// Ids of the master keys at hand.
+    pub fn key_ids(&self) -> Vec<String> {
+        self.ring().ids().map(str::to_owned).collect()
+    }
+
+    /// What seals with the master key that the store names now.
     ///
     /// # Errors
-    /// [`VaultError::Random`] if the system has no random bytes.
-    pub fn seal(&self, binding: &Binding<'_>, fields: &BTreeMap<String, Secret>) -> Result<Sealed, VaultError> {
-        let data_key = random_key()?;
-        let (key, wrapped) = self.wrap(binding, &data_key)?;
-        let cipher = cipher(&data_key);
-        let fields = fields
-            .iter()
-            .map(|(name, secret)| {
-                Ok((name.clone(), seal::seal(&cipher, &binding.field(name), secret.expose().as_bytes())?))
-            })
-            .collect::<Result<_, VaultError>>()?;
-        Ok(Sealed::new(key, wrapped, fields))
+    /// [`VaultError::WrongMasterKey`] if that key is not at hand: someone else rotated it.
+    pub async fn sealer(&self) -> Result<Sealer<'_>, VaultError> {
+        Ok(Sealer { vault: self, master: self.follow().await? })
     }
 
     /// Opens one field.
@@ -143,25 +153,18 @@ impl Vault {
         Ok(Secret::new(text.to_owned()))
     }
 
-    /// The same credentials, openable with the current master key.
+    /// As [`Vault::derive_key`], of the master key `id`.
     ///
     /// # Errors
-    /// As [`Vault::open_field`].
-    pub fn rewrap(&self, binding: &Binding<'_>, sealed: &Sealed) -> Result<Sealed, VaultError> {
-        let (key, wrapped) = self.wrap(binding, &self.unwrap(binding, sealed)?)?;
-        Ok(sealed.rewrapped(key, wrapped))
+    /// [`VaultError::UnknownKey`].
+    pub fn derive_key_of(&self, id: &str, purpose: &str) -> Result<[u8; 32], VaultError> {
+        Ok(*self.key(id)?.derive(purpose))
     }
 
     /// A key for another purpose, such as authenticating the code cache. The same for each vault with
     /// this master key, and telling nothing of it.
     pub fn derive_key(&self, purpose: &str) -> [u8; 32] {
-        *self.current.derive(purpose)
-    }
-
-    fn wrap(&self, binding: &Binding<'_>, data_key: &KeyBytes) -> Result<(String, Ciphertext), VaultError> {
-        let id = self.current.id();
-        let wrapped = seal::seal(self.current.wrapping(), &binding.data_key(id), data_key.as_slice())?;
-        Ok((id.to_owned(), wrapped))
+        *self.ring().current().derive(purpose)
     }
 
     fn data_key(&self, binding: &Binding<'_>, sealed: &Sealed) -> Result<Arc<XChaCha20Poly1305>, VaultError> {
@@ -181,8 +184,7 @@ impl Vault {
 
     fn unwrap(&self, binding: &Binding<'_>, sealed: &Sealed) -> Result<KeyBytes, VaultError> {
         let id = sealed.key_id();
-        let unknown = || VaultError::UnknownKey { key: id.to_owned() };
-        let master = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned().ok_or_else(unknown)?;
+        let master = self.key(id)?;
         let opened = seal::open(master.wrapping(), &binding.data_key(id), sealed.wrapped());
         let mut data_key = KeyBytes::default();
         match opened {
@@ -191,53 +193,58 @@ impl Vault {
         }
         Ok(data_key)
     }
+
+    async fn check(&self) -> Result<(Check, Revision), VaultError> {
+        Check::read(&*self.store).await?.ok_or(VaultError::Damaged { reason: "it is gone" })
+    }
+
+    fn ring(&self) -> RwLockReadGuard<'_, Ring> {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring_mut(&self) -> RwLockWriteGuard<'_, Ring> {
+        self.ring.write().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// A text sealed with the master key, to tell a wrong one when it is given, not when it is used.
-#[derive(Serialize, Deserialize)]
-struct Check {
-    v: u32,
-    key: String,
-    sealed: Ciphertext,
-}
-
-impl Check {
-    fn parse(value: &[u8]) -> Result<Self, VaultError> {
-        let damaged = |_| VaultError::Damaged { reason: "it can't be read" };
-        let check: Self = serde_json::from_slice(value).map_err(damaged)?;
-        if check.v > 1 {
-            let place = CHECK_KEY.to_owned();
-            return Err(StoreError::NewerVersion { place, found: check.v.into(), known: 1 }.into());
-        }
-        Ok(check)
+impl Sealer<'_> {
+    /// Seals `fields` under a fresh data key.
+    ///
+    /// # Errors
+    /// [`VaultError::Random`] if the system has no random bytes.
+    pub fn seal(&self, binding: &Binding<'_>, fields: &BTreeMap<String, Secret>) -> Result<Sealed, VaultError> {
+        let data_key = random_key()?;
+        let (key, wrapped) = self.wrap(binding, &data_key)?;
+        let cipher = cipher(&data_key);
+        let fields = fields
+            .iter()
+            .map(|(name, secret)| {
+                Ok((name.clone(), seal::seal(&cipher, &binding.field(name), secret.expose().as_bytes())?))
+            })
+            .collect::<Result<_, VaultError>>()?;
+        Ok(Sealed::new(key, wrapped, fields))
     }
 
-    /// Writes the check of `master`, unless another process was faster: then that one's holds.
-    async fn establish(master: &MasterKey, store: &dyn Store) -> Result<Self, VaultError> {
-        let sealed = seal::seal(master.wrapping(), &Self::associated(master.id()), CHECK_TEXT)?;
-        let check = Self { v: 1, key: master.id().to_owned(), sealed };
-        let json = serde_json::to_vec(&check).map_err(|_| VaultError::Damaged { reason: "it can't be written" })?;
-        match store.write(CHECK_KEY, Expect::Absent, Some(json)).await {
-            Ok(_) => Ok(check),
-            Err(StoreError::Conflict { .. }) => match store.get(CHECK_KEY).await? {
-                Some(found) => Self::parse(&found.value),
-                None => Err(VaultError::Damaged { reason: "it comes and goes" }),
-            },
-            Err(error) => Err(error.into()),
+    /// The same credentials, openable with this master key. What was sealed with it is left as it is.
+    ///
+    /// # Errors
+    /// As [`Vault::open_field`].
+    pub fn rewrap(&self, binding: &Binding<'_>, sealed: &Sealed) -> Result<Sealed, VaultError> {
+        if sealed.key_id() == self.master.id() {
+            return Ok(sealed.clone());
         }
+        let (key, wrapped) = self.wrap(binding, &self.vault.unwrap(binding, sealed)?)?;
+        Ok(sealed.rewrapped(key, wrapped))
     }
 
-    fn verify(&self, master: &MasterKey) -> Result<(), VaultError> {
-        if self.key != master.id() {
-            return Err(VaultError::WrongMasterKey { expected: self.key.clone(), got: master.id().to_owned() });
-        }
-        match seal::open(master.wrapping(), &Self::associated(master.id()), &self.sealed) {
-            Some(text) if *text == CHECK_TEXT => Ok(()),
-            _ => Err(VaultError::Damaged { reason: "it does not open" }),
-        }
+    /// Id of the master key.
+    pub fn key_id(&self) -> &str {
+        self.master.id()
     }
 
-    fn associated(master: &str) -> Vec<u8> {
-        associated("check", &[master.as_bytes()])
+    fn wrap(&self, binding: &Binding<'_>, data_key: &KeyBytes) -> Result<(String, Ciphertext), VaultError> {
+        let id = self.master.id();
+        let wrapped = seal::seal(self.master.wrapping(), &binding.data_key(id), data_key.as_slice())?;
+        Ok((id.to_owned(), wrapped))
     }
 }

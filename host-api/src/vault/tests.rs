@@ -11,16 +11,24 @@ static_assertions::assert_not_impl_any!(MasterKey: std::fmt::Debug, Clone, serde
 static_assertions::assert_impl_all!(Vault: Send, Sync);
 
 const TOKEN: &str = "xoxb-correct-horse-battery-staple";
-const HERE: Binding<'static> = Binding { workspace: "w", account: "01J", version: 3 };
+const HERE: Binding<'static> = Binding { workspace: "w", account: "01J", version: 3, terms: b"acme" };
 
 fn env(byte: u8) -> MasterKeySource {
     MasterKeySource::Env(format!("{byte:02x}").repeat(32))
 }
 
-fn store() -> (tempfile::TempDir, RedbStore) {
+fn store() -> (tempfile::TempDir, Arc<dyn Store>) {
     let dir = tempfile::tempdir().unwrap();
     let store = RedbStore::open(dir.path()).unwrap();
-    (dir, store)
+    (dir, Arc::new(store))
+}
+
+async fn opened(source: MasterKeySource, store: &Arc<dyn Store>) -> Vault {
+    Vault::open(source, store).await.unwrap_or_else(|error| panic!("{error}"))
+}
+
+async fn sealed(vault: &Vault, binding: &Binding<'_>) -> Sealed {
+    vault.sealer().await.unwrap_or_else(|error| panic!("{error}")).seal(binding, &fields()).unwrap()
 }
 
 async fn vault(byte: u8) -> Vault {
@@ -28,7 +36,7 @@ async fn vault(byte: u8) -> Vault {
     Vault::open(env(byte), &store).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
-async fn open_error(source: MasterKeySource, store: &dyn Store) -> VaultError {
+async fn open_error(source: MasterKeySource, store: &Arc<dyn Store>) -> VaultError {
     match Vault::open(source, store).await {
         Ok(_) => panic!("it opened"),
         Err(error) => error,
@@ -52,7 +60,7 @@ fn refused(vault: &Vault, binding: &Binding<'_>, sealed: &Sealed, field: &str) -
 #[tokio::test]
 async fn what_was_sealed_opens_also_after_json() {
     let vault = vault(1).await;
-    let sealed = vault.seal(&HERE, &fields()).unwrap();
+    let sealed = sealed(&vault, &HERE).await;
     let json = serde_json::to_string(&sealed).unwrap();
     let back: Sealed = serde_json::from_str(&json).unwrap();
     assert!(back == sealed);
@@ -66,19 +74,19 @@ async fn what_was_sealed_opens_also_after_json() {
 #[tokio::test]
 async fn nothing_of_a_credential_is_in_what_is_stored_or_printed() {
     let vault = vault(1).await;
-    let sealed = vault.seal(&HERE, &fields()).unwrap();
+    let sealed = sealed(&vault, &HERE).await;
     let shown = format!("{sealed:?} {}", serde_json::to_string(&sealed).unwrap());
     for part in [TOKEN, &TOKEN[5..12], "horse", "sk_live"] {
         assert!(!shown.contains(part));
     }
-    let again = vault.seal(&HERE, &fields()).unwrap();
+    let again = self::sealed(&vault, &HERE).await;
     assert!(again != sealed, "a fresh key and fresh nonces each time");
 }
 
 #[tokio::test]
 async fn a_ciphertext_moved_elsewhere_does_not_open() {
     let vault = vault(1).await;
-    let sealed = vault.seal(&HERE, &fields()).unwrap();
+    let sealed = sealed(&vault, &HERE).await;
     // So that its data key is kept: that must not help the others.
     assert!(vault.open_field(&HERE, &sealed, "token").is_ok());
     let elsewhere = [
@@ -87,12 +95,14 @@ async fn a_ciphertext_moved_elsewhere_does_not_open() {
         Binding { version: 4, ..HERE },
         Binding { version: 2, ..HERE },
         // The same characters, divided otherwise.
-        Binding { workspace: "w0", account: "1J", version: 3 },
-        Binding { workspace: "", account: "w01J", version: 3 },
+        Binding { workspace: "w0", account: "1J", ..HERE },
+        Binding { workspace: "", account: "w01J", ..HERE },
+        Binding { terms: b"acme.evil", ..HERE },
+        Binding { terms: b"", ..HERE },
     ];
     for binding in elsewhere {
         assert!(matches!(refused(&vault, &binding, &sealed, "token"), VaultError::NotGenuine { .. }));
-        assert!(vault.rewrap(&binding, &sealed).is_err());
+        assert!(vault.unwrap(&binding, &sealed).is_err());
     }
     let mut swapped = sealed;
     swapped.swap_fields("token", "other");
@@ -102,7 +112,7 @@ async fn a_ciphertext_moved_elsewhere_does_not_open() {
 #[tokio::test]
 async fn a_flipped_bit_anywhere_is_noticed() {
     let vault = vault(1).await;
-    let sealed = vault.seal(&HERE, &fields()).unwrap();
+    let sealed = sealed(&vault, &HERE).await;
     assert!(vault.open_field(&HERE, &sealed, "token").is_ok());
     for part in [None, Some("token")] {
         let mut bits = 0;
@@ -121,7 +131,7 @@ async fn a_flipped_bit_anywhere_is_noticed() {
         r#"{"key":"k","wrapped":"AAAA","fields":{"token":"AAAA"}}"#,
     ] {
         let mut short: Sealed = serde_json::from_str(json).unwrap();
-        short.set_key_id(vault.key_id());
+        short.set_key_id(&vault.key_id());
         assert!(matches!(refused(&vault, &HERE, &short, "token"), VaultError::NotGenuine { .. }));
     }
     let error = serde_json::from_str::<Sealed>(r#"{"key":"k","wrapped":"hunter2!","fields":{}}"#).unwrap_err();
@@ -135,7 +145,7 @@ async fn a_wrong_master_key_is_told_by_id_when_the_vault_opens() {
     Vault::open(env(1), &store).await.unwrap_or_else(|error| panic!("{error}"));
     let got = vault(2).await;
     let error = open_error(env(2), &store).await;
-    let (expected, got) = (right.key_id().to_owned(), got.key_id().to_owned());
+    let (expected, got) = (right.key_id(), got.key_id());
     assert_eq!(error, VaultError::WrongMasterKey { expected, got });
     assert!(!error.to_string().contains("0202"));
 }
@@ -143,23 +153,88 @@ async fn a_wrong_master_key_is_told_by_id_when_the_vault_opens() {
 #[tokio::test]
 async fn what_another_master_key_sealed_does_not_open_even_under_a_forged_id() {
     let (one, other) = (vault(1).await, vault(2).await);
-    let mut sealed = one.seal(&HERE, &fields()).unwrap();
-    assert_eq!(refused(&other, &HERE, &sealed, "token"), VaultError::UnknownKey { key: one.key_id().to_owned() });
-    sealed.set_key_id(other.key_id());
+    let mut sealed = sealed(&one, &HERE).await;
+    assert_eq!(refused(&other, &HERE, &sealed, "token"), VaultError::UnknownKey { key: one.key_id() });
+    sealed.set_key_id(&other.key_id());
     assert!(matches!(refused(&other, &HERE, &sealed, "token"), VaultError::NotGenuine { .. }));
+}
+
+fn both(first: u8, second: u8) -> MasterKeySource {
+    MasterKeySource::Env(format!("{} {}", format!("{first:02x}").repeat(32), format!("{second:02x}").repeat(32)))
 }
 
 #[tokio::test]
 async fn a_new_master_key_takes_over_while_the_old_one_still_opens() {
-    let (old, new) = (vault(1).await, vault(2).await);
-    let sealed = old.seal(&HERE, &fields()).unwrap();
-    assert_eq!(new.add_key(env(1)).await.unwrap(), old.key_id());
-    assert!(new.open_field(&HERE, &sealed, "token").unwrap().expose() == TOKEN);
-    let rewrapped = new.rewrap(&HERE, &sealed).unwrap();
-    assert_eq!(rewrapped.key_id(), new.key_id());
-    let newest = vault(2).await;
-    assert!(newest.open_field(&HERE, &rewrapped, "token").unwrap().expose() == TOKEN);
-    assert!(old.open_field(&HERE, &rewrapped, "token").is_err());
+    let (_dir, store) = store();
+    let old = opened(env(1), &store).await;
+    let before = sealed(&old, &HERE).await;
+    assert!(matches!(old.rotate().await, Err(VaultError::NoNewKey)));
+
+    // It is there, and not used before it is rotated to.
+    let vault = opened(both(2, 1), &store).await;
+    assert_eq!(vault.key_id(), old.key_id());
+    let rotation = vault.rotate().await.unwrap();
+    assert_eq!((rotation.from, rotation.to), (old.key_id(), vault.key_id()));
+    assert_ne!(vault.key_id(), old.key_id());
+    assert!(vault.open_field(&HERE, &before, "token").unwrap().expose() == TOKEN);
+
+    let after = vault.sealer().await.unwrap_or_else(|error| panic!("{error}")).rewrap(&HERE, &before).unwrap();
+    assert_eq!(after.key_id(), vault.key_id());
+    let newest = opened(env(2), &store).await;
+    assert!(newest.open_field(&HERE, &after, "token").unwrap().expose() == TOKEN);
+    assert!(matches!(old.open_field(&HERE, &after, "token"), Err(VaultError::UnknownKey { .. })));
+    assert!(matches!(old.sealer().await, Err(VaultError::WrongMasterKey { .. })), "it must not seal any more");
+    assert!(matches!(open_error(env(1), &store).await, VaultError::WrongMasterKey { .. }));
+}
+
+#[tokio::test]
+async fn a_key_file_is_rotated_while_others_use_it_and_keeps_the_old_key_until_it_is_forgotten() {
+    let (dir, store) = store();
+    let path = dir.path().join("master.key");
+    let file = || MasterKeySource::File(path.clone());
+    let (one, other) = (opened(file(), &store).await, opened(file(), &store).await);
+    let before = sealed(&one, &HERE).await;
+    let rotation = other.rotate().await.unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
+
+    // The one that was not told seals with the new key all the same, and opens what that sealed.
+    let after = sealed(&one, &HERE).await;
+    assert_eq!(after.key_id(), rotation.to);
+    assert!(one.open_field(&HERE, &after, "token").unwrap().expose() == TOKEN);
+    assert!(other.open_field(&HERE, &before, "token").unwrap().expose() == TOKEN);
+
+    assert!(matches!(other.forget_key(&rotation.to).await, Err(VaultError::InUse { .. })));
+    assert!(matches!(other.forget_key("0123").await, Err(VaultError::UnknownKey { .. })));
+    other.forget_key(&rotation.from).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the store, the key, and nothing else");
+    assert!(matches!(refused(&opened(file(), &store).await, &HERE, &before, "token"), VaultError::UnknownKey { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn rotations_at_once_lose_no_key() {
+    let (dir, store) = store();
+    let path = dir.path().join("master.key");
+    let first = opened(MasterKeySource::File(path.clone()), &store).await;
+    let before = sealed(&first, &HERE).await;
+    let rotating: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, path) = (Arc::clone(&store), path.clone());
+            tokio::spawn(async move {
+                let vault = opened(MasterKeySource::File(path), &store).await;
+                vault.rotate().await.unwrap();
+                sealed(&vault, &HERE).await
+            })
+        })
+        .collect();
+    let mut all = vec![before];
+    for rotated in rotating {
+        all.push(rotated.await.unwrap());
+    }
+    let last = opened(MasterKeySource::File(path), &store).await;
+    for sealed in all {
+        assert!(last.open_field(&HERE, &sealed, "token").unwrap().expose() == TOKEN);
+    }
 }
 
 #[tokio::test]
@@ -167,7 +242,7 @@ async fn no_new_key_file_is_made_for_a_store_that_needs_the_old_one() {
     let (dir, store) = store();
     let path = dir.path().join("master.key");
     let id = match Vault::open(MasterKeySource::File(path.clone()), &store).await {
-        Ok(vault) => vault.key_id().to_owned(),
+        Ok(vault) => vault.key_id(),
         Err(error) => panic!("{error}"),
     };
     std::fs::rename(&path, dir.path().join("elsewhere")).unwrap();
@@ -186,7 +261,7 @@ async fn a_store_with_accounts_but_no_check_record_is_not_given_a_new_key() {
     assert!(matches!(open_error(MasterKeySource::File(path.clone()), &store).await, VaultError::Damaged { .. }));
     assert!(!path.exists());
     for junk in ["", "{}", r#"{"v":1,"key":"x","sealed":"!"}"#] {
-        store.write(CHECK_KEY, Expect::Any, Some(junk.as_bytes().to_vec())).await.unwrap();
+        store.write(check::KEY, Expect::Any, Some(junk.as_bytes().to_vec())).await.unwrap();
         assert!(matches!(open_error(env(1), &store).await, VaultError::Damaged { .. }));
     }
 }
@@ -194,14 +269,13 @@ async fn a_store_with_accounts_but_no_check_record_is_not_given_a_new_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn vaults_that_open_an_empty_store_at_once_agree_on_one_key() {
     let (dir, store) = store();
-    let store = Arc::new(store);
     let path = dir.path().join("master.key");
     let opening: Vec<_> = (0..8)
         .map(|_| {
             let (store, path) = (Arc::clone(&store), path.clone());
             tokio::spawn(async move {
-                match Vault::open(MasterKeySource::File(path), &*store).await {
-                    Ok(vault) => vault.key_id().to_owned(),
+                match Vault::open(MasterKeySource::File(path), &store).await {
+                    Ok(vault) => vault.key_id(),
                     Err(error) => panic!("{error}"),
                 }
             })
@@ -220,7 +294,7 @@ async fn what_is_kept_of_many_accounts_stays_bounded() {
     let vault = vault(1).await;
     for version in 0..MAX_UNWRAPPED as u64 + 100 {
         let binding = Binding { version, ..HERE };
-        let sealed = vault.seal(&binding, &fields()).unwrap();
+        let sealed = sealed(&vault, &binding).await;
         assert!(vault.open_field(&binding, &sealed, "token").unwrap().expose() == TOKEN);
     }
     assert!(vault.unwrapped.read().unwrap().len() <= MAX_UNWRAPPED);
@@ -239,7 +313,7 @@ async fn derived_keys_differ_by_purpose_and_master_key() {
 #[ignore = "prints figures"]
 async fn speed() {
     let vault = vault(1).await;
-    let sealed = vault.seal(&HERE, &fields()).unwrap();
+    let sealed = sealed(&vault, &HERE).await;
     for _ in 0..2 {
         let started = std::time::Instant::now();
         for _ in 0..100_000 {

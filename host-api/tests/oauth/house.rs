@@ -35,7 +35,7 @@ impl House {
     pub async fn open(dir: &Path, pem: &str, port: u16) -> Self {
         let store: Arc<dyn Store> = Arc::new(RedbStore::open(dir).unwrap());
         let source = MasterKeySource::File(dir.join("master.key"));
-        let vault = Arc::new(Vault::open(source, &*store).await.unwrap());
+        let vault = Arc::new(Vault::open(source, &store).await.unwrap());
         let apps = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/oauth/apps");
         let catalog = Arc::new(Catalog::embedded().with_dir(&apps).unwrap());
         let members = Members::new(store.clone());

@@ -5,4 +5,5 @@ mod connect;
 mod crash;
 mod house;
 mod keep;
+mod keys;
 mod server;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand, ValueEnum};
-use comfy_table::{Cell, Color};
+use comfy_table::{Cell, CellAlignment, Color};
 use keyhole::server::model::{
     AccessView, AccountsQuery, ConnectedView, CreatedLink, Deleted, FieldView, Grant, LinkView, Named, NewAccount,
     NewCredentials, NewLink, Rename, SetAccess, Tested, hidden,
@@ -607,7 +607,7 @@ fn list(accounts: &[Summary]) -> String {
     if accounts.is_empty() {
         return format!("{}no account yet; connect one with: keyhole accounts connect APP{:#}", style::DIM, style::DIM);
     }
-    let mut table = output::table(&["nickname", "app", "owner", "access", "health", "created", "id"]);
+    let mut table = output::table(&["nickname", "app", "owner", "access", "health", "uses", "last used", "created", "id"]);
     for account in accounts {
         table.add_row([
             Cell::new(output::visible(&account.nickname)),
@@ -615,6 +615,8 @@ fn list(accounts: &[Summary]) -> String {
             Cell::new(account.owner.as_str()),
             Cell::new(access_text(&account.access)),
             health_cell(&account.health),
+            Cell::new(account.uses).set_alignment(CellAlignment::Right),
+            Cell::new(account.last_used.map_or_else(|| "never".to_owned(), output::local)),
             Cell::new(output::local(account.created)),
             Cell::new(account.id.as_str()),
         ]);
@@ -650,6 +652,8 @@ fn show(account: &Summary) -> String {
         about.push(("scopes", output::visible(&tokens.scopes.join(" ")).into_owned()));
         about.extend(tokens.expires.map(|expires| ("token expires", output::local(expires))));
     }
+    let last = account.last_used.map_or_else(String::new, |last| format!(", last {}", output::local(last)));
+    about.push(("uses", format!("{}{last}", account.uses)));
     about.push(("created", output::local(account.created)));
     about.push(("changed", output::local(account.updated)));
     format!("{bold}{}{bold:#}\n{}", output::visible(&account.nickname), output::pairs(&about))

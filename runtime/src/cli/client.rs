@@ -11,7 +11,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt as _};
 use keyhole::server::caller::LocalOperator;
 use keyhole::server::model::{AppView, Me};
 use keyhole::server::problem::{Inner, MEDIA_TYPE, Problem};
@@ -33,6 +34,9 @@ use super::settings::{AsMember, EgressFlags, Settings, read_text};
 
 /// How long an answer may take: a little more than the server gives itself.
 const LIMIT: Duration = Duration::from_secs(120);
+
+const JSON: &str = "application/json";
+const OCTETS: &str = "application/octet-stream";
 
 /// The variable that holds the token for a server.
 const TOKEN_VARIABLE: &str = "KEYHOLE_TOKEN";
@@ -121,7 +125,7 @@ impl Client {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(10))
-            .timeout(LIMIT);
+            .read_timeout(LIMIT);
         if let Some(path) = &remote.ca_cert {
             let pem = read_text(path)?;
             let certificate = reqwest::Certificate::from_pem(pem.as_bytes()).doing("--url-ca-cert")?;
@@ -181,17 +185,43 @@ impl Client {
         path: &[&str],
         query: &impl Serialize,
     ) -> Result<T> {
-        let mut pairs = Vec::new();
-        if let Value::Object(members) = serde_json::to_value(query)? {
-            for (name, value) in members {
-                match value {
-                    Value::Null => {}
-                    Value::String(text) => pairs.push((name, text)),
-                    other => pairs.push((name, other.to_string())),
-                }
+        self.call(Method::GET, by, path, &pairs(query)?, None).await?.map_err(Refused::into_error)
+    }
+
+    /// `GET` of what is too long to be held in memory.
+    pub async fn download(&self, path: &[&str]) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let address = address(path, &[]);
+        let (answer, pieces) = match &self.reach {
+            Reach::Here { router, .. } => open_here(router, Method::GET, None, &address, Body::empty(), None).await?,
+            Reach::There { http, url, token } => {
+                open_there(http, url, token, Method::GET, &address, Payload::None).await?
             }
+        };
+        match answer.status.is_success() {
+            true => Ok(pieces),
+            false => Err(answer.whole(pieces).await?.refused()?.into_error()),
         }
-        self.call(Method::GET, by, path, &pairs, None).await?.map_err(Refused::into_error)
+    }
+
+    /// `POST` of what is too long to be held in memory.
+    pub async fn upload<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &impl Serialize,
+        pieces: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> Result<T> {
+        let address = address(path, &pairs(query)?);
+        let (answer, pieces) = match &self.reach {
+            Reach::Here { router, .. } => {
+                let body = Body::from_stream(pieces);
+                open_here(router, Method::POST, None, &address, body, Some(OCTETS)).await?
+            }
+            Reach::There { http, url, token } => {
+                let body = Payload::Pieces(reqwest::Body::wrap_stream(pieces));
+                open_there(http, url, token, Method::POST, &address, body).await?
+            }
+        };
+        answer.whole(pieces).await?.read()?.map_err(Refused::into_error)
     }
 
     /// A call with a body.
@@ -220,31 +250,61 @@ impl Client {
         query: &[(String, String)],
         body: Option<Bytes>,
     ) -> Result<std::result::Result<T, Refused>> {
-        let mut address = "/api".to_owned();
-        for segment in path {
-            address.push('/');
-            address.extend(utf8_percent_encode(segment, ENCODED));
-        }
-        for (index, (name, value)) in query.iter().enumerate() {
-            address.push(if index == 0 { '?' } else { '&' });
-            address.push_str(name);
-            address.push('=');
-            address.extend(utf8_percent_encode(value, ENCODED));
-        }
+        let address = address(path, query);
         let answer = match &self.reach {
             Reach::Here { router, .. } => here(router, method, by, &address, body).await?,
             Reach::There { http, url, token } => there(http, url, token, method, &address, body).await?,
         };
-        if answer.status.is_success() {
-            return Ok(Ok(serde_json::from_slice(&answer.body)
-                .map_err(|_| answer.strange("something that this version of the program does not know"))?));
+        answer.read()
+    }
+}
+
+/// What is asked for in the query.
+fn pairs(query: &impl Serialize) -> Result<Vec<(String, String)>> {
+    let mut pairs = Vec::new();
+    if let Value::Object(members) = serde_json::to_value(query)? {
+        for (name, value) in members {
+            match value {
+                Value::Null => {}
+                Value::String(text) => pairs.push((name, text)),
+                other => pairs.push((name, other.to_string())),
+            }
         }
-        if !answer.is_problem {
-            return Err(answer.strange(answer.status.as_str()));
+    }
+    Ok(pairs)
+}
+
+fn address(path: &[&str], query: &[(String, String)]) -> String {
+    let mut address = "/api".to_owned();
+    for segment in path {
+        address.push('/');
+        address.extend(utf8_percent_encode(segment, ENCODED));
+    }
+    for (index, (name, value)) in query.iter().enumerate() {
+        address.push(if index == 0 { '?' } else { '&' });
+        address.push_str(name);
+        address.push('=');
+        address.extend(utf8_percent_encode(value, ENCODED));
+    }
+    address
+}
+
+/// An answer, of whose body nothing was read yet.
+struct Head {
+    status: StatusCode,
+    is_problem: bool,
+    inner: Option<Inner>,
+    from: Option<Url>,
+}
+
+impl Head {
+    async fn whole(self, mut pieces: BoxStream<'static, Result<Bytes>>) -> Result<Answer> {
+        let mut body = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            body.extend_from_slice(&piece?);
         }
-        let problem: Problem = serde_json::from_slice(&answer.body)
-            .map_err(|_| answer.strange("a problem that this version of the program does not know"))?;
-        Ok(Err(Refused { problem, inner: answer.inner, from: answer.from }))
+        let Self { status, is_problem, inner, from } = self;
+        Ok(Answer { status, is_problem, body: body.into(), inner, from })
     }
 }
 
@@ -257,6 +317,23 @@ struct Answer {
 }
 
 impl Answer {
+    fn read<T: DeserializeOwned>(self) -> Result<std::result::Result<T, Refused>> {
+        if self.status.is_success() {
+            return Ok(Ok(serde_json::from_slice(&self.body)
+                .map_err(|_| self.strange("something that this version of the program does not know"))?));
+        }
+        self.refused().map(Err)
+    }
+
+    fn refused(self) -> Result<Refused> {
+        if !self.is_problem {
+            return Err(self.strange(self.status.as_str()));
+        }
+        let problem: Problem = serde_json::from_slice(&self.body)
+            .map_err(|_| self.strange("a problem that this version of the program does not know"))?;
+        Ok(Refused { problem, inner: self.inner, from: self.from })
+    }
+
     fn strange(&self, what: &str) -> Error {
         let error = Error::new(format!("the server answered {what}"))
             .help("see that KEYHOLE_URL leads to a Keyhole of this program's version");
@@ -297,18 +374,32 @@ async fn here(
     address: &str,
     body: Option<Bytes>,
 ) -> Result<Answer> {
-    let mut request = Request::builder().method(method).uri(address);
-    if body.is_some() {
-        request = request.header(header::CONTENT_TYPE, "application/json");
-    }
+    let kind = body.as_ref().map(|_| JSON);
     let body = body.map_or_else(Body::empty, Body::from);
+    let (head, pieces) = open_here(router, method, by, address, body, kind).await?;
+    head.whole(pieces).await
+}
+
+async fn open_here(
+    router: &Router,
+    method: Method,
+    by: Option<&Acting>,
+    address: &str,
+    body: Body,
+    kind: Option<&str>,
+) -> Result<(Head, BoxStream<'static, Result<Bytes>>)> {
+    let mut request = Request::builder().method(method).uri(address);
+    if let Some(kind) = kind {
+        request = request.header(header::CONTENT_TYPE, kind);
+    }
     let mut request = request.body(body)?;
     request.extensions_mut().insert(LocalOperator { acting_as: by.map(|Acting(member)| member.clone()) });
     let Ok(mut response) = router.clone().oneshot(request).await;
     let inner = response.extensions_mut().remove::<Inner>();
     let (status, is_problem) = (response.status(), is_problem(response.headers()));
-    let body = response.into_body().collect().await.doing("the answer did not come whole")?.to_bytes();
-    Ok(Answer { status, is_problem, body, inner, from: None })
+    let pieces = response.into_body().into_data_stream();
+    let pieces = pieces.map(|piece| piece.map_err(|error| Error::new(innermost(&error))));
+    Ok((Head { status, is_problem, inner, from: None }, pieces.boxed()))
 }
 
 async fn there(
@@ -319,24 +410,48 @@ async fn there(
     address: &str,
     body: Option<Bytes>,
 ) -> Result<Answer> {
+    let body = body.map_or(Payload::None, Payload::Json);
+    let (head, pieces) = open_there(http, url, token, method, address, body).await?;
+    head.whole(pieces).await
+}
+
+/// What goes with a request.
+enum Payload {
+    None,
+    Json(Bytes),
+    /// As long as it takes.
+    Pieces(reqwest::Body),
+}
+
+async fn open_there(
+    http: &reqwest::Client,
+    url: &Url,
+    token: &Secret,
+    method: Method,
+    address: &str,
+    body: Payload,
+) -> Result<(Head, BoxStream<'static, Result<Bytes>>)> {
     // Appended, so that a Keyhole behind a path of another server can be reached.
     let whole: Url = format!("{}{address}", url.as_str().trim_end_matches('/')).parse()?;
     let mut request = http.request(method, whole).bearer_auth(token.expose());
-    if let Some(body) = body {
-        request = request.header(header::CONTENT_TYPE, "application/json").body(body);
-    }
-    let answered = async {
-        let response = request.send().await?;
-        let (status, is_problem) = (response.status(), is_problem(response.headers()));
-        Ok::<_, reqwest::Error>((status, is_problem, response.bytes().await?))
+    request = match body {
+        Payload::None => request,
+        Payload::Json(body) => request.header(header::CONTENT_TYPE, JSON).body(body).timeout(LIMIT),
+        Payload::Pieces(body) => request.header(header::CONTENT_TYPE, OCTETS).body(body),
     };
-    let (status, is_problem, body) = answered
-        .await
-        .map_err(|error| Error::new(innermost(&error)))
-        .doing("the server can't be reached")
-        .at(url)
-        .help("see that keyhole serve runs there, and that KEYHOLE_URL is its address")?;
-    Ok(Answer { status, is_problem, body, inner: None, from: Some(url.clone()) })
+    let failed = {
+        let url = url.clone();
+        move |error: &reqwest::Error| {
+            Error::new(innermost(error))
+                .doing("the server can't be reached")
+                .at(&url)
+                .help("see that keyhole serve runs there, and that KEYHOLE_URL is its address")
+        }
+    };
+    let response = request.send().await.map_err(|error| failed(&error))?;
+    let (status, is_problem) = (response.status(), is_problem(response.headers()));
+    let pieces = response.bytes_stream().map(move |piece| piece.map_err(|error| failed(&error)));
+    Ok((Head { status, is_problem, inner: None, from: Some(url.clone()) }, pieces.boxed()))
 }
 
 /// What went wrong at the bottom: "Connection refused", not all that came of it.

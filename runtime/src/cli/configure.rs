@@ -17,7 +17,7 @@ pub async fn ask(attempt: &Attempt, engine: &Engine, step: &Step, broker: &Arc<B
     state.extend(attempt.props.clone());
     let (_, session) = attempt.session(broker, &step.definition);
     let outcome = engine.configure(step, session, prop, &Value::Object(state).to_string(), &attempt.limits).await;
-    broker.audit().flush().await?;
+    broker.settle().await?;
     outcome.result.map_err(|failure| Error::new(failure.to_string()).at(format!("prop {prop}")))
 }
 

@@ -60,7 +60,7 @@ impl Home {
             .at(dir.display())
             .help("name another with --data-dir DIR")?;
         let store: Arc<dyn Store> = Arc::new(RedbStore::open(dir)?);
-        let vault = Arc::new(Vault::open(settings.master_key.clone(), &*store).await?);
+        let vault = Arc::new(Vault::open(settings.master_key.clone(), &store).await?);
         let workspace = workspace::id(&store).await?;
         let members = Members::new(store.clone());
         let accounts = Arc::new(Accounts::new(store.clone(), vault.clone(), catalog.clone(), workspace));

@@ -6,6 +6,7 @@
 mod accounts;
 mod apps;
 mod audit;
+mod backup;
 mod build;
 mod cargo;
 mod child;
@@ -26,6 +27,7 @@ mod secrets;
 mod serve;
 mod settings;
 mod tokens;
+mod vault;
 
 use std::process::ExitCode;
 
@@ -65,6 +67,10 @@ enum Command {
     Audit(audit::Audit),
     #[command(subcommand)]
     Tokens(tokens::Tokens),
+    #[command(subcommand)]
+    Vault(vault::Vault),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Serve(serve::Serve),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -123,6 +129,9 @@ async fn dispatch(command: Command, settings: &Settings) -> Result {
         Command::Members(command) => command.run(settings).await,
         Command::Audit(command) => command.run(settings).await,
         Command::Tokens(command) => command.run(settings).await,
+        Command::Vault(command) => command.run(settings).await,
+        Command::Backup(command) => command.run(settings).await,
+        Command::Restore(command) => command.run(settings).await,
         Command::Serve(command) => command.run(settings).await,
         Command::Doctor(command) => command.run(settings).await,
         Command::Completions(_) => Ok(()),

@@ -163,7 +163,7 @@ impl Attempt {
         let outcome = engine.run(step, see(session.clone()), &input, &self.limits).await;
         // What the step left open ends with it; its outcomes belong to the run.
         let _ = tokio::time::timeout(Duration::from_secs(1), session.ended()).await;
-        broker.audit().flush().await?;
+        broker.settle().await?;
         Ok(Ran { run, definition, member: self.member.clone(), outcome, requests: session.requests() })
     }
 

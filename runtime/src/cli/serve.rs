@@ -75,7 +75,8 @@ impl Serve {
             false => output::stderr_line(&format!("keyhole serves on {url}")),
         }
         server.run(router, super::interrupt()).await.map_err(told)?;
-        // The last use of a token may still be on its way.
+        // The last use of a token or an account may still be on its way.
+        home.accounts.usage().flush().await?;
         home.store.flush().await?;
         settings.out.note("stopped");
         Ok(())

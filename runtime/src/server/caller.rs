@@ -44,6 +44,8 @@ pub enum Act<'a> {
     SeeMembers,
     /// To add or remove a member.
     ChangeMembers,
+    /// To exchange the master key, to take a backup and to put one back.
+    KeepStore,
     /// To set the OAuth client by which all members connect.
     ChangeApps,
     /// To see the whole audit, not only what concerns oneself.
@@ -62,7 +64,9 @@ impl Caller {
         match act {
             Act::SeeMembers => true,
             Act::CreateTokenFor(whom) => *whom == member.id,
-            Act::ChangeMembers | Act::ChangeApps | Act::SeeAllAudit | Act::SeeAllTokens => member.role == Role::Admin,
+            Act::ChangeMembers | Act::ChangeApps | Act::KeepStore | Act::SeeAllAudit | Act::SeeAllTokens => {
+                member.role == Role::Admin
+            }
         }
     }
 

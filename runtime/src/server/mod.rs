@@ -33,6 +33,7 @@ use guard::FailedAttempts;
 
 /// What the API works on: one open data directory.
 pub struct Api {
+    store: Arc<dyn Store>,
     /// Who shares the workspace.
     pub members: Members,
     /// What they connected.
@@ -59,7 +60,8 @@ impl Api {
         public_url: Option<Url>,
     ) -> Arc<Self> {
         let (tokens, links) = (Tokens::new(store.clone()), Links::new(store.clone()));
-        Arc::new(Self { members, accounts, broker, tokens, links, public_url, failed: FailedAttempts::default() })
+        let store = store.clone();
+        Arc::new(Self { store, members, accounts, broker, tokens, links, public_url, failed: FailedAttempts::default() })
     }
 
     fn catalog(&self) -> &Arc<Catalog> {
@@ -81,13 +83,15 @@ pub fn router(api: Arc<Api>) -> Router {
     let (open, _) = routes::open().split_for_parts();
     let (closed, _) = routes::closed().split_for_parts();
     // Around every route of the API at once, so that none can be left out.
-    let closed = closed.route_layer(from_fn_with_state(api.clone(), caller::authenticate));
-    open.merge(closed)
+    let authenticate = from_fn_with_state(api.clone(), caller::authenticate);
+    let (long, _) = routes::long().split_for_parts();
+    open.merge(closed.route_layer(authenticate.clone()))
         .merge(page::routes())
-        .fallback(problem::no_such_route)
-        .method_not_allowed_fallback(problem::no_such_method)
         .layer(from_fn(guard::within_time))
         .layer(guard::body_limit())
+        .merge(long.route_layer(authenticate))
+        .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::no_such_method)
         .layer(from_fn(guard::answer_headers))
         .layer(guard::catch_panic())
         .with_state(api)
@@ -95,5 +99,7 @@ pub fn router(api: Arc<Api>) -> Router {
 
 /// The OpenAPI document of every route under `/api`.
 pub fn document() -> OpenApi {
-    schema::document(routes::open().into_openapi(), routes::closed().into_openapi())
+    let mut closed = routes::closed().into_openapi();
+    closed.merge(routes::long().into_openapi());
+    schema::document(routes::open().into_openapi(), closed)
 }

@@ -10,6 +10,7 @@ use keyhole_host_api::members::MemberError;
 use keyhole_host_api::oauth::OAuthError;
 use keyhole_host_api::store::StoreError;
 use keyhole_host_api::tokens::{LinkError, TokenError};
+use keyhole_host_api::upkeep::backup::BackupError;
 use keyhole_host_api::vault::VaultError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -177,7 +178,27 @@ impl From<StoreError> for Problem {
 
 impl From<VaultError> for Problem {
     fn from(error: VaultError) -> Self {
-        Self::internal(&error)
+        match error {
+            VaultError::NoNewKey
+            | VaultError::InUse { .. }
+            | VaultError::NotOurs(_)
+            | VaultError::TooManyKeys { .. }
+            | VaultError::UnknownKey { .. } => Self::conflict(error.to_string()),
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<BackupError> for Problem {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Vault(error) => error.into(),
+            BackupError::Store(error) => error.into(),
+            BackupError::OtherWorkspace { .. } | BackupError::NotEmpty | BackupError::Rotated => {
+                Self::conflict(error.to_string())
+            }
+            error => Self::wrong(error.to_string()),
+        }
     }
 }
 

@@ -71,6 +71,11 @@ pub struct Account {
     /// When it was last changed.
     #[schema(format = DateTime)]
     pub updated: String,
+    /// How many requests carried its credentials.
+    pub uses: u64,
+    /// When the last of them was.
+    #[schema(format = DateTime, required = false, nullable = false)]
+    pub last_used: Option<String>,
     /// Whether the caller may use it. An admin sees accounts that they may not.
     pub usable: bool,
     /// The plain fields. Empty for whoever may not use it.
@@ -298,13 +303,15 @@ mod tests {
             health: accounts::Health::Ok,
             created: Timestamp::now(),
             updated: Timestamp::now(),
+            uses: 0,
+            last_used: Some(Timestamp::now()),
             usable: true,
             plain: BTreeMap::new(),
             secrets: Vec::new(),
             uid: Some("u".into()),
             oauth: Some(tokens.clone()),
         };
-        fits::<Account>(&account, &accounts::Summary { uid: None, oauth: None, ..account.clone() });
+        fits::<Account>(&account, &accounts::Summary { uid: None, oauth: None, last_used: None, ..account.clone() });
         fits::<Tokens>(&tokens, &accounts::Tokens { expires: None, ..tokens.clone() });
         let used = broker::Use {
             id: "i".into(),

@@ -34,6 +34,11 @@ pub(super) enum Job {
     Write { key: String, expect: Expect, value: Option<Vec<u8>>, answer: oneshot::Sender<Result<Revision, StoreError>> },
     Soon { key: String, value: Vec<u8> },
     Append { key: String, value: Vec<u8>, answer: oneshot::Sender<Result<(), StoreError>> },
+    Replace {
+        records: Vec<(String, Vec<u8>)>,
+        kept: &'static [&'static str],
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
     Flush { answer: oneshot::Sender<Result<(), StoreError>> },
     Stop,
 }
@@ -43,6 +48,7 @@ impl Job {
         match self {
             Self::Write { value, .. } => value.as_ref().map_or(0, Vec::len),
             Self::Soon { value, .. } | Self::Append { value, .. } => value.len(),
+            Self::Replace { records, .. } => records.iter().map(|(key, value)| key.len() + value.len()).sum(),
             Self::Flush { .. } | Self::Stop => 0,
         }
     }
@@ -188,6 +194,15 @@ impl Writer {
                             outcomes.push(Outcome::Conflict);
                         }
                     }
+                    Job::Replace { records: all, kept, .. } => {
+                        let stays = |key: &str, _: (u64, &[u8])| kept.iter().any(|prefix| key.starts_with(prefix));
+                        records.retain(stays).map_err(fail)?;
+                        // Higher than any key had: what was read before is no longer what is there.
+                        revision += 1;
+                        for (key, value) in all {
+                            records.insert(key.as_str(), (revision, value.as_slice())).map_err(fail)?;
+                        }
+                    }
                     Job::Flush { .. } | Job::Stop => {}
                 }
             }
@@ -244,7 +259,7 @@ impl Writer {
                     next();
                     let _ = answer.send(Ok(()));
                 }
-                Job::Flush { answer } => {
+                Job::Replace { answer, .. } | Job::Flush { answer } => {
                     let _ = answer.send(Ok(()));
                 }
                 Job::Soon { value, .. } => {
@@ -259,7 +274,7 @@ impl Writer {
         for job in batch {
             match job {
                 Job::Write { answer, .. } => drop(answer.send(Err(error.clone()))),
-                Job::Append { answer, .. } | Job::Flush { answer } => drop(answer.send(Err(error.clone()))),
+                Job::Append { answer, .. } | Job::Replace { answer, .. } | Job::Flush { answer } => drop(answer.send(Err(error.clone()))),
                 Job::Soon { key, value } => {
                     self.soon_bytes.fetch_sub(value.len(), Ordering::Relaxed);
                     self.kept.push((key, value));

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use keyhole_host_api::accounts::{ChangeError, Connect, Prepared, Summary};
 use keyhole_host_api::members::MemberId;
-use keyhole_host_api::oauth::{TestError, Upstream};
+use keyhole_host_api::oauth::TestError;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -100,12 +100,7 @@ async fn rename(
 async fn delete(State(api): State<Arc<Api>>, caller: Caller, Path(named): Path<String>) -> Answer<Deleted> {
     let found = account(&api, &caller, &named).await?;
     let upstream = api.oauth().delete(caller.member()?, &found.id).await?;
-    let (upstream, upstream_error) = match upstream {
-        Upstream::Revoked => ("revoked", None),
-        Upstream::NotPossible => ("not_possible", None),
-        Upstream::Failed(why) => ("failed", Some(why)),
-    };
-    Ok(Json(Deleted { deleted: found.id, nickname: found.nickname, upstream: upstream.to_owned(), upstream_error }))
+    Ok(Json(Deleted::new(found.id, found.nickname, upstream)))
 }
 
 /// Replace the keys of an account. Its id, links, nickname and access stay. Its owner can

@@ -45,7 +45,8 @@ async fn add(
     Ok((StatusCode::CREATED, Json(member.into())))
 }
 
-/// Remove a member: their accounts are deleted, their tokens revoked, and grants to them end. Admins can
+/// Remove a member: their accounts are deleted and revoked at the services, their tokens too, and grants to them
+/// end. Admins can
 #[utoipa::path(delete, path = "/api/members/{member}", tag = "members", operation_id = "members_remove",
     params(("member" = String, Path, description = "The member's name")), responses((status = 200, body = Removed)))]
 async fn remove(State(api): State<Arc<Api>>, caller: Caller, Path(member): Path<String>) -> Answer<Removed> {
@@ -54,6 +55,6 @@ async fn remove(State(api): State<Arc<Api>>, caller: Caller, Path(member): Path<
     let member: MemberId = member
         .parse()
         .map_err(|_| Problem::not_there(format!("there is no member {member}; see `keyhole members list`")))?;
-    let departed = api.members.remove(&member).await?;
-    Ok(Json(Removed::new(member, departed)))
+    let (departed, upstream) = api.oauth().remove_member(&api.members, &member).await?;
+    Ok(Json(Removed::new(member, departed, upstream)))
 }

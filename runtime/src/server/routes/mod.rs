@@ -8,6 +8,7 @@ mod links;
 mod members;
 mod oauth;
 mod tokens;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -43,6 +44,12 @@ pub(super) fn closed() -> OpenApiRouter<Arc<Api>> {
         .merge(links::routes())
         .merge(tokens::routes())
         .merge(audit::routes())
+        .merge(upkeep::routes())
+}
+
+/// Calls that need one, whose bodies may be long and take their time.
+pub(super) fn long() -> OpenApiRouter<Arc<Api>> {
+    upkeep::long()
 }
 
 /// Whether the server is there and can read its store

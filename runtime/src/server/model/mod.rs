@@ -1,6 +1,8 @@
 //! What goes over the wire where it is not a type of `keyhole_host_api` itself: requests,
 //! and answers made of several of those. The CLI reads and writes the same types.
 
+mod vault;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -8,10 +10,15 @@ use jiff::Timestamp;
 use keyhole_host_api::accounts::{Access, AccountId, Departed};
 use keyhole_host_api::apps::{App, CustomApp, FieldDef, Flow, Place, Source};
 use keyhole_host_api::members::{Member, MemberId, Role};
+use keyhole_host_api::oauth::Upstream;
 use keyhole_host_api::tokens::{Link, Token};
 use keyhole_host_api::vault::Secret;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
+
+pub use vault::{
+    DamageView, ForgottenKey, KeyUse, MasterKey, RestoreQuery, RestoredView, RotatedView, VaultReport,
+};
 
 use super::schema;
 
@@ -125,17 +132,20 @@ pub struct Removed {
     #[schema(value_type = String)]
     pub removed: MemberId,
     /// Their accounts, which were deleted.
-    pub deleted: Vec<Named>,
+    pub deleted: Vec<Deleted>,
     /// Others' accounts that they could use.
     pub revoked: Vec<Named>,
 }
 
 impl Removed {
-    /// What `departed` tells of `member`.
-    pub fn new(member: MemberId, departed: Departed) -> Self {
-        let named =
-            |all: Vec<(AccountId, String)>| all.into_iter().map(|(id, nickname)| Named { id, nickname }).collect();
-        Self { removed: member, deleted: named(departed.deleted), revoked: named(departed.revoked) }
+    /// What `departed` tells of `member`, and `upstream` of each account at its service.
+    pub fn new(member: MemberId, departed: Departed, mut upstream: BTreeMap<AccountId, Upstream>) -> Self {
+        let deleted = departed.deleted.into_iter().map(|(id, nickname)| {
+            let upstream = upstream.remove(&id).unwrap_or(Upstream::NotPossible);
+            Deleted::new(id, nickname, upstream)
+        });
+        let revoked = departed.revoked.into_iter().map(|(id, nickname)| Named { id, nickname });
+        Self { removed: member, deleted: deleted.collect(), revoked: revoked.collect() }
     }
 }
 
@@ -270,6 +280,18 @@ pub struct Deleted {
     /// Why they could not be revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_error: Option<String>,
+}
+
+impl Deleted {
+    /// What became of it here and at the service.
+    pub fn new(deleted: AccountId, nickname: String, upstream: Upstream) -> Self {
+        let (upstream, upstream_error) = match upstream {
+            Upstream::Revoked => ("revoked", None),
+            Upstream::NotPossible => ("not_possible", None),
+            Upstream::Failed(why) => ("failed", Some(why)),
+        };
+        Self { deleted, nickname, upstream: upstream.to_owned(), upstream_error }
+    }
 }
 
 /// A field that an app asks for.
