@@ -57,7 +57,7 @@ async fn no_text_but_the_links_own_opens_it() {
         format!("{}/connect/{id}", served.url),
         format!("{}/connect/khl_{id}_{}", served.url, "A".repeat(43)),
         format!("{}/connect/{token}", served.url),
-        format!("{}A", &url[..url.len() - 1].trim_end_matches('A')),
+        altered(&url),
         format!("{}/connect/%00", served.url),
     ] {
         let answer = call(&client_at(1), "get", &other, None, None).await;
@@ -83,4 +83,11 @@ async fn a_browser_that_began_nothing_finishes_nothing() {
         assert_eq!(answer.status(), 422, "{cookie}");
         assert!(answer.text().await.unwrap().contains("begin again"), "{cookie}");
     }
+}
+
+/// The same but for one letter of its random part.
+fn altered(url: &str) -> String {
+    let (head, tail) = url.split_at(url.len() - 20);
+    let other = if tail.starts_with('A') { "B" } else { "A" };
+    format!("{head}{other}{}", &tail[1..])
 }

@@ -1,6 +1,7 @@
 //! `keyhole serve` and its HTTP API: over the network, beside other processes on the same
 //! data directory, and as the commands use it.
 
+mod browser;
 mod document;
 mod hostile;
 mod links;

@@ -69,7 +69,9 @@ fn nothing_lost_killed_at_random_instants_everything_opens_and_what_was_acknowle
         before = now;
     }
     assert_eq!(workspace.run(steady)["status"], "ok", "it was never touched, but for its wrapping");
-    println!("{rounds} rounds of up to {whole:?}: of connect, reconnect, access, rename, rotate were acknowledged {acknowledged:?}");
+    println!(
+        "{rounds} rounds of up to {whole:?}: of connect, reconnect, access, rename, rotate were acknowledged {acknowledged:?}"
+    );
     assert!(acknowledged.iter().sum::<u32>() > 0, "some were acknowledged");
     assert!(acknowledged.iter().sum::<u32>() < rounds, "some were not");
     // Keys that nothing needs can be forgotten, however many a killed rotation left.

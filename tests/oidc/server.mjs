@@ -49,6 +49,8 @@ const client = (id, more) => ({
 const provider = new Provider(ISSUER, {
   clients: [
     client('keyhole'),
+    // A program on the member's machine comes back to any port of loopback (RFC 8252, section 7.3).
+    client('keyhole-native', { application_type: 'native', redirect_uris: ['http://127.0.0.1/callback'] }),
     client('keyhole-body', { token_endpoint_auth_method: 'client_secret_post' }),
     client('robot', { grant_types: ['client_credentials'], redirect_uris: [], response_types: [] }),
   ],

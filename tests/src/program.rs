@@ -91,7 +91,12 @@ impl From<Output> for Ended {
 impl Keyhole {
     /// Leads `host` to `server` in later runs.
     pub fn lead(&mut self, host: &str, server: &Server) {
-        self.flags.extend(["--resolve".to_owned(), server.resolve(host)]);
+        self.lead_to(host, server.port);
+    }
+
+    /// Leads `host` to a port of loopback in later runs.
+    pub fn lead_to(&mut self, host: &str, port: u16) {
+        self.flags.extend(["--resolve".to_owned(), format!("{host}:443:127.0.0.1:{port}")]);
     }
 
     /// The program with the data directory and the test apps, no color and no settings of the person's.

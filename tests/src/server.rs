@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -61,10 +61,21 @@ impl Default for Authority {
 }
 
 impl Authority {
-    fn acceptor(&self, names: &[&str]) -> TlsAcceptor {
+    fn issue(&self, names: &[&str]) -> (Certificate, KeyPair) {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let key = KeyPair::generate().expect("a key");
         let cert = CertificateParams::new(names).and_then(|p| p.signed_by(&key, &self.issuer)).expect("a certificate");
+        (cert, key)
+    }
+
+    /// A certificate for `names` and its key, both in PEM.
+    pub fn issue_pem(&self, names: &[&str]) -> (String, String) {
+        let (cert, key) = self.issue(names);
+        (cert.pem(), key.serialize_pem())
+    }
+
+    fn acceptor(&self, names: &[&str]) -> TlsAcceptor {
+        let (cert, key) = self.issue(names);
         let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a private key");
         let mut config =
             rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

@@ -86,12 +86,7 @@ impl Accounts {
         }
     }
 
-    fn put_renewed(
-        &self,
-        account: &mut Account,
-        renewed: &Renewed,
-        sealer: &Sealer<'_>,
-    ) -> Result<(), ConnectError> {
+    fn put_renewed(&self, account: &mut Account, renewed: &Renewed, sealer: &Sealer<'_>) -> Result<(), ConnectError> {
         let mut secrets: BTreeMap<String, Secret> = BTreeMap::new();
         for name in account.shapes.keys() {
             let secret = match renewed.secrets.get(name) {

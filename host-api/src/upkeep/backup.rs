@@ -129,9 +129,8 @@ pub async fn backup(
         store,
         vault,
     };
-    let pieces = stream::try_unfold(writer, |mut writer| async move {
-        Ok(writer.piece().await?.map(|piece| (piece, writer)))
-    });
+    let pieces =
+        stream::try_unfold(writer, |mut writer| async move { Ok(writer.piece().await?.map(|piece| (piece, writer))) });
     Ok(stream::once(std::future::ready(Ok(Bytes::from(lines)))).chain(pieces))
 }
 

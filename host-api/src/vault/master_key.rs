@@ -120,7 +120,8 @@ impl MasterKeySource {
             Self::Command(_) => return Err(VaultError::NotOurs("a command")),
         };
         change_file(path, |text| {
-            let kept = text.split_whitespace().filter(|word| one(word).map_or(true, |key| MasterKey::new(&key).id() != id));
+            let kept =
+                text.split_whitespace().filter(|word| one(word).map_or(true, |key| MasterKey::new(&key).id() != id));
             // Of its full size from the start: growing would leave keys behind.
             let mut changed = Zeroizing::new(String::with_capacity(text.len() + 1));
             for word in kept {

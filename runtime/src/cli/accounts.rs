@@ -607,7 +607,8 @@ fn list(accounts: &[Summary]) -> String {
     if accounts.is_empty() {
         return format!("{}no account yet; connect one with: keyhole accounts connect APP{:#}", style::DIM, style::DIM);
     }
-    let mut table = output::table(&["nickname", "app", "owner", "access", "health", "uses", "last used", "created", "id"]);
+    let mut table =
+        output::table(&["nickname", "app", "owner", "access", "health", "uses", "last used", "created", "id"]);
     for account in accounts {
         table.add_row([
             Cell::new(output::visible(&account.nickname)),

@@ -98,13 +98,13 @@ impl Restore {
         let client = Client::open(settings, &EgressFlags::default()).await?;
         let query = RestoreQuery { replace: self.replace };
         let restored: RestoredView = client.upload(&["restore"], &query, pieces).await?;
-        out.either(&restored, || {
-            format!("restored {} records of {}", restored.records, output::local(restored.made))
-        })
+        out.either(&restored, || format!("restored {} records of {}", restored.records, output::local(restored.made)))
     }
 
     /// What the file tells of itself, and all of it.
-    async fn read(&self) -> Result<(backup::Head, impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin + 'static)> {
+    async fn read(
+        &self,
+    ) -> Result<(backup::Head, impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin + 'static)> {
         let place = self.file.display().to_string();
         let mut input: Box<dyn std::io::Read + Send> = if self.file.as_os_str() == "-" {
             Box::new(std::io::stdin())

@@ -80,7 +80,7 @@ fn list(members: &[MemberView]) -> String {
 fn removed_text(removed: &Removed) -> String {
     let mut text = format!("removed {}", removed.removed);
     for account in &removed.deleted {
-        text += &format!("\n  deleted their account {} ({})", output::visible(&account.nickname), account.deleted);
+        text += &format!("\n  deleted their account {} ({})", output::visible(&account.nickname), account.id);
         if let Some(why) = &account.upstream_error {
             text += &format!("; the service did not revoke it, do that there: {}", output::visible(why));
         }

@@ -82,7 +82,9 @@ fn report_text(report: &VaultReport) -> String {
 fn whole(report: &VaultReport) -> Result {
     match report.damaged.len() {
         0 => Ok(()),
-        1 => Err(Error::new("a record does not open").help("restore a backup, or have its owner reconnect the account")),
+        1 => {
+            Err(Error::new("a record does not open").help("restore a backup, or have its owner reconnect the account"))
+        }
         many => Err(Error::new(format!("{many} records do not open"))
             .help("restore a backup, or have their owners reconnect the accounts")),
     }

@@ -61,7 +61,16 @@ impl Api {
     ) -> Arc<Self> {
         let (tokens, links) = (Tokens::new(store.clone()), Links::new(store.clone()));
         let store = store.clone();
-        Arc::new(Self { store, members, accounts, broker, tokens, links, public_url, failed: FailedAttempts::default() })
+        Arc::new(Self {
+            store,
+            members,
+            accounts,
+            broker,
+            tokens,
+            links,
+            public_url,
+            failed: FailedAttempts::default(),
+        })
     }
 
     fn catalog(&self) -> &Arc<Catalog> {

@@ -19,6 +19,8 @@ use super::units::{self, Glance, MAX_UNIT, introduces};
 /// Longest window. A longer one would look at less of the input, but it does so little already.
 const MAX_WINDOW: usize = 64;
 const GRAM: usize = 4;
+/// Places that are looked at together.
+const LOOKS: usize = 4;
 /// The input is searched in pieces that stay in the processor's cache from one search to the other.
 const PIECE: usize = 32 * 1024;
 const NONE: u32 = u32::MAX;
@@ -63,8 +65,13 @@ impl Bits {
     }
 
     fn may_have(&self, key: u32) -> bool {
+        self.bit(key) & 1 == 1
+    }
+
+    /// As [`Bits::may_have`], in the lowest bit.
+    fn bit(&self, key: u32) -> u64 {
         let bit = hash(key) >> self.shift;
-        self.words[(bit / 64) as usize] >> (bit % 64) & 1 == 1
+        self.words[(bit / 64) as usize] >> (bit % 64)
     }
 }
 
@@ -226,22 +233,41 @@ impl Index {
     ) {
         let reach = self.window - GRAM;
         let step = reach + 1;
-        let region = &input[from + reach..until + reach + GRAM];
-        for (number, place) in region.chunks(step).enumerate() {
-            let Some(gram) = place.first_chunk::<GRAM>() else { break };
-            let gram = u32::from_le_bytes(*gram);
-            if !self.has_gram.may_have(gram) {
-                continue;
+        let mut at = from + reach;
+        let end = until + reach;
+        let has_gram = &self.has_gram;
+        let look = |at: usize| input[at..].first_chunk().map_or(0, |gram| has_gram.bit(u32::from_le_bytes(*gram)));
+        while at < end {
+            // Four at a time, so that the processor waits for their bytes together. Hardly ever is one a pattern's.
+            let next = at + LOOKS * step;
+            let any =
+                if next <= end { look(at) | look(at + step) | look(at + 2 * step) | look(at + 3 * step) } else { 1 };
+            if any & 1 == 1 {
+                let places = (at..end).step_by(step).take(LOOKS);
+                places.for_each(|at| self.with_gram(input, at, until, patterns, found));
             }
-            let at = from + reach + number * step;
-            for (pattern, offset) in self.grams.get(gram) {
-                let form = &patterns[pattern];
-                let element = form.whole_from() + offset;
-                let fits = (0..GRAM).all(|place| form.is(element + place, input[at + place]));
-                // A window of the next piece is found there.
-                if fits && at - offset < until {
-                    found(pattern, at - offset);
-                }
+            at = next;
+        }
+    }
+
+    /// Windows without an escape that begin before `until` and have the four bytes at `at` in them.
+    #[cold]
+    fn with_gram(
+        &self,
+        input: &[u8],
+        at: usize,
+        until: usize,
+        patterns: &[Pattern],
+        found: &mut impl FnMut(usize, usize),
+    ) {
+        let Some(gram) = input[at..].first_chunk::<GRAM>() else { return };
+        for (pattern, offset) in self.grams.get(u32::from_le_bytes(*gram)) {
+            let form = &patterns[pattern];
+            let element = form.whole_from() + offset;
+            let fits = gram.iter().enumerate().all(|(place, byte)| form.is(element + place, *byte));
+            // A window of the next piece is found there.
+            if fits && at - offset < until {
+                found(pattern, at - offset);
             }
         }
     }

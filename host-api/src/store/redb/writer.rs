@@ -31,15 +31,29 @@ const MANNERS: Duration = Duration::from_secs(1);
 const GAP: Duration = Duration::from_micros(150);
 
 pub(super) enum Job {
-    Write { key: String, expect: Expect, value: Option<Vec<u8>>, answer: oneshot::Sender<Result<Revision, StoreError>> },
-    Soon { key: String, value: Vec<u8> },
-    Append { key: String, value: Vec<u8>, answer: oneshot::Sender<Result<(), StoreError>> },
+    Write {
+        key: String,
+        expect: Expect,
+        value: Option<Vec<u8>>,
+        answer: oneshot::Sender<Result<Revision, StoreError>>,
+    },
+    Soon {
+        key: String,
+        value: Vec<u8>,
+    },
+    Append {
+        key: String,
+        value: Vec<u8>,
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
     Replace {
         records: Vec<(String, Vec<u8>)>,
         kept: &'static [&'static str],
         answer: oneshot::Sender<Result<(), StoreError>>,
     },
-    Flush { answer: oneshot::Sender<Result<(), StoreError>> },
+    Flush {
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
     Stop,
 }
 
@@ -274,7 +288,9 @@ impl Writer {
         for job in batch {
             match job {
                 Job::Write { answer, .. } => drop(answer.send(Err(error.clone()))),
-                Job::Append { answer, .. } | Job::Replace { answer, .. } | Job::Flush { answer } => drop(answer.send(Err(error.clone()))),
+                Job::Append { answer, .. } | Job::Replace { answer, .. } | Job::Flush { answer } => {
+                    drop(answer.send(Err(error.clone())))
+                }
                 Job::Soon { key, value } => {
                     self.soon_bytes.fetch_sub(value.len(), Ordering::Relaxed);
                     self.kept.push((key, value));

@@ -16,9 +16,7 @@ use keyhole_host_api::vault::Secret;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
 
-pub use vault::{
-    DamageView, ForgottenKey, KeyUse, MasterKey, RestoreQuery, RestoredView, RotatedView, VaultReport,
-};
+pub use vault::{DamageView, ForgottenKey, KeyUse, MasterKey, RestoreQuery, RestoredView, RotatedView, VaultReport};
 
 use super::schema;
 
@@ -125,6 +123,21 @@ pub struct Named {
     pub nickname: String,
 }
 
+/// An account that was deleted with the member who had connected it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeletedWithMember {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: AccountId,
+    /// Its nickname.
+    pub nickname: String,
+    /// What became of its tokens at the service: `revoked`, `not_possible` or `failed`.
+    pub upstream: String,
+    /// Why they could not be revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_error: Option<String>,
+}
+
 /// What stopped working when a member was removed.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Removed {
@@ -132,7 +145,7 @@ pub struct Removed {
     #[schema(value_type = String)]
     pub removed: MemberId,
     /// Their accounts, which were deleted.
-    pub deleted: Vec<Deleted>,
+    pub deleted: Vec<DeletedWithMember>,
     /// Others' accounts that they could use.
     pub revoked: Vec<Named>,
 }
@@ -141,8 +154,8 @@ impl Removed {
     /// What `departed` tells of `member`, and `upstream` of each account at its service.
     pub fn new(member: MemberId, departed: Departed, mut upstream: BTreeMap<AccountId, Upstream>) -> Self {
         let deleted = departed.deleted.into_iter().map(|(id, nickname)| {
-            let upstream = upstream.remove(&id).unwrap_or(Upstream::NotPossible);
-            Deleted::new(id, nickname, upstream)
+            let (upstream, upstream_error) = told(upstream.remove(&id).unwrap_or(Upstream::NotPossible));
+            DeletedWithMember { id, nickname, upstream, upstream_error }
         });
         let revoked = departed.revoked.into_iter().map(|(id, nickname)| Named { id, nickname });
         Self { removed: member, deleted: deleted.collect(), revoked: revoked.collect() }
@@ -285,12 +298,17 @@ pub struct Deleted {
 impl Deleted {
     /// What became of it here and at the service.
     pub fn new(deleted: AccountId, nickname: String, upstream: Upstream) -> Self {
-        let (upstream, upstream_error) = match upstream {
-            Upstream::Revoked => ("revoked", None),
-            Upstream::NotPossible => ("not_possible", None),
-            Upstream::Failed(why) => ("failed", Some(why)),
-        };
-        Self { deleted, nickname, upstream: upstream.to_owned(), upstream_error }
+        let (upstream, upstream_error) = told(upstream);
+        Self { deleted, nickname, upstream, upstream_error }
+    }
+}
+
+/// What became of tokens at the service, and why they could not be revoked.
+fn told(upstream: Upstream) -> (String, Option<String>) {
+    match upstream {
+        Upstream::Revoked => ("revoked".to_owned(), None),
+        Upstream::NotPossible => ("not_possible".to_owned(), None),
+        Upstream::Failed(why) => ("failed".to_owned(), Some(why)),
     }
 }
 

@@ -57,7 +57,8 @@ impl VaultReport {
     /// What `report` tells, `seals` being the key that seals.
     pub fn new(seals: String, report: Report) -> Self {
         let keys = report.keys.into_iter().map(|(key, records)| KeyUse { key, records: records as u64 }).collect();
-        let view = |damage: keyhole_host_api::vault::Damage| DamageView { record: damage.record, reason: damage.reason };
+        let view =
+            |damage: keyhole_host_api::vault::Damage| DamageView { record: damage.record, reason: damage.reason };
         Self { seals, keys, opened: report.opened as u64, damaged: report.damaged.into_iter().map(view).collect() }
     }
 }
