@@ -17,6 +17,7 @@ mod demo;
 mod doctor;
 mod error;
 mod home;
+mod import;
 mod inspect;
 mod javascript;
 mod members;

@@ -56,11 +56,8 @@ fn any(segment: &str) -> String {
 
 /// What asking for a path with this segment would do.
 fn reason(segment: &str) -> Option<&'static str> {
-    if segment.starts_with('{') {
-        return None;
-    }
     // OData has arguments in parentheses.
-    let words = words(segment.split('(').next().unwrap_or_default());
+    let words = words(any(segment).split('(').next().unwrap_or_default());
     let has = |options: &[&str]| words.iter().any(|word| options.contains(&word.as_str()));
     let key = has(&["key", "keys"]) && has(&["api", "access", "secret", "auth", "signing", "ssh", "deploy"]);
     if has(&["introspect", "introspection", "tokeninfo"]) {

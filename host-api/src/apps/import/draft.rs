@@ -109,7 +109,13 @@ impl Sketch {
     fn checked(&self) -> Result<Draft, Vec<apps::AppError>> {
         let definition = self.to_toml();
         let app = apps::check(&definition, "the draft")?;
-        Ok(Draft { usable: !app.places.is_empty(), name: app.name, definition, notes: self.notes() })
+        Ok(Draft {
+            usable: !app.places.is_empty(),
+            oauth: app.oauth.is_some(),
+            name: app.name,
+            definition,
+            notes: self.notes(),
+        })
     }
 
     /// Every remark, in the order of the definition.

@@ -53,6 +53,8 @@ pub struct Draft {
     pub notes: Vec<String>,
     /// Whether it says where a credential goes. If not, accounts of the app have none.
     pub usable: bool,
+    /// Whether members connect by OAuth, so that the operator configures a client.
+    pub oauth: bool,
 }
 
 /// Why a document gave no draft, and what to do.
@@ -73,7 +75,7 @@ pub enum ImportError {
     )]
     OnlyHttp(String),
     /// What the service wants cannot be put in a place.
-    #[error("no credential that the document asks for can be put in a request{}; such requests can't be made through Keyhole", because(.0))]
+    #[error("no credential that the document asks for can be put in a request{}; ask the service for a key or a token that is sent as it is", because(.0))]
     Credentials(Vec<String>),
     /// `--base-url` is not fit for a definition.
     #[error("the base URL {url} can't be used: {reason}; give one such as https://api.example.com/v1/")]

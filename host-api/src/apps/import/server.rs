@@ -14,8 +14,8 @@ use crate::apps::{Addresses, HostError, HostTemplate};
 const LABEL: &str = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?";
 /// A whole host.
 const HOST: &str = "[A-Za-z0-9-]+([.][A-Za-z0-9-]+)+";
-/// Part of a path.
-const SEGMENT: &str = "[A-Za-z0-9._~-]+";
+/// Part of a path, and neither `.` nor `..`.
+const SEGMENT: &str = "[A-Za-z0-9_~-][A-Za-z0-9._~-]*";
 /// Most hosts that variables are written out to.
 const MOST_HOSTS: usize = 64;
 
@@ -336,7 +336,11 @@ impl Maker<'_> {
                 .push(format!("the document lets the host be chosen ({name}); this is the one that it begins with."));
             return Ok((format!("{default}{port}"), vec![format!("{default}{port}")]));
         }
-        let field = self.free(variable, HOST, "the whole host, so a member's credential goes to where the member says");
+        let what = "the whole host, so a member's credential goes to where the member says";
+        let field = self.free(variable, HOST, what);
+        if let Some(field) = self.server.fields.iter_mut().find(|own| own.name == field) {
+            field.label = format!("{} (a host name)", text::label(&field.name));
+        }
         let host = format!("{{{field}}}{port}");
         match HostTemplate::parse(&host, Addresses::Refused) {
             Ok(_) => Ok((host.clone(), vec![host])),
