@@ -204,20 +204,13 @@ impl Maker<'_> {
     }
 
     fn relative(&self, url: &str, base: Option<&Url>) -> Result<(String, String), No> {
-        let base = base.ok_or(No::Relative)?;
-        let host = base.host_str().ok_or(No::Relative)?;
-        let host = base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        if base.scheme() != "https" {
-            return Err(No::Http(host));
+        let joined = base.and_then(|base| base.join(url).ok()).ok_or(No::Relative)?;
+        let host = joined.host_str().ok_or(No::Relative)?;
+        let host = joined.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        match joined.scheme() {
+            "https" => Ok((host, joined.path().replace("%7B", "{").replace("%7D", "}"))),
+            _ => Err(No::Http(host)),
         }
-        let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-        let path = if url.starts_with('/') {
-            url.to_owned()
-        } else {
-            // Both `.` and an empty one mean the document's folder.
-            format!("{folder}/{}", url.trim_start_matches("./").trim_start_matches('.'))
-        };
-        Ok((host, path))
     }
 
     /// The host of the base URL, and all that requests may go to.

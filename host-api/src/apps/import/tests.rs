@@ -217,6 +217,8 @@ fn what_the_operator_says_comes_before_the_document() {
     assert_eq!(relative("/v1"), "https://acme.com/v1/");
     assert_eq!(relative("v1"), "https://acme.com/docs/v1/");
     assert_eq!(relative("./v1"), "https://acme.com/docs/v1/");
+    assert_eq!(relative("../v1/{account}"), "https://acme.com/v1/{account}/");
+    assert_eq!(relative("."), "https://acme.com/docs/");
 }
 
 #[test]
