@@ -9,6 +9,7 @@ mod credential;
 mod deny;
 mod discovery;
 mod draft;
+mod listed;
 mod openapi;
 mod parse;
 mod security;

@@ -22,6 +22,9 @@ pub(super) struct Security {
     pub remarks: Vec<(&'static str, String)>,
 }
 
+/// Most schemes that one request is asked for.
+const AT_ONCE: usize = 8;
+
 /// Finds them. `base` is what relative addresses are relative to; names of fields are unlike
 /// those in `taken`.
 pub(super) fn security(
@@ -116,7 +119,7 @@ fn sets<'d>(document: &'d Value, schemes: &'d Map<String, Value>) -> BTreeMap<BT
         for requirement in requirements.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object) {
             let set: BTreeSet<&str> = requirement.keys().map(String::as_str).collect();
             // An empty one says that nothing is needed.
-            if !set.is_empty() && set.iter().all(|name| schemes.contains_key(*name)) {
+            if (1..=AT_ONCE).contains(&set.len()) && set.iter().all(|name| schemes.contains_key(*name)) {
                 *sets.entry(set).or_default() += 1;
             }
         }

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
 use url::Url;
 
 use super::draft::Field;
+use super::listed::{LONGEST_URL, Listed, MOST_VARIABLES, Piece, Variable, is_placeholder, is_public, pieces};
 use super::text;
 use crate::apps::{Addresses, HostError, HostTemplate};
 
@@ -18,22 +18,6 @@ const HOST: &str = "[A-Za-z0-9-]+([.][A-Za-z0-9-]+)+";
 const SEGMENT: &str = "[A-Za-z0-9_~-][A-Za-z0-9._~-]*";
 /// Most hosts that variables are written out to.
 const MOST_HOSTS: usize = 64;
-
-/// A server as a document lists it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Listed {
-    pub url: String,
-    pub description: String,
-    pub variables: Vec<Variable>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(super) struct Variable {
-    name: String,
-    choices: Vec<String>,
-    default: Option<String>,
-    description: Option<String>,
-}
 
 /// A server that a definition can have.
 #[derive(Default)]
@@ -55,41 +39,11 @@ pub(super) enum No {
 }
 
 impl Listed {
-    /// An entry of `servers`.
-    pub fn read(entry: &Value) -> Option<Self> {
-        let text = |value: &Value| match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        };
-        let variables = entry["variables"].as_object().into_iter().flatten().map(|(name, variable)| Variable {
-            name: name.clone(),
-            choices: variable["enum"].as_array().into_iter().flatten().filter_map(text).collect(),
-            default: text(&variable["default"]),
-            description: variable["description"].as_str().map(str::to_owned),
-        });
-        Some(Self {
-            url: entry["url"].as_str()?.trim().to_owned(),
-            description: entry["description"].as_str().unwrap_or_default().to_owned(),
-            variables: variables.collect(),
-        })
-    }
-
-    /// Whether it seems to be for trying things out.
-    pub fn is_for_tests(&self) -> bool {
-        let words = text::words(&format!("{} {}", self.url, self.description));
-        ["sandbox", "staging", "stage", "test", "testing", "dev", "development", "mock", "demo", "beta", "uat", "qa"]
-            .iter()
-            .any(|word| words.iter().any(|w| w == word))
-    }
-
-    fn variable(&self, name: &str) -> Variable {
-        let known = self.variables.iter().find(|variable| variable.name == name).cloned();
-        known.unwrap_or_else(|| Variable { name: name.to_owned(), ..Variable::default() })
-    }
-
     /// Makes sense of it; `base` is what a relative one is relative to.
     pub fn place(&self, base: Option<&Url>) -> Result<Server, No> {
+        if self.url.len() > LONGEST_URL || self.url.matches('{').count() > MOST_VARIABLES {
+            return Err(No::Because(format!("{} is too long", text::line(&self.url, 100))));
+        }
         let mut maker = Maker { listed: self, server: Server::default(), taken: BTreeSet::new() };
         let (host, path) = maker.parts(base)?;
         let (host, hosts) = maker.host(&host)?;
@@ -98,50 +52,6 @@ impl Listed {
         maker.server.hosts = hosts;
         Ok(maker.server)
     }
-}
-
-/// A piece of a URL with variables.
-enum Piece {
-    Text(String),
-    Variable(String),
-}
-
-/// `{` and `}` that do not enclose a name are text.
-fn pieces(text: &str) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('{') {
-        let Some((name, tail)) = after.split_once('}') else { break };
-        if !before.is_empty() {
-            pieces.push(Piece::Text(before.to_owned()));
-        }
-        pieces.push(Piece::Variable(name.trim().to_owned()));
-        rest = tail;
-    }
-    if !rest.is_empty() {
-        pieces.push(Piece::Text(rest.to_owned()));
-    }
-    pieces
-}
-
-/// Whether a text stands for something that the reader has to fill in.
-fn is_placeholder(text: &str) -> bool {
-    let text = text.to_lowercase();
-    text.is_empty()
-        || text.contains(['<', '>', '[', ']', '{', '}', ' ', '*'])
-        || ["example", "your", "localhost", "hostname", "placeholder", "changeme", "xxx"]
-            .iter()
-            .any(|word| text.contains(word))
-        || ["none", "unknown", "host", "domain", "server", "null", "undefined", "string"].contains(&text.as_str())
-}
-
-/// Whether everyone would mean the same host by it.
-fn is_public(host: &str) -> bool {
-    let name = host.split(':').next().unwrap_or_default();
-    let last = name.rsplit('.').next().unwrap_or_default();
-    name.contains('.')
-        && !is_placeholder(name)
-        && !["local", "localhost", "internal", "test", "invalid", "lan", "home", "corp", "localdomain"].contains(&last)
 }
 
 struct Maker<'l> {
@@ -159,7 +69,9 @@ impl Maker<'_> {
         }
         // A path that stands in a variable, its '/' included.
         for variable in &self.listed.variables {
-            if let Some(path) = variable.default.as_deref().filter(|default| default.starts_with('/')) {
+            if let Some(path) =
+                variable.default.as_deref().filter(|default| default.starts_with('/') && !default.contains('{'))
+            {
                 url = url.replace(&format!("{{{}}}", variable.name), path);
             }
         }
@@ -203,12 +115,15 @@ impl Maker<'_> {
         Ok((host, path))
     }
 
-    fn relative(&self, url: &str, base: Option<&Url>) -> Result<(String, String), No> {
+    fn relative(&mut self, url: &str, base: Option<&Url>) -> Result<(String, String), No> {
         let joined = base.and_then(|base| base.join(url).ok()).ok_or(No::Relative)?;
         let host = joined.host_str().ok_or(No::Relative)?;
         let host = joined.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         match joined.scheme() {
-            "https" => Ok((host, joined.path().replace("%7B", "{").replace("%7D", "}"))),
+            "https" => {
+                self.server.remarks.push(format!("the document gives it relative to where it was published, {host}."));
+                Ok((host, joined.path().replace("%7B", "{").replace("%7D", "}")))
+            }
             _ => Err(No::Http(host)),
         }
     }
@@ -273,7 +188,10 @@ impl Maker<'_> {
         written_out.iter_mut().for_each(|host| host.push_str(port));
         let is_template = template.contains('{');
         let zone = template.rsplit('}').next().unwrap_or_default();
-        if !is_public(if is_template { zone } else { &template }) && !(is_template && zone.is_empty()) {
+        let known = if is_template { zone } else { &template };
+        // What a field ends has no end of its own: the loader judges it below.
+        let open = is_template && zone.is_empty();
+        if !open && !is_public(known) {
             return Err(No::Because(format!("{} is no public host", text::line(&template, 100))));
         }
         let refused = |host: &String| HostTemplate::parse(host, Addresses::Refused).err();

@@ -5,8 +5,9 @@ use url::Url;
 
 use super::ImportError;
 use super::draft::Field;
+use super::listed::Listed;
 use super::openapi::operations;
-use super::server::{Listed, No, Server};
+use super::server::{No, Server};
 use super::text::line;
 use crate::apps::{Addresses, HostTemplate};
 

@@ -46,16 +46,20 @@ fn snake(text: &str) -> String {
             name.push('_');
         }
         lower_before = c.is_ascii_lowercase() || c.is_ascii_digit();
-        if name.len() >= 48 {
-            break;
-        }
     }
+    name.trim_end_matches('_').to_owned()
+}
+
+/// The same, short enough for a name with a number after it.
+fn name(text: &str) -> String {
+    let mut name = snake(text);
+    name.truncate(48);
     name.trim_end_matches('_').to_owned()
 }
 
 /// An app's name made of `text`, if it has a letter or digit at all.
 pub(super) fn app_name(text: &str) -> Option<String> {
-    let name = snake(&text.to_lowercase());
+    let name = name(&text.to_lowercase());
     match name.as_str() {
         "" => None,
         CUSTOM => Some(format!("{CUSTOM}_app")),
@@ -65,7 +69,7 @@ pub(super) fn app_name(text: &str) -> Option<String> {
 
 /// A field's name made of `text`, unlike those in `taken`.
 pub(super) fn field_name(text: &str, fallback: &str, taken: &BTreeSet<String>) -> String {
-    let name = snake(text);
+    let name = name(text);
     let name = match name.chars().next() {
         Some(first) if first.is_ascii_alphabetic() => name,
         _ => fallback.to_owned(),
