@@ -50,9 +50,14 @@ pub(super) fn security(
             let of = |name: &&str| resolve(document, &schemes[*name])[key].as_str().unwrap_or_default();
             set.iter().any(|name| of(name).eq_ignore_ascii_case(value))
         };
-        // Of equals, those that can be refreshed, those whose user name is no riddle, and those that
-        // are not in addresses, which get logged.
-        8 * usize::from(any("type", "oauth2"))
+        let asks_member = set.iter().any(|name| {
+            let scheme = resolve(document, &schemes[*name]);
+            scheme["flow"] == "accessCode" || scheme["flows"].get("authorizationCode").is_some()
+        });
+        // Of equals, those that a member connects and that can be refreshed, those whose user name is no
+        // riddle, and those that are not in addresses, which get logged.
+        16 * usize::from(asks_member)
+            + 8 * usize::from(any("type", "oauth2"))
             + 4 * usize::from(any("scheme", "bearer"))
             + 2 * usize::from(any("in", "header"))
             + usize::from(!any("in", "query"))
@@ -67,6 +72,7 @@ pub(super) fn security(
         let mut reasons: Vec<String> = reasons.into_values().collect();
         reasons.sort();
         reasons.dedup();
+        reasons.truncate(5);
         return Err(ImportError::Credentials(reasons));
     };
     let mut security = Security::default();

@@ -110,9 +110,11 @@ fn other_documents_are_told_apart() {
 #[test]
 fn yaml_and_json_are_read_with_the_place_of_an_error() {
     let yaml = "swagger: '2.0'\nhost: api.acme.com\ninfo: &i {title: Acme}\nx: *i\npaths:\n  /a:\n    get:\n      responses:\n        200: {}\n";
-    let document = parse(yaml).unwrap();
-    assert_eq!(document["x"]["title"], "Acme");
-    assert_eq!(document["paths"]["/a"]["get"]["responses"]["200"], json!({}));
+    let read = parse(yaml).unwrap();
+    assert_eq!(read["x"]["title"], "Acme");
+    assert_eq!(read["paths"]["/a"]["get"]["responses"]["200"], json!({}));
+    let written = document(json!({}));
+    assert_eq!(parse(&format!("--- {written}")).unwrap(), written, "JSON is YAML, too");
     assert_eq!(parse("\u{feff} {\"a\": 1}").unwrap(), json!({"a": 1}));
     let error = parse("{\n  \"a\": nope\n}").unwrap_err();
     assert_eq!((error.line, error.column), (2, 9), "{error}");

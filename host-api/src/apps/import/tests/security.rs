@@ -75,6 +75,10 @@ fn oauth_tables_are_drafted_from_flows() {
         (Flow::Member, &["admin".to_owned(), "read".into(), "write".into()][..])
     );
     assert!(oauth.pkce && noted(&draft, "https://acme.com/refresh"));
+    for path in ["token", "token/"] {
+        let url = format!("https://api.acme.com/{path}").parse().unwrap();
+        assert!(app.denied(&http::Method::POST, &url).is_some(), "steps get no token at {path}");
+    }
     // Swagger's names for the same.
     let swagger = |flow: &str| {
         json!({"swagger": "2.0", "host": "api.acme.com", "basePath": "/v1", "schemes": ["http", "https"], "info": {"title": "Acme"},
@@ -136,6 +140,12 @@ fn of_several_schemes_the_most_used_is_taken_and_the_others_are_named() {
     // Both at once.
     let (_, app) = used([json!([{"a": [], "b": []}]), json!([{"a": [], "b": []}]), json!([{"a": []}])]);
     assert_eq!(places(&app), ["x-a: {a}", "x-b: {b}"]);
+    // Of two that are used alike, the one that a member connects.
+    let flow = json!({"authorizationUrl": "https://acme.com/a", "tokenUrl": "https://acme.com/t", "scopes": {}});
+    let (_, app) = drafted(json!({"security": [{"x": []}, {"y": []}, {"z": []}], "components": {"securitySchemes": {
+        "x": {"type": "oauth2", "flows": {"clientCredentials": flow}}, "y": {"type": "oauth2", "flows": {"authorizationCode": flow}},
+        "z": {"type": "http", "scheme": "basic"}}}}));
+    assert_eq!(app.oauth.unwrap().flow, Flow::Member);
     // Two flows of one server are one token.
     let flow = json!({"authorizationUrl": "https://acme.com/a", "tokenUrl": "https://acme.com/t", "scopes": {}});
     let (_, app) = drafted(json!({"security": [{"x": [], "y": []}], "components": {"securitySchemes": {
