@@ -62,10 +62,16 @@ fn a_draft_is_a_definition_that_the_program_takes() {
 
     // It is never written over, and nothing is left of the attempt.
     let before = std::fs::read_to_string(&path).unwrap();
-    let said = keyhole.call(&["apps", "import", "openapi", &document, "--out", &path, "--quiet"]).failed(2);
-    says(&said, &["the file is there already", &path]);
+    for to in [&path, &folder] {
+        let said = keyhole.call(&["apps", "import", "openapi", &document, "--out", to, "--quiet"]).failed(2);
+        says(&said, &["the file is there already", &path]);
+    }
     assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
     assert_eq!(std::fs::read_dir(&apps).unwrap().count(), 1);
+
+    let nowhere = format!("{folder}/none/");
+    let said = keyhole.call(&["apps", "import", "openapi", &document, "--out", &nowhere]).failed(2);
+    says(&said, &["there is no such folder", &nowhere]);
 
     // The same on standard output, from standard input, and as JSON.
     let printed = keyhole.call_with(&["apps", "import", "openapi", "-"], DOCUMENT).ok();

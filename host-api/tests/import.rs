@@ -11,7 +11,7 @@ use keyhole_host_api::apps::import::{Given, ImportError, openapi, parse};
 use keyhole_host_api::apps::{Place, check};
 
 /// Least share of documents that give a definition with a place for a credential.
-const USABLE: f64 = 0.66;
+const USABLE: f64 = 0.67;
 /// Fewest documents that the package is known to hold.
 const DOCUMENTS: usize = 2600;
 /// Longest time for one document, reading included. The longest one has 47 MB.
@@ -81,14 +81,16 @@ fn every_document_of_the_directory_gives_a_definition_or_a_reason() {
         }
     });
     let counts = counts.lock().unwrap();
-    let share = |outcome: &str| counts.get(outcome).copied().unwrap_or(0) as f64 / paths.len() as f64;
+    let usable: usize =
+        counts.iter().filter(|(outcome, _)| outcome.starts_with("usable")).map(|(_, count)| count).sum();
+    let usable = usable as f64 / paths.len() as f64;
     for (outcome, count) in counts.iter() {
         println!("{count:5}  {outcome}");
     }
     let (took, slowest) = &*slowest.lock().unwrap();
     println!("{} documents in {:?}, the slowest in {took:?}: {}", paths.len(), began.elapsed(), slowest.display());
-    println!("{:.1} % usable", 100.0 * share("usable"));
-    assert!(share("usable") >= USABLE, "{:.1} % are usable", 100.0 * share("usable"));
+    println!("{:.1} % usable", 100.0 * usable);
+    assert!(usable >= USABLE, "{:.1} % are usable", 100.0 * usable);
     // What the loader refuses is a fault of the import, not of a document.
     assert_eq!(counts.keys().find(|outcome| outcome.starts_with("refused")), None);
 }
@@ -108,5 +110,10 @@ fn outcome(path: &Path, text: &str) -> String {
     assert!(app.base_url.is_some(), "{}", path.display());
     let secret = |place: &Place| place.fields().any(|name| app.field(name).is_some_and(|field| field.secret));
     assert_eq!(draft.usable, app.places.iter().any(secret), "{}", path.display());
-    if draft.usable { "usable".to_owned() } else { "no credential is declared".to_owned() }
+    let guessed = draft.notes.iter().any(|note| note.starts_with("the document declares no credential"));
+    match (draft.usable, guessed) {
+        (true, false) => "usable".to_owned(),
+        (true, true) => "usable, with a parameter that looks like a key".to_owned(),
+        (false, _) => "no credential is declared".to_owned(),
+    }
 }

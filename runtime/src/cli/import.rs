@@ -71,6 +71,8 @@ pub struct To {
 impl Import {
     /// Drafts, and prints or writes the draft.
     pub async fn run(self, settings: &Settings) -> Result {
+        let (Self::Openapi { to, .. } | Self::Discovery { to, .. }) = &self;
+        to.must_have_room()?;
         match self {
             Self::Openapi { document, to } => {
                 let mut given = to.given();
@@ -126,6 +128,18 @@ async fn metadata(fetch: &Fetch, url: &Url) -> Result<Option<Value>> {
 }
 
 impl To {
+    /// Refuses a place that a draft can't be put into, before one is made.
+    fn must_have_room(&self) -> Result {
+        match &self.out {
+            Some(path) if path.is_dir() => Ok(()),
+            Some(path) if path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+                Err(Error::usage("there is no such folder").at(path.display()).help("make it first, with mkdir"))
+            }
+            Some(path) if path.exists() => Err(is_there(path)),
+            _ => Ok(()),
+        }
+    }
+
     fn given(&self) -> Given {
         // A definition's file is named after it.
         let of_file = self.out.as_deref().filter(|path| !path.is_dir()).and_then(Path::file_stem);
@@ -216,6 +230,12 @@ fn no_draft(error: ImportError) -> Error {
     }
 }
 
+fn is_there(path: &Path) -> Error {
+    Error::usage("the file is there already, and is not written over")
+        .at(path.display())
+        .help("give another one, or remove it")
+}
+
 /// Writes a file that must not be there yet: all of it, or nothing.
 fn write_new(path: &Path, bytes: &[u8]) -> Result {
     let folder = match path.parent() {
@@ -230,9 +250,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result {
         Ok(())
     };
     write().map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Error::usage("the file is there already, and is not written over")
-            .at(path.display())
-            .help("give another one, or remove it"),
+        std::io::ErrorKind::AlreadyExists => is_there(path),
         _ => Error::from(error).doing("the file can't be written").at(path.display()),
     })
 }
