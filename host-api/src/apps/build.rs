@@ -14,6 +14,24 @@ use super::read::{At, Draft, DraftField, Text};
 use super::template::is_field_name;
 use super::{Addresses, App, CUSTOM, Deny, FieldDef, HostTemplate, OAuthDef, Source, Template};
 
+/// What frames a message or belongs to the connection is the broker's alone.
+pub(super) const BROKERS: [&str; 14] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "upgrade",
+    "te",
+    "trailer",
+    "expect",
+    "proxy-authorization",
+    "proxy-connection",
+    "cookie",
+    "range",
+    "accept-encoding",
+];
+
 /// Judges `draft`. `None` if it lacks what an app cannot be without; problems are noted in
 /// either case.
 pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
@@ -281,23 +299,6 @@ impl Judge<'_> {
     }
 
     pub(super) fn header_name(&mut self, name: &Text) -> Option<HeaderName> {
-        // What frames a message or belongs to the connection is the broker's alone.
-        const BROKERS: [&str; 14] = [
-            "host",
-            "content-length",
-            "transfer-encoding",
-            "connection",
-            "keep-alive",
-            "upgrade",
-            "te",
-            "trailer",
-            "expect",
-            "proxy-authorization",
-            "proxy-connection",
-            "cookie",
-            "range",
-            "accept-encoding",
-        ];
         match HeaderName::try_from(name.value.as_str()) {
             Ok(header) if BROKERS.contains(&header.as_str()) => {
                 self.add(&name.span, format_args!("the header {header} is the broker's to set"), "leave it out");

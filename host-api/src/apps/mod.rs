@@ -8,6 +8,7 @@ mod deny;
 mod error;
 mod field;
 mod host;
+pub mod import;
 mod oauth;
 mod parts;
 mod reach;

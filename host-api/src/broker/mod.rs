@@ -7,6 +7,7 @@
 pub mod address;
 pub mod audit;
 pub mod egress;
+mod fetch;
 pub mod limits;
 pub mod scrub;
 
@@ -30,6 +31,7 @@ use serde::Serialize;
 pub use audit::{Audit, AuditError, AuditMode, Decision, Use};
 pub use body::{Body, BodyError};
 pub use egress::{Egress, Resolve};
+pub use fetch::{Fetch, FetchError, Fetched};
 pub use limits::{Limits, Timeouts};
 pub use own::CallError;
 pub(crate) use own::OwnCalls;

@@ -43,8 +43,8 @@ pub enum CallError {
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// The answer is longer than any that is expected.
-    #[error("the answer is longer than {ANSWER} bytes")]
-    TooLong,
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
 }
 
 /// Makes calls for the host itself.
@@ -65,6 +65,16 @@ impl OwnCalls {
         request: http::Request<Vec<u8>>,
         limit: Duration,
     ) -> Result<http::Response<Bytes>, CallError> {
+        self.send_for(request, limit, ANSWER).await
+    }
+
+    /// The same, of an answer of at most `most` bytes.
+    pub(super) async fn send_for(
+        &self,
+        request: http::Request<Vec<u8>>,
+        limit: Duration,
+        most: usize,
+    ) -> Result<http::Response<Bytes>, CallError> {
         let exchange = async {
             let mut request = reqwest::Request::try_from(request).map_err(TransportError::from)?;
             let headers = request.headers_mut();
@@ -74,8 +84,10 @@ impl OwnCalls {
             }
             let client = self.way_out.client().map_err(TransportError::from)?;
             let (parts, body) = client.send(request).await?.into_parts();
-            let body = Limited::new(body, ANSWER).collect().await.map_err(|error| {
-                error.downcast::<TransportError>().map_or(CallError::TooLong, |error| CallError::Transport(*error))
+            let body = Limited::new(body, most).collect().await.map_err(|error| {
+                error
+                    .downcast::<TransportError>()
+                    .map_or(CallError::TooLong(most), |error| CallError::Transport(*error))
             })?;
             Ok(http::Response::from_parts(parts, body.to_bytes()))
         };

@@ -13,11 +13,12 @@ use serde_json::json;
 
 use super::client::Client;
 use super::error::{Error, Result};
+use super::import::Import;
 use super::output::{self, style};
 use super::secrets::one_secret;
 use super::settings::{EgressFlags, Settings, read_text};
 
-/// List, show and check app definitions
+/// List, show, check and draft app definitions
 #[derive(Subcommand, Debug)]
 pub enum Apps {
     /// List the apps
@@ -33,6 +34,8 @@ pub enum Apps {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    #[command(subcommand)]
+    Import(Import),
     /// Set the OAuth client by which members connect accounts of an app
     ///
     /// Register one at the service, with the redirect URI https://YOUR-KEYHOLE/oauth/callback, or http://127.0.0.1/callback
@@ -88,6 +91,7 @@ impl Apps {
                     format!("{good}ok{good:#}  {} defines {} ({})", file.display(), app.name, app.title)
                 })
             }
+            Self::Import(import) => import.run(settings).await,
             Self::Configure { app, client_id, secret_file, stdin, public, forget } => {
                 let client = Client::open(settings, &EgressFlags::default()).await?;
                 // Also an app that there is not is said so before a secret is asked for.

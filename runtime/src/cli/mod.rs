@@ -18,6 +18,7 @@ mod demo;
 mod doctor;
 mod error;
 mod home;
+mod import;
 mod inspect;
 mod javascript;
 mod members;

@@ -197,7 +197,8 @@ impl Endpoint {
     fn deny(&self, reason: &str) -> Option<Deny> {
         let text = self.template.render(|_| Some("*"))?;
         let path = text.split_once("://")?.1.split_once('/')?.1.split(['?', '#']).next()?;
-        let path = PathPattern::parse(&format!("/{path}")).ok()?;
+        // Requests are compared without empty segments, so this is the same path.
+        let path = PathPattern::parse(&format!("/{}", path.trim_end_matches('/'))).ok()?;
         Some(Deny { method: None, path, reason: reason.to_owned() })
     }
 
