@@ -1,0 +1,10 @@
+//! What untrusted steps and hostile servers try, each with real sockets. A test is named by its row of
+//! README's table; it says what left the host, what reached the step, and what the audit keeps.
+
+mod asks;
+mod back;
+mod carries;
+mod rig;
+#[path = "where.rs"]
+mod where_to;
+mod who;
