@@ -4,7 +4,10 @@
 mod asks;
 mod back;
 mod carries;
+mod places;
+mod rebinding;
 mod rig;
+mod table;
 #[path = "where.rs"]
 mod where_to;
 mod who;

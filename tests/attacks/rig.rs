@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 use keyhole_host_api::accounts::{AccountId, Connect};
 use keyhole_host_api::apps::{CustomApp, CustomField, CustomPlace};
-use keyhole_host_api::broker::{Body, Broker, Decision, Egress, MARKER, Scope, SendError, Session, Use};
+use keyhole_host_api::broker::{Body, BodyError, Broker, Decision, Egress, MARKER, Scope, SendError, Session, Use};
 use keyhole_host_api::vault::Secret;
 use keyhole_tests::host::{Answer, Host, audit_text, member, scope, send};
 use keyhole_tests::program::Keyhole;
@@ -183,6 +186,16 @@ impl Run {
         assert!(!reason.contains(KEY) && !reason.contains(&self.placeholder), "{what}: {reason}");
         reason
     }
+}
+
+/// The whole of `text`, one frame a piece, with no length stated.
+pub fn pieces(method: &str, url: &str, headers: &[(&str, &str)], text: &str, size: usize) -> Request<Body> {
+    let frames: Vec<_> = text
+        .as_bytes()
+        .chunks(size)
+        .map(|piece| Ok::<_, BodyError>(Frame::data(Bytes::copy_from_slice(piece))))
+        .collect();
+    request(method, url, headers, "").map(|_| StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync())
 }
 
 /// Fails unless the request was refused; what the step is told.

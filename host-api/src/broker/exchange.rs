@@ -36,13 +36,7 @@ impl Outbound {
         limits: &Limits,
         has_place: bool,
     ) -> Result<Self, SendError> {
-        let stated = match headers.get(header::CONTENT_LENGTH) {
-            None => body.size_hint().exact(),
-            Some(length) => {
-                let length = length.to_str().ok().and_then(|text| text.parse::<u64>().ok());
-                Some(length.ok_or_else(|| SendError::Refused("Content-Length is not a number".to_owned()))?)
-            }
-        };
+        let stated = stated_length(headers)?.or_else(|| body.size_hint().exact());
         let room = if has_place { BODY_WITH_PLACE } else { BUFFERED_BODY };
         match stated {
             Some(length) if length > limits.request_bytes => Err(SendError::Limit(format!(
@@ -104,6 +98,18 @@ impl Outbound {
                 Some(reqwest::Body::wrap(Outgoing::new(body, watch, limits.request_bytes, sent.clone())))
             }
         }
+    }
+}
+
+/// The length that the headers state. Of two, or of one such as `+5`, the client and servers read different
+/// lengths, and so other requests (RFC 9112, section 6.3).
+fn stated_length(headers: &HeaderMap) -> Result<Option<u64>, SendError> {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(line) = lines.next() else { return Ok(None) };
+    let digits = line.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match (digits.and_then(|digits| digits.parse().ok()), lines.next()) {
+        (Some(length), None) => Ok(Some(length)),
+        _ => Err(SendError::Refused("Content-Length is not one number; state it once, in digits".to_owned())),
     }
 }
 
