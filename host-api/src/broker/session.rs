@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -46,6 +46,12 @@ pub struct Session {
     broker: Arc<Broker>,
     scope: Scope,
     state: Mutex<State>,
+    /// Made with the first request: an attempt may send none.
+    traffic: OnceLock<Traffic>,
+}
+
+/// The requests of a session.
+struct Traffic {
     requests: Requests,
     count: AtomicU64,
     permits: Arc<Semaphore>,
@@ -53,6 +59,18 @@ pub struct Session {
     open: TaskTracker,
     /// Finds every secret that the attempt was handed so far, for answers under way, too.
     latest: Latest,
+}
+
+impl Traffic {
+    fn new(at_once: usize) -> Self {
+        Self {
+            requests: Arc::default(),
+            count: AtomicU64::new(0),
+            permits: Arc::new(Semaphore::new(at_once)),
+            open: TaskTracker::new(),
+            latest: Arc::new(Mutex::new(Arc::new(Scrubber::new(Vec::new())))),
+        }
+    }
 }
 
 /// What the session has handed out.
@@ -75,17 +93,11 @@ struct State {
 
 impl Session {
     pub(super) fn new(broker: Arc<Broker>, scope: Scope) -> Self {
-        let permits = Arc::new(Semaphore::new(scope.limits.at_once));
-        Self {
-            broker,
-            scope,
-            state: Mutex::default(),
-            requests: Arc::default(),
-            count: AtomicU64::new(0),
-            permits,
-            open: TaskTracker::new(),
-            latest: Arc::new(Mutex::new(Arc::new(Scrubber::new(Vec::new())))),
-        }
+        Self { broker, scope, state: Mutex::default(), traffic: OnceLock::new() }
+    }
+
+    fn traffic(&self) -> &Traffic {
+        self.traffic.get_or_init(|| Traffic::new(self.scope.limits.at_once))
     }
 
     /// What the session was made for.
@@ -138,7 +150,8 @@ impl Session {
 
     /// The requests so far, in the order in which they were made.
     pub fn requests(&self) -> Vec<Brokered> {
-        self.requests.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        let Some(Traffic { requests, .. }) = self.traffic.get() else { return Vec::new() };
+        requests.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Sends one request of the step, or refuses it.
@@ -148,11 +161,12 @@ impl Session {
         timeouts: Timeouts,
     ) -> Result<Response<Body>, SendError> {
         let limits = &self.scope.limits;
-        if self.count.fetch_add(1, Ordering::Relaxed) >= limits.requests {
+        let traffic = self.traffic();
+        if traffic.count.fetch_add(1, Ordering::Relaxed) >= limits.requests {
             return Err(SendError::Limit(format!("a run may send {} requests", limits.requests)));
         }
         let mut record =
-            Record::new(&self.scope, request.method(), &self.broker.audit, &self.requests, self.open.token());
+            Record::new(&self.scope, request.method(), &self.broker.audit, &traffic.requests, traffic.open.token());
         let outcome = self.attempt(request, timeouts, &mut record).await.map_err(|error| self.cleaned(error));
         if let Err(error) = &outcome {
             record.failed(error);
@@ -177,8 +191,16 @@ impl Session {
         let Some(survey) = self.survey(&url, &parts.headers, body.whole().as_deref())? else {
             self.plain_may_reach(&url).await?;
             let answer = self.forward(&parts.method, url, parts.headers, body, timeouts, record).await?;
-            return exchange::answer(answer, &parts.method, self.latest.clone(), limits, timeouts, record, permit)
-                .await;
+            return exchange::answer(
+                answer,
+                &parts.method,
+                self.traffic().latest.clone(),
+                limits,
+                timeouts,
+                record,
+                permit,
+            )
+            .await;
         };
         let again = body.again();
         let (account, with) = self.credentialed(&survey, &parts, &url, body.whole(), timeouts, record).await?;
@@ -194,18 +216,20 @@ impl Session {
             let body = body.or_rewritten(with.body);
             answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record).await?;
         }
-        exchange::answer(answer, &parts.method, self.latest.clone(), limits, timeouts, record, permit).await
+        exchange::answer(answer, &parts.method, self.traffic().latest.clone(), limits, timeouts, record, permit).await
     }
 
     /// Waits until every request is over. They end by themselves when the step's instance is gone.
     pub async fn ended(&self) {
-        self.open.close();
-        self.open.wait().await;
+        if let Some(Traffic { open, .. }) = self.traffic.get() {
+            open.close();
+            open.wait().await;
+        }
     }
 
     /// An error as the step and the records may have it.
     fn cleaned(&self, error: SendError) -> SendError {
-        let scrubber = self.latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let scrubber = self.traffic().latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         error.cleaned(|text| scrubber.scrub_text(text).into_owned())
     }
 
@@ -268,7 +292,7 @@ impl Session {
     async fn permit(&self, timeouts: Timeouts) -> Result<OwnedSemaphorePermit, SendError> {
         let limits = &self.scope.limits;
         let full = || SendError::Limit(format!("{} requests of this run are open; end some first", limits.at_once));
-        let permit = tokio::time::timeout(self.first_byte(timeouts), self.permits.clone().acquire_owned())
+        let permit = tokio::time::timeout(self.first_byte(timeouts), self.traffic().permits.clone().acquire_owned())
             .await
             .map_err(|_| full())?;
         permit.map_err(|_| full())
@@ -431,7 +455,8 @@ impl Session {
             }
         }
         state.known = true;
-        *self.latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(Scrubber::new(secrets));
+        *self.traffic().latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) =
+            Arc::new(Scrubber::new(secrets));
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ const EXTENSION: &str = "khcode";
 /// The folder with compiled code.
 pub(super) struct CodeCache {
     config: CodeCacheConfig,
-    /// What wasmtime's version, settings and this processor come to: code for another is not for us.
+    /// What wasmtime's version, settings, this processor and our key come to: code for another is not for us.
     engine: [u8; 32],
 }
 
@@ -36,7 +36,7 @@ impl CodeCache {
             );
             return None;
         }
-        let mut hasher = Blake3Hasher(blake3::Hasher::new());
+        let mut hasher = Blake3Hasher(blake3::Hasher::new_keyed(&config.key));
         engine.precompile_compatibility_hash().hash(&mut hasher);
         Some(Self { config, engine: *hasher.0.finalize().as_bytes() })
     }

@@ -12,23 +12,25 @@ use serde_json::value::RawValue;
 
 /// One JSON value (RFC 8259), nested at most 128 deep, as text.
 #[derive(Clone)]
-pub struct Json(Box<RawValue>);
+pub struct Json(String);
 
 impl Json {
     /// Checks that `text` is one JSON value.
     pub fn parse(text: String) -> Result<Self, serde_json::Error> {
         check(&text)?;
-        RawValue::from_string(text).map(Self)
+        // The white space that may be around a value is no part of it.
+        let value = text.trim_ascii();
+        Ok(if value.len() == text.len() { Self(text) } else { Self(value.to_owned()) })
     }
 
     /// `null`.
     pub fn null() -> Self {
-        Self(RawValue::NULL.to_owned())
+        Self("null".to_owned())
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 
     /// The value as a tree. It may take many times the text's memory.
@@ -38,14 +40,15 @@ impl Json {
 
     /// The value after `redact` went over its text, in which nothing that it looks for is
     /// hidden behind an escape.
-    pub(super) fn redacted(&self, redact: impl Fn(&str) -> Cow<'_, str>) -> Self {
+    pub(super) fn redacted(self, redact: impl Fn(&str) -> Cow<'_, str>) -> Self {
         let plain = self.unescaped();
-        match redact(&plain) {
-            Cow::Borrowed(_) => match plain {
-                Cow::Borrowed(_) => self.clone(),
-                Cow::Owned(text) => Self::of_checked(text),
-            },
-            Cow::Owned(text) => Self::of_checked(text),
+        let redacted = match redact(&plain) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(text) => Some(text),
+        };
+        match (redacted, plain) {
+            (Some(text), _) | (None, Cow::Owned(text)) => Self::of_checked(text),
+            (None, Cow::Borrowed(_)) => self,
         }
     }
 
@@ -67,7 +70,7 @@ impl Json {
 
     fn of_checked(text: String) -> Self {
         // A label holds no character that JSON escapes, so the text still is JSON; closed on failure.
-        Self(RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned()))
+        Self::parse(text).unwrap_or_else(|_| Self::null())
     }
 }
 
@@ -91,7 +94,8 @@ impl PartialEq for Json {
 
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
     }
 }
 
