@@ -143,6 +143,10 @@ fn encodings() -> Vec<(String, String)> {
         ("HTML, upper", each(&|byte| format!("&#X{byte:X};"))),
         ("hex, lower", each(&|byte| format!("{byte:02x}"))),
         ("hex, upper", each(&|byte| format!("{byte:02X}"))),
+        ("hex, mixed", each(&|byte| format!("{:X}{:x}", byte >> 4, byte & 15))),
+        ("percent, twice", each(&|byte| format!("%25{byte:02X}"))),
+        ("JSON in JSON", each(&|byte| format!("\\\\u{byte:04x}"))),
+        ("some of each", format!("{}%5f{}", KEY[..4].replace('c', "\\u0063"), KEY[5..].replace('_', "&#95;"))),
         ("Basic, as password", STANDARD.encode(format!("api:{KEY}"))),
         ("Basic, as user", STANDARD.encode(format!("{KEY}:"))),
     ] {

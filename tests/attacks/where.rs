@@ -395,10 +395,10 @@ async fn a6_a_field_smuggles_no_host_when_it_is_stored_nor_when_it_is_used() {
     assert!(scene.uses().await.iter().all(|used| used.status.is_none()));
 }
 
-#[test]
-fn a7_keyholes_own_address_is_refused() {
+/// Asks a `keyhole serve` on loopback for a page that needs no token, by three names that the workflow opened, from
+/// a run with these flags.
+fn ask_keyhole(guest: &Guest, more: &[&str]) -> serde_json::Value {
     use std::io::{BufRead as _, BufReader};
-    let guest = Guest::new();
     let mut serve = guest.keyhole.command(&["--json", "serve", "--listen", "127.0.0.1:0"]);
     let mut child = serve.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut text = String::new();
@@ -410,27 +410,43 @@ fn a7_keyholes_own_address_is_refused() {
     }
     let said: serde_json::Value = serde_json::from_str(&text).unwrap();
     let port = said["url"].as_str().unwrap().trim_end_matches('/').rsplit(':').next().unwrap().to_owned();
-
-    // Without the tests' range: as an operator has it who opened nothing.
-    let event = json!({"attack": "sequence", "requests": [
-        {"url": format!("http://127.0.0.1:{port}/api/openapi.json")},
-        {"url": format!("http://localhost:{port}/api/openapi.json")},
-        {"url": format!("http://[::ffff:7f00:1]:{port}/api/openapi.json")},
-    ]});
-    let step = keyhole_tests::workspace::component("hostile").display().to_string();
     let hosts = ["127.0.0.1", "localhost", "[::ffff:7f00:1]"].map(|host| format!("http://{host}:{port}"));
+    let requests: Vec<_> = hosts.iter().map(|host| json!({"url": format!("{host}/api/openapi.json")})).collect();
+    let event = json!({"attack": "sequence", "requests": requests});
+    let step = keyhole_tests::workspace::component("hostile").display().to_string();
     let mut args = vec!["--json", "run", step.as_str(), "--event", "-", "--as", "alice"];
     for host in &hosts {
         args.extend(["--allow-host", host]);
     }
+    args.extend(more);
     let run = guest.keyhole.call_with(&args, &event.to_string()).json();
     let _ = child.kill();
     let _ = child.wait();
-    let requests = run["requests"].as_array().unwrap();
-    assert_eq!(requests.len(), 3, "{run:#}");
-    for (request, found) in requests.iter().zip(run["return_value"].as_array().unwrap()) {
+    assert_eq!(run["requests"].as_array().unwrap().len(), 3, "{run:#}");
+    run
+}
+
+#[track_caller]
+fn keyhole_was_not_reached(guest: &Guest, run: &serde_json::Value) {
+    for (request, found) in run["requests"].as_array().unwrap().iter().zip(run["return_value"].as_array().unwrap()) {
         assert_eq!((&request["decision"], &request["status"]), (&json!("refused"), &json!(null)), "{request}");
-        assert!(found["error"].as_str().is_some_and(|error| error.contains("--allow-range")), "{found}");
+        assert!(found["error"].as_str().is_some_and(|error| error.contains("refused")), "{found}");
     }
     assert!(guest.audit().as_array().unwrap().iter().all(|used| used["decision"] == "refused"));
+}
+
+#[test]
+fn a7_keyholes_own_address_is_refused() {
+    // As an operator has it who opened nothing.
+    let guest = Guest::new();
+    let run = ask_keyhole(&guest, &[]);
+    keyhole_was_not_reached(&guest, &run);
+}
+
+#[test]
+#[ignore = "row A7: a run does not know where `keyhole serve` listens, so an opened range opens that, too"]
+fn a7_keyholes_own_address_is_refused_where_its_range_is_open() {
+    let guest = Guest::new();
+    let run = ask_keyhole(&guest, &["--allow-range", "127.0.0.0/8"]);
+    keyhole_was_not_reached(&guest, &run);
 }

@@ -222,7 +222,7 @@ fn forms_of_the_key() -> Vec<Vec<u8>> {
     for skip in 0..3 {
         // Of base64, what does not depend on what stands before and after.
         let digits = STANDARD.encode(&body.as_bytes()[skip..]);
-        forms.push(digits[..digits.len() - 6].as_bytes().to_vec());
+        forms.push(digits.as_bytes()[..digits.len() - 6].to_vec());
     }
     forms.push(body.encode_utf16().flat_map(u16::to_le_bytes).collect());
     forms

@@ -30,7 +30,7 @@ pub struct Received {
     pub method: String,
     /// Path and query.
     pub target: String,
-    /// Header lines, lower-case names.
+    /// Header lines, lower-case names. HTTP/2's `:authority` is among them.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
@@ -74,7 +74,7 @@ impl Authority {
         (cert.pem(), key.serialize_pem())
     }
 
-    fn acceptor(&self, names: &[&str]) -> TlsAcceptor {
+    fn acceptor(&self, names: &[&str], protocol: &[u8]) -> TlsAcceptor {
         let (cert, key) = self.issue(names);
         let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a private key");
         let mut config =
@@ -82,7 +82,7 @@ impl Authority {
                 .with_safe_default_protocol_versions()
                 .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key))
                 .expect("a TLS configuration");
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         TlsAcceptor::from(Arc::new(config))
     }
 }
@@ -103,8 +103,23 @@ impl Server {
     where
         F: Fn(&Received) -> Response<Body> + Send + Sync + 'static,
     {
+        Self::over(b"http/1.1", authority, names, answer)
+    }
+
+    /// The same, and speaks HTTP/2 alone.
+    pub fn http2<F>(authority: &Authority, names: &[&str], answer: F) -> Self
+    where
+        F: Fn(&Received) -> Response<Body> + Send + Sync + 'static,
+    {
+        Self::over(b"h2", authority, names, answer)
+    }
+
+    fn over<F>(protocol: &[u8], authority: &Authority, names: &[&str], answer: F) -> Self
+    where
+        F: Fn(&Received) -> Response<Body> + Send + Sync + 'static,
+    {
         let answer = Arc::new(answer);
-        Self::start(Some(authority.acceptor(names)), move |stream, received| {
+        Self::start(Some(authority.acceptor(names, protocol)), move |stream, received| {
             let answer = answer.clone();
             async move {
                 let service = service_fn(move |request: Request<Incoming>| {
@@ -128,7 +143,7 @@ impl Server {
         F: Fn(TlsStream<TcpStream>) -> T + Send + Sync + 'static,
         T: Future<Output = ()> + Send + 'static,
     {
-        Self::start(Some(authority.acceptor(names)), move |stream, _| handle(stream))
+        Self::start(Some(authority.acceptor(names, b"http/1.1")), move |stream, _| handle(stream))
     }
 
     fn start<F, T>(acceptor: Option<TlsAcceptor>, handle: F) -> Self
@@ -203,14 +218,13 @@ impl Drop for Server {
 async fn read(request: Request<Incoming>) -> Received {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let lines = parts.headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes())));
+    let authority = parts.uri.authority().map(|authority| (":authority".to_owned(), authority.to_string()));
     Received {
         method: parts.method.to_string(),
         target: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
-        headers: parts
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
-            .collect(),
+        headers: lines.chain(authority).collect(),
         body,
     }
 }
