@@ -66,9 +66,11 @@ async fn a_file_that_is_changed_cut_or_foreign_is_made_again() {
         assert_ne!(fs::read(&file).unwrap(), bytes);
     }
 
-    // Of another key, and of another component.
+    // Of another key, which has files of its own, and of another component.
     start(dir.path(), [8; 32], &component).await;
-    let foreign = fs::read(&file).unwrap();
+    let foreign_file = files(dir.path()).into_iter().find(|path| *path != file).unwrap();
+    let foreign = fs::read(&foreign_file).unwrap();
+    fs::rename(&foreign_file, &file).unwrap();
     start(dir.path(), KEY, &component).await;
     assert_ne!(fs::read(&file).unwrap(), foreign);
     let other = Guest::default().returning("1").component();
