@@ -4,6 +4,7 @@
 mod asks;
 mod back;
 mod carries;
+mod forms;
 mod http2;
 mod places;
 mod rebinding;
