@@ -1,7 +1,7 @@
 //! How often accounts are used, and when last. Beside their records: it changes at each use, and must
 //! not get in the way of a refresh.
 //!
-//! It is counted in memory and written within [`DELAY`]. A process that is killed loses what it counted since:
+//! It is counted in memory and written within a second. A process that is killed loses what it counted since:
 //! the audit is what can be relied on.
 
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 //!
 //! The file is as secret as the master key: what encrypts it is derived from that, so that whoever
 //! takes backups needs no secret of their own, and whoever steals one has nothing. It has two lines of text,
-//! which tell which key it needs, and then the records in pieces of [`PIECE`] bytes, each
+//! which tell which key it needs, and then the records in pieces of 64 KiB, each
 //! sealed with its place and with whether it is the last (the STREAM construction of Hoang, Reyhanitabar,
 //! Rogaway and Vizár, 2015, with XChaCha20-Poly1305; the two lines are associated data). So a file that was
 //! cut, joined or altered does not open.
