@@ -65,15 +65,17 @@ fn all(options: &[&str]) -> Result<()> {
 }
 
 fn row(name: &str, quick: bool) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let rows = match name {
-        "run" => runtime.block_on(run::measure(quick)),
-        "request" => runtime.block_on(request::measure(quick)),
-        "scrub" => runtime.block_on(scrub::measure(quick)),
-        "grants" => runtime.block_on(grants::measure(quick)),
-        "waiting" => runtime.block_on(waiting::measure(quick)),
+    // As the program has it: on a worker of the runtime that steps belong on.
+    let runtime = keyhole::engine::runtime_builder().build()?;
+    let measured = match name {
+        "run" => runtime.spawn(run::measure(quick)),
+        "request" => runtime.spawn(request::measure(quick)),
+        "scrub" => runtime.spawn(scrub::measure(quick)),
+        "grants" => runtime.spawn(grants::measure(quick)),
+        "waiting" => runtime.spawn(waiting::measure(quick)),
         other => bail!("there is no row {other}"),
     };
+    let rows = runtime.block_on(measured)?;
     common::print(&rows.with_context(|| format!("the row {name}"))?);
     Ok(())
 }
