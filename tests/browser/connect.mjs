@@ -15,7 +15,7 @@ const browser = await chromium.launch({
   args: [
     // Root has no sandbox, and loopback is all that there is.
     '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync', `--host-resolver-rules=${HOSTS}`,
+    '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage', `--host-resolver-rules=${HOSTS}`,
   ],
 });
 try {

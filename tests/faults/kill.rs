@@ -13,14 +13,16 @@ use crate::rig::*;
 /// Another key for the same service, which does not know it.
 const OTHER: &str = "ak_live_another0key0that0was0reconnected";
 
-/// Starts the command, kills it after `delay`, and says what it had acknowledged by then.
-fn killed(mut command: Command, input: &str, delay: Duration) -> Option<Value> {
+/// Starts the command, kills it after `delay` if there is one, and says what it had acknowledged by then.
+fn killed(mut command: Command, input: &str, delay: Option<Duration>) -> Option<Value> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     // It may have been killed before it read it.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    std::thread::sleep(delay);
-    let _ = child.kill();
+    if let Some(delay) = delay {
+        std::thread::sleep(delay);
+        let _ = child.kill();
+    }
     let output = child.wait_with_output().unwrap();
     serde_json::from_slice(&output.stdout).ok()
 }
@@ -51,7 +53,9 @@ fn nothing_lost_killed_at_random_instants_everything_opens_and_what_was_acknowle
         };
         let args: Vec<&str> = [&["--json"], args].concat();
         let chance = f64::from(rand(round)) / f64::from(u32::MAX);
-        let said = killed(keyhole.command(&args), input, whole.mul_f64(1.3 * chance));
+        // One of each kind comes through, however busy the machine is.
+        let delay = (round + 5 < rounds).then(|| whole.mul_f64(1.3 * chance));
+        let said = killed(keyhole.command(&args), input, delay);
 
         let report = keyhole.call(&["--json", "vault", "check"]).ok().json();
         assert_eq!(report["damaged"], serde_json::json!([]), "round {round}: {report:#}");
@@ -72,7 +76,7 @@ fn nothing_lost_killed_at_random_instants_everything_opens_and_what_was_acknowle
     println!(
         "{rounds} rounds of up to {whole:?}: of connect, reconnect, access, rename, rotate were acknowledged {acknowledged:?}"
     );
-    assert!(acknowledged.iter().sum::<u32>() > 0, "some were acknowledged");
+    assert!(acknowledged.iter().all(|count| *count > 0), "some of each were acknowledged: {acknowledged:?}");
     assert!(acknowledged.iter().sum::<u32>() < rounds, "some were not");
     // Keys that nothing needs can be forgotten, however many a killed rotation left.
     let report = keyhole.call(&["--json", "vault", "check"]).ok().json();
