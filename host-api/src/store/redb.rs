@@ -7,11 +7,12 @@
 //! that was cut short: what is lost then would look as if it had never been.
 
 mod file;
+mod queue;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use ::redb::StorageError;
@@ -21,6 +22,7 @@ use tokio::sync::oneshot;
 
 use super::{Durable, Expect, Revision, Store, StoreError, Versioned};
 use file::{Records, Shared};
+use queue::Queue;
 use writer::Job;
 
 pub use file::FILE_NAME;
@@ -37,7 +39,7 @@ const SCAN_STRIDE: usize = 256;
 /// The store of one data directory. Dropping it writes what is still queued.
 pub struct RedbStore {
     shared: Arc<Shared>,
-    jobs: mpsc::Sender<Job>,
+    jobs: Arc<Queue>,
     /// Bytes handed to [`Store::write_soon`] and not yet on disk.
     soon: Arc<AtomicUsize>,
     writer: Option<JoinHandle<()>>,
@@ -52,7 +54,8 @@ impl RedbStore {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared::open(dir)?);
         let soon = Arc::new(AtomicUsize::new(0));
-        let (jobs, writer) = writer::start(Arc::clone(&shared), Arc::clone(&soon))?;
+        let jobs = Arc::new(Queue::default());
+        let writer = writer::start(Arc::clone(&shared), Arc::clone(&jobs), Arc::clone(&soon))?;
         Ok(Self { shared, jobs, soon, writer: Some(writer) })
     }
 
@@ -68,7 +71,7 @@ impl RedbStore {
     }
 
     fn send(&self, job: Job) -> Result<(), StoreError> {
-        self.jobs.send(job).map_err(|_| writer_gone())
+        self.jobs.push(job).map_err(|_| writer_gone())
     }
 }
 
@@ -197,8 +200,8 @@ impl Store for RedbStore {
 
 impl Drop for RedbStore {
     fn drop(&mut self) {
-        // A failed send or join means that the writer is gone already, with nothing queued.
-        let _ = self.jobs.send(Job::Stop);
+        // A failed push or join means that the writer is gone already, with nothing queued.
+        let _ = self.jobs.push(Job::Stop);
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }

@@ -4,16 +4,18 @@
 //! It must never answer before the commit has ended: also a conflict may rest on a write of
 //! the same transaction.
 
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use std::vec;
 
 use ::redb::{ReadableTable as _, StorageError, Table, WriteTransaction};
 use tokio::sync::oneshot;
 
 use super::file::{Failure, META, Opened, RECORDS, REVISION_KEY, Shared, guarded, holder};
+use super::queue::Queue;
 use crate::store::{Expect, Revision, StoreError};
 
 /// How long writes that nobody waits for gather.
@@ -58,6 +60,11 @@ pub(super) enum Job {
 }
 
 impl Job {
+    /// Whether somebody waits for it.
+    pub fn is_awaited(&self) -> bool {
+        !matches!(self, Self::Soon { .. })
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Write { value, .. } => value.as_ref().map_or(0, Vec::len),
@@ -70,20 +77,19 @@ impl Job {
 
 pub(super) fn start(
     shared: Arc<Shared>,
+    jobs: Arc<Queue>,
     soon_bytes: Arc<AtomicUsize>,
-) -> Result<(Sender<Job>, JoinHandle<()>), StoreError> {
-    let (sender, jobs) = mpsc::channel();
+) -> Result<JoinHandle<()>, StoreError> {
     let writer = Writer { shared, jobs, soon_bytes, kept: Vec::new(), met_another: None };
-    let thread = std::thread::Builder::new()
+    std::thread::Builder::new()
         .name("keyhole-store".to_owned())
         .spawn(move || writer.run())
-        .map_err(|error| StoreError::Failed(format!("its writer could not be started: {error}")))?;
-    Ok((sender, thread))
+        .map_err(|error| StoreError::Failed(format!("its writer could not be started: {error}")))
 }
 
 struct Writer {
     shared: Arc<Shared>,
-    jobs: Receiver<Job>,
+    jobs: Arc<Queue>,
     soon_bytes: Arc<AtomicUsize>,
     /// Writes that nobody waited for and that failed: tried again before anything else.
     kept: Vec<(String, Vec<u8>)>,
@@ -100,37 +106,21 @@ enum Outcome {
 impl Writer {
     fn run(mut self) {
         loop {
-            let batch = match self.jobs.recv_timeout(IDLE) {
-                Ok(first) => self.gather(first),
-                Err(RecvTimeoutError::Timeout) if self.kept.is_empty() => {
-                    self.shared.drop_stale_snapshot();
-                    continue;
+            let mut jobs = self.jobs.take(IDLE, GATHER).into_iter().peekable();
+            let mut stop = false;
+            loop {
+                let batch = next_batch(&mut jobs);
+                stop |= batch.iter().any(|job| matches!(job, Job::Stop));
+                self.commit(batch);
+                if jobs.peek().is_none() {
+                    break;
                 }
-                Err(RecvTimeoutError::Timeout) => Vec::new(),
-                Err(RecvTimeoutError::Disconnected) => vec![Job::Stop],
-            };
-            let stop = batch.iter().any(|job| matches!(job, Job::Stop));
-            self.commit(batch);
+            }
             self.shared.drop_stale_snapshot();
             if stop {
                 return;
             }
         }
-    }
-
-    fn gather(&self, first: Job) -> Vec<Job> {
-        let gathered_by = Instant::now() + GATHER;
-        let mut bytes = first.bytes();
-        let mut awaited = !matches!(first, Job::Soon { .. });
-        let mut batch = vec![first];
-        while batch.len() < MAX_BATCH_JOBS && bytes < MAX_BATCH_BYTES {
-            let wait = if awaited { Duration::ZERO } else { gathered_by.saturating_duration_since(Instant::now()) };
-            let Ok(job) = self.jobs.recv_timeout(wait) else { break };
-            bytes += job.bytes();
-            awaited |= !matches!(job, Job::Soon { .. });
-            batch.push(job);
-        }
-        batch
     }
 
     /// Commits the batch and tells everyone who waits how it went.
@@ -300,6 +290,23 @@ impl Writer {
         }
         self.shared.set_soon_failed((!self.kept.is_empty()).then(|| error.clone()));
     }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs.close();
+    }
+}
+
+fn next_batch(jobs: &mut Peekable<vec::IntoIter<Job>>) -> Vec<Job> {
+    let mut bytes = 0;
+    let mut batch = Vec::new();
+    while batch.len() < MAX_BATCH_JOBS && bytes < MAX_BATCH_BYTES {
+        let Some(job) = jobs.next() else { break };
+        bytes += job.bytes();
+        batch.push(job);
+    }
+    batch
 }
 
 fn holds(
