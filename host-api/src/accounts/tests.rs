@@ -42,6 +42,15 @@ impl Store for Watched {
         self.inner.scan(prefix, after, limit).await
     }
 
+    async fn scan_back(
+        &self,
+        prefix: &str,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Versioned)>, StoreError> {
+        self.inner.scan_back(prefix, before, limit).await
+    }
+
     async fn write(&self, key: &str, expect: Expect, value: Option<Vec<u8>>) -> Result<Revision, StoreError> {
         self.inner.write(key, expect, value).await
     }

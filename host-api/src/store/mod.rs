@@ -66,6 +66,15 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(String, Versioned)>, StoreError>;
 
+    /// Up to `limit` records whose key starts with `prefix`, the last in key order first, before the
+    /// key `before` if one is given.
+    async fn scan_back(
+        &self,
+        prefix: &str,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Versioned)>, StoreError>;
+
     /// Puts `value` at `key`, or deletes it for `None`, if `expect` holds. Returns once
     /// it is on disk. Concurrent writes share one commit.
     async fn write(&self, key: &str, expect: Expect, value: Option<Vec<u8>>) -> Result<Revision, StoreError>;

@@ -148,6 +148,42 @@ impl Store for RedbStore {
         }
     }
 
+    async fn scan_back(
+        &self,
+        prefix: &str,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Versioned)>, StoreError> {
+        // No key has this character, so this is above each that has the prefix.
+        let above = format!("{prefix}\u{10FFFF}");
+        let mut found: Vec<(String, Versioned)> = Vec::new();
+        loop {
+            let stride = SCAN_STRIDE.min(limit - found.len());
+            let end = match found.last().map(|(key, _)| key.as_str()).or(before) {
+                Some(before) if before < above.as_str() => before,
+                _ => above.as_str(),
+            };
+            let page = self.shared.read(|records| {
+                let mut page = Vec::with_capacity(stride);
+                if end < prefix {
+                    return Ok(page);
+                }
+                for entry in records.range::<&str>(prefix..end)?.rev().take(stride) {
+                    let (key, value) = entry?;
+                    let (revision, value) = value.value();
+                    page.push((key.value().to_owned(), Versioned { revision, value: value.to_vec() }));
+                }
+                Ok(page)
+            })?;
+            let ended = page.len() < stride;
+            found.extend(page);
+            if ended || found.len() >= limit {
+                return Ok(found);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn write(&self, key: &str, expect: Expect, value: Option<Vec<u8>>) -> Result<Revision, StoreError> {
         check_key(key)?;
         check_value(key, value.as_deref().unwrap_or_default())?;

@@ -80,6 +80,12 @@ async fn a_scan_gives_a_folder_in_order_page_by_page() {
     assert_eq!((page[0].0.as_str(), page.len()), ("folder/0301", 300));
     assert!(store.scan("folder/", Some("folder/0699"), 10).await.unwrap().is_empty());
     assert!(store.scan("folder/", None, 0).await.unwrap().is_empty());
+    let back = store.scan_back("folder/", None, 10_000).await.unwrap();
+    assert!(back.iter().map(|(key, _)| key).eq(all.iter().rev().map(|(key, _)| key)));
+    let page = store.scan_back("folder/", Some("folder/0300"), 300).await.unwrap();
+    assert_eq!((page[0].0.as_str(), page.len()), ("folder/0299", 300));
+    assert!(store.scan_back("folder/", Some("folder/0000"), 10).await.unwrap().is_empty());
+    assert!(store.scan_back("folder/", Some("a"), 10).await.unwrap().is_empty());
 }
 
 #[tokio::test]

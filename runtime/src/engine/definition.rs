@@ -262,7 +262,8 @@ impl Definition {
 const ANY: PropType = PropType { base: BaseType::Any, list: false };
 
 impl PropDef {
-    fn check(&self, value: &Value) -> Result<(), String> {
+    /// What is wrong with `value` for this prop, in words that go behind its name.
+    pub(crate) fn check(&self, value: &Value) -> Result<(), String> {
         if !self.kind.holds(value) {
             // A secret prop's value stays out of messages, whatever it is.
             let shown = if self.secret { "the value given".to_owned() } else { brief(value) };

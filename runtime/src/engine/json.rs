@@ -33,6 +33,11 @@ impl Json {
         &self.0
     }
 
+    /// The text, owned.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
     /// The value as a tree. It may take many times the text's memory.
     pub fn to_value(&self) -> serde_json::Value {
         serde_json::from_str(self.as_str()).expect("`parse` has checked the text, its depth included")

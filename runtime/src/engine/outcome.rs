@@ -148,7 +148,7 @@ impl StepFailure {
         }
     }
 
-    pub(super) fn limit(limit: Limit, limits: &Limits) -> Self {
+    pub(crate) fn limit(limit: Limit, limits: &Limits) -> Self {
         Self::Limit { limit, message: limits.describe(limit) }
     }
 

@@ -1,0 +1,342 @@
+//! One attempt at one step: what it is given, and what came of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keyhole_host_api::accounts::{AccountId, Accounts, UseError};
+use keyhole_host_api::broker::{self, AccessError, Broker, Link, Scope, Session};
+use keyhole_host_api::members::MemberId;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::components::{ComponentError, Components};
+use super::file::{HTTP_REQUEST, RetryOn};
+use super::http_request;
+use super::record::{PlannedStep, RunError, StepRecord, StepStatus, WorkflowId};
+use super::template::{Renderer, TemplateError, is_template};
+use crate::engine::{FailureKind, Flow, Input, Json, Limits, RunOutcome, StepFailure};
+
+/// How long a request that the step left open may take to be noted.
+const NOTED_WITHIN: Duration = Duration::from_secs(1);
+
+/// What steps are run with.
+pub struct Work {
+    /// The components.
+    pub components: Components,
+    /// The one way out.
+    pub broker: Arc<Broker>,
+    /// The accounts.
+    pub accounts: Arc<Accounts>,
+}
+
+/// Whose run it is.
+pub struct Who<'r> {
+    /// The run's id.
+    pub run: &'r str,
+    /// The workflow.
+    pub workflow: &'r WorkflowId,
+    /// On whose behalf it runs.
+    pub member: &'r MemberId,
+}
+
+/// What came of an attempt.
+pub struct Attempted {
+    /// Its record.
+    pub record: StepRecord,
+    /// What the step told the workflow.
+    pub flow: Flow,
+    /// If it failed: what may be done about it.
+    pub failed: Option<Failed>,
+}
+
+/// What may be done about a failure.
+pub struct Failed {
+    /// Its kind, for the setting of a workflow. None for what is never tried again.
+    pub kind: Option<RetryOn>,
+    /// Whether the step or the host says that it may pass by itself.
+    pub may_pass: bool,
+    /// The account that must be reconnected first.
+    pub reconnect: Option<AccountId>,
+}
+
+/// What earlier steps left, as later ones and templates see it.
+#[derive(Serialize)]
+struct Context<'c> {
+    event: &'c RawValue,
+    steps: &'c BTreeMap<&'c str, BTreeMap<&'c str, &'c RawValue>>,
+    workflow: Value,
+    run: Value,
+}
+
+impl Work {
+    /// Runs `step` after the steps `before`.
+    pub async fn attempt(
+        &self,
+        who: &Who<'_>,
+        step: &PlannedStep,
+        event: &RawValue,
+        before: &[StepRecord],
+        attempt: u32,
+    ) -> Attempted {
+        let started = Timestamp::now();
+        let begun = std::time::Instant::now();
+        let mut record = StepRecord {
+            name: step.name.clone(),
+            status: StepStatus::Ok,
+            props: Map::new(),
+            return_value: None,
+            exports: BTreeMap::new(),
+            log: Vec::new(),
+            log_cut: false,
+            requests: Vec::new(),
+            started,
+            duration_ms: 0,
+            attempts: attempt,
+            peak_memory: 0,
+            error: None,
+        };
+        let steps = seen(before);
+        let (owner, name) = who.workflow.parts();
+        let context = Context {
+            event,
+            steps: &steps,
+            workflow: json!({ "name": name, "owner": owner }),
+            run: json!({ "id": who.run }),
+        };
+        let rendered = || {
+            // Most steps have few templates, and an event may be long.
+            if step.condition.is_none() && !step.props.values().any(is_template) {
+                return Ok(Some(step.props.clone()));
+            }
+            let renderer = Renderer::new(&context)?;
+            let run = step.condition.as_deref().map_or(Ok(true), |condition| renderer.holds(condition))?;
+            if !run {
+                return Ok(None);
+            }
+            let mut props = Map::new();
+            for (name, value) in &step.props {
+                props.insert(name.clone(), renderer.value(value)?);
+            }
+            Ok(Some(props))
+        };
+        let mut flow = Flow::default();
+        let failed = match rendered() {
+            Ok(None) => {
+                record.status = StepStatus::Skipped;
+                None
+            }
+            Err::<_, TemplateError>(error) => {
+                record.error = Some(self.error(step, "template", error.to_string()));
+                Some(Failed { kind: None, may_pass: false, reconnect: None })
+            }
+            Ok(Some(props)) => {
+                record.props = props.clone();
+                let (ran, failed) = self.call(who, step, props, &context, attempt, &mut record).await;
+                flow = ran;
+                failed
+            }
+        };
+        if failed.is_some() {
+            record.status = StepStatus::Failed;
+        }
+        record.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Attempted { record, flow, failed }
+    }
+
+    async fn call(
+        &self,
+        who: &Who<'_>,
+        step: &PlannedStep,
+        props: Map<String, Value>,
+        context: &Context<'_>,
+        attempt: u32,
+        record: &mut StepRecord,
+    ) -> (Flow, Option<Failed>) {
+        let host_failed = |error: &dyn std::fmt::Display| self.error(step, "host", error.to_string());
+        let passing = Failed { kind: Some(RetryOn::Host), may_pass: true, reconnect: None };
+        if let Some(account) = self.to_reconnect(who.member, step).await {
+            record.error = Some(self.error(step, "access", account.to_string()));
+            let reconnect = match account {
+                UseError::ReconnectNeeded { account, .. } => Some(account),
+                _ => None,
+            };
+            return (Flow::default(), Some(Failed { kind: Some(RetryOn::Access), may_pass: false, reconnect }));
+        }
+        let session = self.session(who, step);
+        let limits = limits(step);
+        let outcome = if step.uses == HTTP_REQUEST {
+            http_request::run(&session, &props, &limits).await
+        } else {
+            let loaded = match self.components.step(&step.uses).await {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    let may_pass = matches!(error, ComponentError::Store(_) | ComponentError::Engine(_));
+                    record.error = Some(host_failed(&error));
+                    return (Flow::default(), Some(Failed { may_pass, ..passing }));
+                }
+            };
+            let props = match loaded.definition.props(&props) {
+                Ok(props) => props,
+                Err(error) => {
+                    record.error = Some(self.error(step, "input", error.to_string()));
+                    return (Flow::default(), Some(Failed { kind: None, may_pass: false, reconnect: None }));
+                }
+            };
+            let input = match input(who, step, context, &props, attempt) {
+                Ok(input) => input,
+                Err(error) => {
+                    record.error = Some(host_failed(&error));
+                    return (Flow::default(), Some(passing));
+                }
+            };
+            match self.components.engine() {
+                Ok(engine) => engine.run(&loaded, session.clone(), &input, &limits).await,
+                Err(error) => {
+                    record.error = Some(host_failed(&error));
+                    return (Flow::default(), Some(passing));
+                }
+            }
+        };
+        // What the step left open ends with it; its outcomes belong to the run.
+        let _ = tokio::time::timeout(NOTED_WITHIN, session.ended()).await;
+        record.requests = session.requests();
+        let RunOutcome { result, exports, log, log_cut, flow, peak_memory, .. } = outcome;
+        record.exports = exports.into_iter().map(|(name, value)| (name, raw(value))).collect();
+        (record.log, record.log_cut, record.peak_memory) = (log, log_cut, peak_memory as u64);
+        match result {
+            Ok(value) => {
+                record.return_value = Some(raw(value));
+                (flow, None)
+            }
+            Err(failure) => {
+                let failed = self.failed(who, step, &failure).await;
+                let (kind, trace) = described(&failure);
+                record.error = Some(RunError { trace, ..self.error(step, &kind, failure.to_string()) });
+                (flow, Some(failed))
+            }
+        }
+    }
+
+    /// Why one of the step's accounts can't be used until it is reconnected.
+    async fn to_reconnect(&self, member: &MemberId, step: &PlannedStep) -> Option<UseError> {
+        for account in step.links.values().filter_map(|link| link.account.as_ref()) {
+            if let Err(error @ UseError::ReconnectNeeded { .. }) = self.accounts.usable(account, member).await {
+                return Some(error);
+            }
+        }
+        None
+    }
+
+    async fn failed(&self, who: &Who<'_>, step: &PlannedStep, failure: &StepFailure) -> Failed {
+        let kind = match failure {
+            StepFailure::Failed { kind: FailureKind::Upstream, .. } => Some(RetryOn::Upstream),
+            StepFailure::Failed { kind: FailureKind::Access, .. } => Some(RetryOn::Access),
+            StepFailure::Failed { kind: FailureKind::Step, .. } => Some(RetryOn::Step),
+            StepFailure::Host { .. } => Some(RetryOn::Host),
+            // It would fail again: an input, a refusal, a limit, a fault in the code.
+            _ => None,
+        };
+        // An account may have died in the middle, and the step may have told it in its own words.
+        let reconnect = match (kind, self.to_reconnect(who.member, step).await) {
+            (Some(_), Some(UseError::ReconnectNeeded { account, .. })) => Some(account),
+            _ => None,
+        };
+        Failed { kind, may_pass: failure.retry(), reconnect }
+    }
+
+    fn session(&self, who: &Who<'_>, step: &PlannedStep) -> Arc<Session> {
+        self.broker.session(Scope {
+            run: who.run.to_owned(),
+            step: step.name.clone(),
+            member: who.member.clone(),
+            props: step
+                .links
+                .iter()
+                .map(|(prop, link)| (prop.clone(), Link { app: link.app.clone(), account: link.account.clone() }))
+                .collect(),
+            // Checked at deploy; what can't be read any more opens nothing.
+            allow_hosts: step.allow_hosts.iter().filter_map(|host| host.parse().ok()).collect(),
+            limits: broker::Limits::default(),
+        })
+    }
+
+    fn error(&self, step: &PlannedStep, kind: &str, message: String) -> RunError {
+        RunError { step: Some(step.name.clone()), kind: kind.to_owned(), message, trace: None }
+    }
+}
+
+/// How an account that was not handed out failed the step, for what runs without a component.
+pub(super) fn no_account(error: &AccessError) -> StepFailure {
+    StepFailure::Failed {
+        message: error.to_string(),
+        kind: FailureKind::Access,
+        retry: matches!(error, AccessError::Unavailable(_)),
+        trace: None,
+    }
+}
+
+/// `steps` as templates and steps see it: by name, the exports and the return value.
+fn seen(before: &[StepRecord]) -> BTreeMap<&str, BTreeMap<&str, &RawValue>> {
+    before
+        .iter()
+        .map(|step| {
+            let mut left: BTreeMap<&str, &RawValue> =
+                step.exports.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
+            left.insert("$return_value", step.return_value.as_deref().unwrap_or(RawValue::NULL));
+            (step.name.as_str(), left)
+        })
+        .collect()
+}
+
+fn input(
+    who: &Who<'_>,
+    step: &PlannedStep,
+    context: &Context<'_>,
+    props: &Map<String, Value>,
+    attempt: u32,
+) -> Result<Input, serde_json::Error> {
+    let (_, name) = who.workflow.parts();
+    Ok(Input {
+        event: context.event.get().to_owned(),
+        steps: serde_json::to_string(context.steps)?,
+        props: serde_json::to_string(props)?,
+        context: json!({
+            "run": who.run,
+            "workflow": name,
+            "step": step.name,
+            "attempt": attempt,
+            "member": who.member,
+            "deadline_ms": step.timeout_ms,
+        })
+        .to_string(),
+    })
+}
+
+fn limits(step: &PlannedStep) -> Limits {
+    Limits {
+        deadline: Duration::from_millis(step.timeout_ms),
+        memory: usize::try_from(step.memory).unwrap_or(usize::MAX),
+        ..Limits::default()
+    }
+}
+
+fn raw(json: Json) -> Box<RawValue> {
+    // It was checked when the step gave it.
+    RawValue::from_string(json.into_string()).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+fn described(failure: &StepFailure) -> (String, Option<String>) {
+    match failure {
+        StepFailure::Failed { kind, trace, .. } => {
+            let kind = serde_json::to_value(kind).ok();
+            (kind.as_ref().and_then(Value::as_str).unwrap_or("step").to_owned(), trace.clone())
+        }
+        StepFailure::Trapped { trace, .. } => ("trapped".to_owned(), (!trace.is_empty()).then(|| trace.join("\n"))),
+        StepFailure::Limit { .. } => ("limit".to_owned(), None),
+        StepFailure::BadResult { .. } | StepFailure::Exited { .. } => ("step".to_owned(), None),
+        StepFailure::Host { .. } => ("host".to_owned(), None),
+    }
+}

@@ -1,0 +1,438 @@
+//! Workflows as they are deployed: a file is checked against its components, the owner's accounts and its own
+//! templates, and then takes the place of the version before, at once. Runs under way end on the version that
+//! they began with.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use jiff::Timestamp;
+use keyhole_host_api::accounts::{AccountId, FindError, Summary};
+use keyhole_host_api::members::MemberId;
+use keyhole_host_api::store::records::Records;
+use keyhole_host_api::store::{Expect, Store, StoreError};
+use serde_json::{Map, Value};
+use toml::Spanned;
+
+use super::attempt::Work;
+use super::components::ComponentError;
+use super::file::{File, FileError, HTTP_REQUEST, Step, is_name};
+use super::http_request;
+use super::record::{PlannedLink, PlannedStep, Version, Workflow, WorkflowId};
+use super::template::is_template;
+use crate::engine::Definition;
+
+/// What a digest in a file begins with.
+pub const DIGEST: &str = "blake3:";
+/// Says that some workflow was changed, without having to look at all.
+const CHANGED: &str = "workflows-changed";
+/// Tries to be the one whose version is next.
+const TRIES: u32 = 100;
+
+/// What is deployed.
+pub struct Deploy {
+    /// The file's text.
+    pub file: String,
+    /// The digest of the component that each path in the file led to.
+    pub components: BTreeMap<String, String>,
+}
+
+/// Why a workflow was not deployed. Nothing was changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The file, and where.
+    #[error("{0}")]
+    File(#[from] FileError),
+    /// Somebody else deployed it over and over.
+    #[error("the workflow is being deployed by others at the same time; try again")]
+    Busy,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The workflows of one data directory.
+pub struct Workflows {
+    store: Arc<dyn Store>,
+    heads: Records<Workflow>,
+    versions: Records<Version>,
+    work: Arc<Work>,
+}
+
+impl Workflows {
+    /// Those in `store`, checked against what `work` has.
+    pub fn new(store: Arc<dyn Store>, work: Arc<Work>) -> Self {
+        Self { heads: Records::new(store.clone()), versions: Records::new(store.clone()), store, work }
+    }
+
+    /// What they are run with.
+    pub fn work(&self) -> &Arc<Work> {
+        &self.work
+    }
+
+    /// The workflow with this id.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn get(&self, id: &WorkflowId) -> Result<Option<Workflow>, StoreError> {
+        Ok(self.heads.get(&id.0).await?.map(|(workflow, _)| workflow))
+    }
+
+    /// The version `number` of it.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn version(&self, id: &WorkflowId, number: u64) -> Result<Option<Version>, StoreError> {
+        Ok(self.versions.get(&version_key(id, number)).await?.map(|(version, _)| version))
+    }
+
+    /// All, by owner and name; `owner`'s alone if one is given.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn list(&self, owner: Option<&MemberId>) -> Result<Vec<Workflow>, StoreError> {
+        let all = self.heads.all().await?.into_iter().map(|(_, workflow, _)| workflow);
+        Ok(all.filter(|workflow| owner.is_none_or(|owner| workflow.owner == *owner)).collect())
+    }
+
+    /// Those whose steps use the account.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn using(&self, account: &AccountId) -> Result<Vec<Workflow>, StoreError> {
+        let mut all = self.list(None).await?;
+        all.retain(|workflow| workflow.accounts.contains(account));
+        Ok(all)
+    }
+
+    /// A token that is another one after any workflow was changed, by whichever process.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn changed(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.store.get(CHANGED).await?.map(|found| found.revision))
+    }
+
+    async fn note_change(&self) -> Result<(), StoreError> {
+        self.store.write(CHANGED, Expect::Any, Some(b"{\"v\":1}".to_vec())).await.map(drop)
+    }
+
+    /// Checks what `owner` deploys. What comes back is ready to run.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where in the file.
+    pub async fn check(
+        &self,
+        owner: &MemberId,
+        deploy: &Deploy,
+    ) -> Result<(File, Version, Vec<AccountId>), DeployError> {
+        let text = deploy.file.as_str();
+        let file = File::parse(text)?;
+        let wrong = |span: Range<usize>, message: String| DeployError::from(FileError::at(text, span.start, message));
+        if let Some(named) = &file.owner
+            && named.get_ref() != owner.as_str()
+        {
+            return Err(wrong(
+                named.span(),
+                format!(
+                    "a workflow runs on behalf of whoever deploys it, and that is {owner}; leave `owner` out, or let {} deploy it",
+                    named.get_ref()
+                ),
+            ));
+        }
+        if let Some(cron) = &file.trigger.cron {
+            cron.next(Timestamp::now()).map_err(|error| wrong(place_of(text, "schedule"), error.to_string()))?;
+        }
+        let mut used = Used { owner, accounts: None, work: &self.work, found: Vec::new() };
+        if let Some(http) = &file.trigger.http {
+            let place = || place_of(text, "signature");
+            if let Some(signature) = &http.signature {
+                signature.check().map_err(|message| wrong(place(), message.to_owned()))?;
+                used.account(&signature.secret, Some("webhook")).await?.map_err(|message| wrong(place(), message))?;
+            }
+            if http.body_limit == 0 || http.body_limit > 8 << 20 {
+                return Err(wrong(place_of(text, "body_limit"), "a body may have up to 8 MiB".to_owned()));
+            }
+        }
+        if let Some(on_error) = &file.on_error
+            && !is_name(on_error.get_ref())
+        {
+            return Err(wrong(on_error.span(), "`on_error` is the name of another of your workflows".to_owned()));
+        }
+        let mut steps = Vec::with_capacity(file.steps.len());
+        for step in &file.steps {
+            let planned = self.step(step.get_ref(), &file, deploy, &mut used).await?;
+            steps.push(planned.map_err(|(span, message)| wrong(span, message))?);
+        }
+        let on_error = file.on_error.as_ref().map(|name| name.get_ref().clone());
+        Ok((file, Version { file: deploy.file.clone(), steps, on_error }, used.found))
+    }
+
+    async fn step(
+        &self,
+        step: &Step,
+        file: &File,
+        deploy: &Deploy,
+        used: &mut Used<'_>,
+    ) -> Result<Result<PlannedStep, (Range<usize>, String)>, DeployError> {
+        let uses = step.uses.get_ref().as_str();
+        let mut links = BTreeMap::new();
+        let uses = if uses == HTTP_REQUEST {
+            if let Err(wrong) = check_http_request(step) {
+                return Ok(Err(wrong));
+            }
+            for (prop, named) in &step.links {
+                if prop != http_request::ACCOUNT {
+                    let message =
+                        format!("{HTTP_REQUEST} has no app prop '{prop}'; it has '{}'", http_request::ACCOUNT);
+                    return Ok(Err((named.span(), message)));
+                }
+                let account = match used.account(named.get_ref(), None).await? {
+                    Ok(account) => account,
+                    Err(message) => return Ok(Err((named.span(), message))),
+                };
+                links.insert(prop.clone(), PlannedLink { app: account.app.clone(), account: Some(account.id) });
+            }
+            HTTP_REQUEST.to_owned()
+        } else {
+            let digest = match uses.strip_prefix(DIGEST) {
+                Some(digest) => digest.to_owned(),
+                None => match deploy.components.get(uses) {
+                    Some(digest) => digest.clone(),
+                    None => {
+                        let message = format!(
+                            "no component was given for '{uses}'; deploy with `keyhole workflows deploy`, or name one by its digest, {DIGEST}…"
+                        );
+                        return Ok(Err((step.uses.span(), message)));
+                    }
+                },
+            };
+            let loaded = match self.work.components.step(&digest).await {
+                Ok(loaded) => loaded,
+                Err(ComponentError::Store(error)) => return Err(error.into()),
+                Err(error) => return Ok(Err((step.uses.span(), error.to_string()))),
+            };
+            if let Err(wrong) = check_props(step, &loaded.definition) {
+                return Ok(Err(wrong));
+            }
+            for (prop, app, required) in loaded.definition.app_props() {
+                let account = match step.links.get(prop) {
+                    Some(named) => match used.account(named.get_ref(), Some(app)).await? {
+                        Ok(account) => Some(account.id),
+                        Err(message) => return Ok(Err((named.span(), message))),
+                    },
+                    None if required => {
+                        let message = format!(
+                            "the app prop '{prop}' takes an account for {app}; add links.{prop} = \"NICKNAME\""
+                        );
+                        return Ok(Err((step.name.span(), message)));
+                    }
+                    None => None,
+                };
+                links.insert(prop.to_owned(), PlannedLink { app: app.to_owned(), account });
+            }
+            if let Some((prop, named)) = step.links.iter().find(|(prop, _)| !links.contains_key(*prop)) {
+                let names: Vec<_> = loaded.definition.app_props().map(|(name, ..)| name).collect();
+                let message = match names.as_slice() {
+                    [] => format!("{} takes no account", loaded.definition.name),
+                    names => {
+                        format!("{} has no app prop '{prop}'; it has {}", loaded.definition.name, names.join(", "))
+                    }
+                };
+                return Ok(Err((named.span(), message)));
+            }
+            digest
+        };
+        let timeout = step.timeout.unwrap_or(file.limits.timeout);
+        Ok(Ok(PlannedStep {
+            name: step.name.get_ref().clone(),
+            uses,
+            condition: step.condition.as_ref().map(|condition| condition.get_ref().clone()),
+            props: values(&step.props),
+            links,
+            allow_hosts: step.allow_hosts.iter().map(|host| host.get_ref().0.clone()).collect(),
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+            memory: step.memory.unwrap_or(file.limits.memory),
+            retry: step.retry.clone().or_else(|| file.retry.clone()),
+        }))
+    }
+
+    /// Checks it, and lets it take the place of the version before.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn deploy(&self, owner: &MemberId, deploy: &Deploy) -> Result<Workflow, DeployError> {
+        let (file, version, accounts) = self.check(owner, deploy).await?;
+        let id = WorkflowId::new(owner, file.name.get_ref());
+        for _ in 0..TRIES {
+            let before = self.heads.get(&id.0).await?;
+            let mut number = before.as_ref().map_or(1, |(workflow, _)| workflow.version + 1);
+            // A version that was written and never became the head, or one of a workflow that was deleted.
+            while let Err(error) = self.versions.put(&version_key(&id, number), Expect::Absent, &version).await {
+                match error {
+                    StoreError::Conflict { .. } => number += 1,
+                    other => return Err(other.into()),
+                }
+            }
+            let workflow = Workflow {
+                owner: owner.clone(),
+                name: file.name.get_ref().clone(),
+                description: file.description.clone(),
+                version: number,
+                deployed: Timestamp::now(),
+                enabled: before.as_ref().is_none_or(|(workflow, _)| workflow.enabled),
+                hook: match &before {
+                    Some((workflow, _)) => workflow.hook.clone(),
+                    None => unguessable()?,
+                },
+                trigger: file.trigger.clone(),
+                limits: file.limits.clone(),
+                accounts: accounts.clone(),
+                steps: version.steps.iter().map(|step| step.name.clone()).collect(),
+            };
+            let expect = before.map_or(Expect::Absent, |(_, revision)| Expect::Revision(revision));
+            match self.heads.put(&id.0, expect, &workflow).await {
+                Ok(_) => {
+                    self.note_change().await?;
+                    return Ok(workflow);
+                }
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(DeployError::Busy)
+    }
+
+    /// Turns its triggers on or off. None if there is no such workflow.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn enable(&self, id: &WorkflowId, enabled: bool) -> Result<Option<Workflow>, StoreError> {
+        let changed = self.heads.update(&id.0, |workflow| workflow.enabled = enabled).await?;
+        self.note_change().await?;
+        Ok(changed.map(|(workflow, _)| workflow))
+    }
+
+    /// Deletes it. Runs under way end on the version that they have; its history stays.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn delete(&self, id: &WorkflowId) -> Result<(), StoreError> {
+        self.heads.delete(&id.0, Expect::Any).await?;
+        self.note_change().await
+    }
+}
+
+fn version_key(id: &WorkflowId, number: u64) -> String {
+    format!("{id}/{number:010}")
+}
+
+/// 128 bits and more of the system's random source, as what stands in an address.
+fn unguessable() -> Result<String, StoreError> {
+    let mut bytes = [0; 20];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::Failed(format!("no random numbers: {error}")))?;
+    Ok(data_encoding::BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
+}
+
+/// Where the key `key` stands first: of what was read without its place.
+fn place_of(text: &str, key: &str) -> Range<usize> {
+    let at = text.match_indices(key).map(|(at, _)| at).find(|at| {
+        let before = text[..*at].chars().next_back();
+        before.is_none_or(|c| matches!(c, '\n' | ' ' | '.' | '{' | ',' | '[' | '\t'))
+    });
+    at.unwrap_or(0)..text.len()
+}
+
+/// The accounts that a workflow's steps use, looked up once.
+struct Used<'d> {
+    owner: &'d MemberId,
+    accounts: Option<Vec<Summary>>,
+    work: &'d Work,
+    found: Vec<AccountId>,
+}
+
+impl Used<'_> {
+    /// The account that the owner means, if they may use it and it is for `app`.
+    async fn account(&mut self, named: &str, app: Option<&str>) -> Result<Result<Summary, String>, StoreError> {
+        let all = match &mut self.accounts {
+            Some(all) => all,
+            none => none.insert(self.work.accounts.list(self.owner).await?),
+        };
+        let mut fitting = all.iter().filter(|account| account.id.as_str() == named || account.nickname == named);
+        let account = match (fitting.next(), fitting.next()) {
+            (Some(one), None) => one.clone(),
+            (Some(_), Some(_)) => {
+                let ids =
+                    all.iter().filter(|account| account.nickname == named).map(|account| account.id.clone()).collect();
+                return Ok(Err(FindError::Ambiguous { name: named.to_owned(), ids }.to_string()));
+            }
+            (None, _) => return Ok(Err(FindError::NotThere(named.to_owned()).to_string())),
+        };
+        if !account.usable {
+            return Ok(Err(format!(
+                "{} may not use the account '{named}'; ask its owner, {}",
+                self.owner, account.owner
+            )));
+        }
+        if let Some(app) = app
+            && account.app != app
+        {
+            return Ok(Err(format!("the prop takes an account for {app}, and '{named}' is for {}", account.app)));
+        }
+        if !self.found.contains(&account.id) {
+            self.found.push(account.id.clone());
+        }
+        Ok(Ok(account))
+    }
+}
+
+fn values(props: &IndexMap<String, Spanned<toml::Value>>) -> Map<String, Value> {
+    let json = |value: &toml::Value| serde_json::to_value(value).unwrap_or(Value::Null);
+    props.iter().map(|(name, value)| (name.clone(), json(value.get_ref()))).collect()
+}
+
+/// Checks what can be checked before templates have values.
+fn check_props(step: &Step, definition: &Definition) -> Result<(), (Range<usize>, String)> {
+    // `configure` may add props; they are checked in the run.
+    let more = definition.props.values().any(|prop| prop.configure);
+    for (name, value) in &step.props {
+        let json = serde_json::to_value(value.get_ref()).unwrap_or(Value::Null);
+        match definition.props.get(name) {
+            Some(prop) if prop.app.is_some() => {
+                return Err((value.span(), format!("prop '{name}' takes an account: links.{name} = \"NICKNAME\"")));
+            }
+            Some(prop) if !is_template(&json) => {
+                prop.check(&json).map_err(|fault| (value.span(), format!("prop '{name}' {fault}")))?;
+            }
+            Some(_) => {}
+            None if more => {}
+            None => {
+                let names: Vec<_> = definition.props.keys().map(String::as_str).collect();
+                let message = format!("{} has no prop '{name}'; it has {}", definition.name, names.join(", "));
+                return Err((value.span(), message));
+            }
+        }
+    }
+    for (name, prop) in &definition.props {
+        let given = step.props.contains_key(name) || prop.app.is_some();
+        if !given && !prop.optional && prop.default.is_none() {
+            let message = format!("prop '{name}' ({}) has no value and is not optional: props.{name} = …", prop.kind);
+            return Err((step.name.span(), message));
+        }
+    }
+    Ok(())
+}
+
+fn check_http_request(step: &Step) -> Result<(), (Range<usize>, String)> {
+    for (name, value) in &step.props {
+        if !http_request::PROPS.contains(&name.as_str()) {
+            let message = format!("{HTTP_REQUEST} has no prop '{name}'; it has {}", http_request::PROPS.join(", "));
+            return Err((value.span(), message));
+        }
+    }
+    match step.props.get("url") {
+        Some(_) => Ok(()),
+        None => Err((step.name.span(), format!("{HTTP_REQUEST} needs a URL: props.url = \"https://…\""))),
+    }
+}

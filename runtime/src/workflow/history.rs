@@ -1,0 +1,285 @@
+//! Runs in the store: what is pending, how far it came, and what has ended.
+//!
+//! A run that ends leaves several records, written in an order in which a cut at any point can be mended: what
+//! it leaves behind first, then that it has ended, and only then what made it pending is taken away.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use keyhole_host_api::store::records::Records;
+use keyhole_host_api::store::{Expect, Revision, Store, StoreError};
+
+use super::record::{Details, Pending, Run, RunStatus, StepRecord, Waits, WorkflowId};
+
+/// The runs of each workflow: `<owner>/<name>/<run>`.
+const BY_WORKFLOW: &str = "workflow-runs/";
+/// What such a key holds; the key says it all.
+const NOTHING: &[u8] = b"{\"v\":1}";
+
+/// Runs in the store.
+#[derive(Clone)]
+pub struct History {
+    store: Arc<dyn Store>,
+    pub(super) pending: Records<Pending>,
+    progress: Records<StepRecord>,
+    runs: Records<Run>,
+    details: Records<Details>,
+}
+
+impl History {
+    /// Those in `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            pending: Records::new(store.clone()),
+            progress: Records::new(store.clone()),
+            runs: Records::new(store.clone()),
+            details: Records::new(store.clone()),
+            store,
+        }
+    }
+
+    /// Takes an event over. It is on disk when this returns, and listed among its workflow's runs.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if there is a run of this id.
+    pub async fn accept(&self, run: &str, pending: &Pending) -> Result<(), StoreError> {
+        // Listed first: what is listed and not there is passed over.
+        let listed = self.store.append(&by_workflow(&pending.workflow, run), NOTHING.to_vec());
+        self.pending.put(run, Expect::Absent, pending).await?;
+        listed.await
+    }
+
+    /// Keeps the result of the step that is `done`th. On disk when this returns.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn step_done(&self, run: &str, done: usize, step: &StepRecord) -> Result<(), StoreError> {
+        self.progress.put(&step_key(run, done), Expect::Any, step).await.map(drop)
+    }
+
+    /// The results of the steps that are done, in order.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn progress(&self, run: &str) -> Result<Vec<StepRecord>, StoreError> {
+        let mut done = Vec::new();
+        while let Some((step, _)) = self.progress.get(&step_key(run, done.len())).await? {
+            done.push(step);
+        }
+        Ok(done)
+    }
+
+    /// Ends a run. On disk when this returns.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn end(&self, run: &Run, details: &Details) -> Result<(), StoreError> {
+        // In this order, and most often in one commit.
+        let details = self.details.put(&run.id, Expect::Any, details);
+        let head = self.runs.put(&run.id, Expect::Any, run);
+        let (details, head) = tokio::join!(biased; details, head);
+        details.and(head)?;
+        self.forget_pending(&run.id, run.steps as usize).await
+    }
+
+    /// Takes away what made a run pending. It has ended.
+    pub(super) async fn forget_pending(&self, run: &str, steps: usize) -> Result<(), StoreError> {
+        let mut gone = vec![Records::<Pending>::key(run)];
+        gone.extend((0..steps).map(|step| Records::<StepRecord>::key(&step_key(run, step))));
+        try_join_all(gone.iter().map(|key| self.store.write(key, Expect::Any, None))).await.map(drop)
+    }
+
+    /// Whether a run has ended.
+    pub(super) async fn ended(&self, run: &str) -> Result<Option<Run>, StoreError> {
+        Ok(self.runs.get(run).await?.map(|(run, _)| run))
+    }
+
+    /// The run, wherever it is.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn run(&self, id: &str) -> Result<Option<Run>, StoreError> {
+        // It may end between two looks, and what has ended is not pending.
+        if let Some((pending, _)) = self.pending.get(id).await?
+            && self.ended(id).await?.is_none()
+        {
+            return Ok(Some(self.under_way(id, &pending).await?));
+        }
+        self.ended(id).await
+    }
+
+    async fn under_way(&self, id: &str, pending: &Pending) -> Result<Run, StoreError> {
+        let steps = self.progress(id).await?.len();
+        let status = match &pending.waits {
+            Some(_) => RunStatus::Waiting,
+            None if pending.started.is_some() || steps > 0 => RunStatus::Running,
+            None => RunStatus::Queued,
+        };
+        Ok(Run {
+            id: id.to_owned(),
+            workflow: pending.workflow.clone(),
+            version: pending.version,
+            cause: pending.cause.clone(),
+            status,
+            accepted: pending.accepted,
+            started: pending.started,
+            ended: None,
+            steps: u32::try_from(steps).unwrap_or(u32::MAX),
+            error: pending.error.clone(),
+            waits: pending.waits.clone(),
+        })
+    }
+
+    /// The run with all that is known of it.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn details(&self, id: &str) -> Result<Option<(Run, Details)>, StoreError> {
+        let pending = self.pending.get(id).await?;
+        let Some(run) = self.run(id).await? else { return Ok(None) };
+        if run.ended.is_some() {
+            return Ok(self.details.get(id).await?.map(|(details, _)| (run, details)));
+        }
+        let Some((pending, _)) = pending else { return Ok(None) };
+        let steps = self.progress(id).await?;
+        Ok(Some((run, Details { event: pending.event, steps, exit: None })))
+    }
+
+    /// The newest runs of the workflows that `of` takes, before the run `before`, up to `limit`, of those that
+    /// `wanted` takes.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn list(
+        &self,
+        of: &Of,
+        before: Option<&str>,
+        limit: usize,
+        wanted: impl Fn(&Run) -> bool,
+    ) -> Result<Vec<Run>, StoreError> {
+        let mut found = Vec::new();
+        match of {
+            Of::Workflow(workflow) => {
+                let folder = format!("{BY_WORKFLOW}{workflow}/");
+                let mut before = before.map(|run| format!("{folder}{run}"));
+                while found.len() < limit {
+                    let page = self.store.scan_back(&folder, before.as_deref(), PAGE).await?;
+                    let Some((last, _)) = page.last() else { break };
+                    before = Some(last.clone());
+                    for (key, _) in &page {
+                        match self.run(&key[folder.len()..]).await? {
+                            Some(run) if wanted(&run) && found.len() < limit => found.push(run),
+                            _ => {}
+                        }
+                    }
+                }
+            }
+            Of::Owner(owner) => {
+                // Under way or ended, merged by their ids, which sort by time.
+                let mut before = before.map(str::to_owned);
+                while found.len() < limit {
+                    let page = self.both(before.as_deref()).await?;
+                    let Some(last) = page.last() else { break };
+                    before = Some(last.id.clone());
+                    for run in page {
+                        let theirs = owner.as_deref().is_none_or(|owner| run.workflow.parts().0 == owner);
+                        if theirs && wanted(&run) && found.len() < limit {
+                            found.push(run);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// A page of runs of all workflows, the newest first.
+    async fn both(&self, before: Option<&str>) -> Result<Vec<Run>, StoreError> {
+        let key = |folder: &str| before.map(|run| format!("{folder}{run}"));
+        let (pending, runs) = (Records::<Pending>::key(""), Records::<Run>::key(""));
+        let waiting = self.store.scan_back(&pending, key(&pending).as_deref(), PAGE).await?;
+        let ended = self.store.scan_back(&runs, key(&runs).as_deref(), PAGE).await?;
+        let mut ids: Vec<&str> = waiting.iter().map(|(key, _)| &key[pending.len()..]).collect();
+        ids.extend(ended.iter().map(|(key, _)| &key[runs.len()..]));
+        ids.sort_unstable_by(|one, other| other.cmp(one));
+        ids.dedup();
+        ids.truncate(PAGE);
+        let mut page = Vec::with_capacity(ids.len());
+        for id in ids {
+            page.extend(self.run(id).await?);
+        }
+        Ok(page)
+    }
+
+    /// Every run that is pending, a page at a time.
+    pub(super) async fn pending_after(
+        &self,
+        after: Option<&str>,
+    ) -> Result<Vec<(String, Pending, Revision)>, StoreError> {
+        self.pending.list(after, 1000).await
+    }
+
+    /// Asks a run to end. False if it has.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn cancel(&self, run: &str) -> Result<bool, StoreError> {
+        let changed = self
+            .pending
+            .update(run, |pending| {
+                pending.cancelled = true;
+                pending.waits = None;
+            })
+            .await?;
+        Ok(changed.is_some())
+    }
+
+    /// Notes what a run waits for.
+    pub(super) async fn waits(&self, run: &str, pending: &Pending, waits: &Waits) -> Result<(), StoreError> {
+        let changed = self.pending.update(run, |there| {
+            if !there.cancelled {
+                *there = Pending { waits: Some(waits.clone()), ..pending.clone() };
+            }
+        });
+        changed.await.map(drop)
+    }
+
+    /// Deletes runs that ended before `before`. Gives how many, at most `limit`.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn prune(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let mut gone = 0;
+        for (id, run, _) in self.runs.list(None, limit).await? {
+            if run.ended.is_none_or(|ended| ended >= before) {
+                // Ids sort by when an event was accepted; a younger run may have ended earlier, and its turn comes.
+                continue;
+            }
+            let keys = [by_workflow(&run.workflow, &id), Records::<Details>::key(&id), Records::<Run>::key(&id)];
+            try_join_all(keys.iter().map(|key| self.store.write(key, Expect::Any, None))).await?;
+            gone += 1;
+        }
+        Ok(gone)
+    }
+}
+
+/// Records that are read at a time.
+const PAGE: usize = 200;
+
+/// Whose runs are listed.
+#[derive(Clone, Debug)]
+pub enum Of {
+    /// Those of one workflow.
+    Workflow(WorkflowId),
+    /// Those of one owner's workflows, or all.
+    Owner(Option<String>),
+}
+
+fn by_workflow(workflow: &WorkflowId, run: &str) -> String {
+    format!("{BY_WORKFLOW}{workflow}/{run}")
+}
+
+fn step_key(run: &str, step: usize) -> String {
+    format!("{run}/{step:04}")
+}

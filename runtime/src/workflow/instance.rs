@@ -1,0 +1,88 @@
+//! Which processes run workflows, and which of them are gone, so that another takes over what they had.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use keyhole_host_api::store::records::{Record, Records};
+use keyhole_host_api::store::{Expect, Store, StoreError};
+use serde::{Deserialize, Serialize};
+
+/// How often a process says that it is there.
+pub(super) const BEAT: std::time::Duration = std::time::Duration::from_secs(5);
+/// A process of another machine that was silent for so long is gone.
+const SILENT: SignedDuration = SignedDuration::from_secs(30);
+
+/// A process that runs workflows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Instance {
+    /// The machine, since it was started.
+    boot: String,
+    pid: u32,
+    /// When the process began, as the kernel counts it: a pid is used again.
+    began: String,
+    /// When it last said that it is there.
+    beat: Timestamp,
+}
+
+impl Record for Instance {
+    const FOLDER: &'static str = "instances";
+    const VERSION: u32 = 1;
+}
+
+/// The processes on one store.
+pub(super) struct Instances {
+    records: Records<Instance>,
+    /// This one's id.
+    pub id: String,
+    boot: String,
+}
+
+impl Instances {
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self { records: Records::new(store), id: ulid::Ulid::generate().to_string(), boot: boot.trim().to_owned() }
+    }
+
+    /// Says that this process is there.
+    pub async fn beat(&self) -> Result<(), StoreError> {
+        let pid = std::process::id();
+        let here =
+            Instance { boot: self.boot.clone(), pid, began: began(pid).unwrap_or_default(), beat: Timestamp::now() };
+        self.records.put(&self.id, Expect::Any, &here).await.map(drop)
+    }
+
+    /// Says that this process takes nothing more.
+    pub async fn leave(&self) -> Result<(), StoreError> {
+        self.records.delete(&self.id, Expect::Any).await
+    }
+
+    /// The processes that are there, and those that are gone.
+    pub async fn all(&self) -> Result<(Vec<String>, Vec<String>), StoreError> {
+        let all = self.records.all().await?;
+        let (there, gone): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(id, instance, _)| *id == self.id || self.is_there(instance));
+        let ids = |list: Vec<(String, Instance, u64)>| list.into_iter().map(|(id, ..)| id).collect();
+        Ok((ids(there), ids(gone)))
+    }
+
+    /// Forgets one that is gone, and that nothing belongs to any more.
+    pub async fn forget(&self, id: &str) -> Result<(), StoreError> {
+        self.records.delete(id, Expect::Any).await
+    }
+
+    fn is_there(&self, instance: &Instance) -> bool {
+        if instance.boot == self.boot && !self.boot.is_empty() {
+            return began(instance.pid).is_some_and(|began| began == instance.began);
+        }
+        Timestamp::now().duration_since(instance.beat) < SILENT
+    }
+}
+
+/// When the process began: the 22nd field of its line in /proc, counted behind its name (proc_pid_stat(5)).
+fn began(pid: u32) -> Option<String> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = line.rsplit_once(')')?.1.split_whitespace();
+    // One that has ended is listed until its parent asks for it.
+    let ended = matches!(fields.next(), Some("Z" | "X"));
+    fields.nth(18).filter(|_| !ended).map(str::to_owned)
+}

@@ -1,0 +1,26 @@
+//! Workflows: a trigger and steps in order, whose runs survive whatever happens to the process.
+//!
+//! Arrows: engine ← workflow ← server ← cli. In here nobody is asked who they are: the server does that, and
+//! hands over on whose behalf. An event is acknowledged when it is on disk, never before; a step's result is on
+//! disk before the next step begins.
+
+mod attempt;
+mod clock;
+mod components;
+mod deploy;
+pub mod file;
+pub mod history;
+mod http_request;
+mod instance;
+mod queue;
+pub mod record;
+mod runner;
+mod schedule;
+mod template;
+pub mod trigger;
+
+pub use attempt::Work;
+pub use clock::{Clock, SystemClock};
+pub use components::{Component, ComponentError, Components};
+pub use deploy::{Deploy, DeployError, Workflows};
+pub use runner::{Accepted, EventError, Runner, Told};

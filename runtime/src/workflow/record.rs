@@ -1,0 +1,357 @@
+//! What is kept of workflows and runs, one record each.
+//!
+//! An event that was accepted is one record, `pending/`, until its run has ended. The result of each step but the
+//! last is a record of its own, written before the next step begins. Of a run that has ended there are two: a
+//! short one for lists, a long one with everything. No record holds a credential or a placeholder: what steps
+//! return comes from the engine with labels in their place.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use keyhole_host_api::accounts::AccountId;
+use keyhole_host_api::broker::Brokered;
+use keyhole_host_api::members::MemberId;
+use keyhole_host_api::store::records::Record;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::file::{Limits, Retry, Trigger};
+use crate::engine::LogLine;
+
+/// A workflow as it stands: which version runs, and what is not in its file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Workflow {
+    /// On whose behalf it runs.
+    pub owner: MemberId,
+    /// Unique among its owner's.
+    pub name: String,
+    /// What it does, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The version that new events run. Each deploy raises it.
+    pub version: u64,
+    /// When it was deployed.
+    pub deployed: Timestamp,
+    /// Whether its triggers are on.
+    pub enabled: bool,
+    /// What makes the address of its HTTP trigger unguessable.
+    pub hook: String,
+    /// What starts it.
+    pub trigger: Trigger,
+    /// What its runs may take.
+    pub limits: Limits,
+    /// The accounts that its steps use.
+    pub accounts: Vec<AccountId>,
+    /// The names of its steps, in order.
+    pub steps: Vec<String>,
+}
+
+impl Workflow {
+    /// Its place in the store: `owner/name`.
+    pub fn id(&self) -> WorkflowId {
+        WorkflowId(format!("{}/{}", self.owner, self.name))
+    }
+}
+
+impl Record for Workflow {
+    const FOLDER: &'static str = "workflows";
+    const VERSION: u32 = 1;
+}
+
+/// `owner/name`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WorkflowId(pub String);
+
+impl WorkflowId {
+    /// That of `owner`'s workflow `name`.
+    pub fn new(owner: &MemberId, name: &str) -> Self {
+        Self(format!("{owner}/{name}"))
+    }
+
+    /// The owner's name, and the workflow's.
+    pub fn parts(&self) -> (&str, &str) {
+        self.0.split_once('/').unwrap_or((&self.0, ""))
+    }
+}
+
+impl fmt::Display for WorkflowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One version of a workflow: what was deployed, and what runs. Never changed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Version {
+    /// The file.
+    pub file: String,
+    /// Its steps.
+    pub steps: Vec<PlannedStep>,
+    /// The owner's workflow that is started when a run fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_error: Option<String>,
+}
+
+impl Record for Version {
+    const FOLDER: &'static str = "workflow-versions";
+    const VERSION: u32 = 1;
+}
+
+/// A step as it was checked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// Its name in the workflow.
+    pub name: String,
+    /// The component's digest, or [`super::file::HTTP_REQUEST`].
+    pub uses: String,
+    /// A template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Values with templates in them.
+    pub props: Map<String, Value>,
+    /// The account of each app prop, and the app that the prop declares.
+    pub links: BTreeMap<String, PlannedLink>,
+    /// Hosts opened to requests without a credential.
+    pub allow_hosts: Vec<String>,
+    /// Milliseconds that it may take.
+    pub timeout_ms: u64,
+    /// Bytes of memory that it may have.
+    pub memory: u64,
+    /// When it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+}
+
+/// What an app prop is linked to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlannedLink {
+    /// The app.
+    pub app: String,
+    /// The account. None for an app prop that is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
+}
+
+/// What started a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A request.
+    Http,
+    /// The clock; this was the time that it was for.
+    Cron(Timestamp),
+    /// A person.
+    Manual,
+    /// Another workflow's run that failed.
+    Error(String),
+    /// A person who wanted an earlier run again.
+    Retry(String),
+}
+
+/// An event that was accepted and whose run has not ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pending {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// The version of it that runs.
+    pub version: u64,
+    /// What started it.
+    pub cause: Cause,
+    /// When it was accepted.
+    pub accepted: Timestamp,
+    /// When its first step began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// The event.
+    pub event: Box<RawValue>,
+    /// The process that runs it.
+    pub instance: String,
+    /// Attempts at the step that is next that failed.
+    #[serde(default)]
+    pub attempts: u32,
+    /// How often a process went away that had it, so that the step that is next may have been begun.
+    #[serde(default)]
+    pub cuts: u32,
+    /// Why the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunError>,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Waits>,
+    /// Whether somebody wants it to end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled: bool,
+}
+
+impl Record for Pending {
+    const FOLDER: &'static str = "pending";
+    const VERSION: u32 = 1;
+}
+
+/// What keeps a run from going on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Waits {
+    /// A time: a step's delay, or the next attempt.
+    Until(Timestamp),
+    /// An account that its owner must reconnect.
+    Reconnect(AccountId),
+}
+
+/// What became of one step.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// The step's name.
+    pub name: String,
+    /// What became of it.
+    pub status: StepStatus,
+    /// The values of its props, rendered.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub props: Map<String, Value>,
+    /// What it returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_value: Option<Box<RawValue>>,
+    /// What it exported.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exports: BTreeMap<String, Box<RawValue>>,
+    /// Its log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<LogLine>,
+    /// Whether lines are missing from the log.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub log_cut: bool,
+    /// What it asked of the world. The audit has the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<Brokered>,
+    /// When its last attempt began.
+    pub started: Timestamp,
+    /// Milliseconds that its last attempt took.
+    pub duration_ms: u64,
+    /// Attempts at it.
+    pub attempts: u32,
+    /// The most memory that it had, in bytes.
+    #[serde(default)]
+    pub peak_memory: u64,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunError>,
+}
+
+impl Record for StepRecord {
+    const FOLDER: &'static str = "progress";
+    const VERSION: u32 = 1;
+}
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepStatus {
+    /// It returned a value.
+    Ok,
+    /// Its condition did not hold.
+    Skipped,
+    /// It failed, and is not tried again.
+    Failed,
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunError {
+    /// The step, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// What kind of thing went wrong: a kind of failure, `limit`, `trapped`, `template`.
+    pub kind: String,
+    /// For a person.
+    pub message: String,
+    /// The step's own stack or source position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Accepted, not begun.
+    Queued,
+    /// Under way.
+    Running,
+    /// Until a time, or until an account is reconnected.
+    Waiting,
+    /// Every step returned, or one ended the workflow.
+    Ok,
+    /// A step failed.
+    Failed,
+    /// Somebody ended it.
+    Cancelled,
+}
+
+impl RunStatus {
+    /// The word that the API and the CLI have for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A run, as lists show it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// The run's id. Ids sort by time.
+    pub id: String,
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// The version of it that ran.
+    pub version: u64,
+    /// What started it.
+    pub cause: Cause,
+    /// Where it is.
+    pub status: RunStatus,
+    /// When its event was accepted.
+    pub accepted: Timestamp,
+    /// When its first step began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// Steps that were done.
+    pub steps: u32,
+    /// Why it failed, or what it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunError>,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Waits>,
+}
+
+impl Record for Run {
+    const FOLDER: &'static str = "runs";
+    const VERSION: u32 = 1;
+}
+
+/// What a run that has ended leaves behind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Details {
+    /// The event.
+    pub event: Box<RawValue>,
+    /// Each step that was done or failed, in order.
+    pub steps: Vec<StepRecord>,
+    /// Why a step ended the workflow before its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<String>,
+}
+
+impl Record for Details {
+    const FOLDER: &'static str = "run-details";
+    const VERSION: u32 = 1;
+}

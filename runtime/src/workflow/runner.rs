@@ -1,0 +1,667 @@
+//! Runs what was accepted, until it has ended: also after the process was killed, by another one.
+//!
+//! It must never run a step again whose result is on disk, and never drop an event that is.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use keyhole_host_api::accounts::{AccountId, UseError};
+use keyhole_host_api::members::MemberId;
+use keyhole_host_api::store::{Expect, Store, StoreError};
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::attempt::{Attempted, Failed, Who};
+use super::clock::Clock;
+use super::deploy::Workflows;
+use super::file::{Retry, RetryOn};
+use super::history::History;
+use super::instance::{BEAT, Instances};
+use super::queue::{Next, Queue};
+use super::record::{
+    Cause, Details, Pending, Run, RunError, RunStatus, StepRecord, Version, Waits, Workflow, WorkflowId,
+};
+use super::schedule::Schedule;
+use crate::engine::FlowResponse;
+
+/// Runs under way at once in this process. A run that waits for a time or a person is none of them.
+const AT_ONCE: usize = 1000;
+/// How often it looks whether a run that is under way was cancelled, also by another process.
+const CANCEL_LOOK: Duration = Duration::from_millis(500);
+/// How often it looks at the clock's workflows, at accounts that runs wait for, and at other processes.
+const LOOK: Duration = Duration::from_secs(1);
+/// The longest chain of workflows that are started by each other's failures.
+const ERRORS_DEEP: usize = 3;
+
+/// What became of an event that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its run.
+    pub run: String,
+}
+
+/// Why an event was not accepted. Nothing of it was kept.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// As many wait as the workflow lets.
+    #[error(
+        "{waiting} events wait already, as many as the workflow {workflow} lets; try again later, or raise limits.queue"
+    )]
+    Full {
+        /// The workflow.
+        workflow: WorkflowId,
+        /// How many.
+        waiting: usize,
+    },
+    /// It is being stopped.
+    #[error("Keyhole is being stopped; try again")]
+    Stopping,
+    /// The event is not JSON.
+    #[error("the event can't be kept: {0}")]
+    Event(#[from] serde_json::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a run has for whoever started it.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// What a step gave to `respond`.
+    Response(FlowResponse),
+    /// The run has ended. What the last step returned, if it was ok.
+    Ended(RunStatus, Option<Box<RawValue>>),
+}
+
+/// Runs workflows. Clones share everything.
+#[derive(Clone)]
+pub struct Runner(Arc<Inner>);
+
+struct Inner {
+    workflows: Arc<Workflows>,
+    history: History,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    instances: Instances,
+    queue: Mutex<Queue>,
+    wake: Notify,
+    timers: Mutex<BTreeSet<(Timestamp, String, WorkflowId)>>,
+    /// The runs that wait for an account.
+    held: Mutex<HashMap<String, (WorkflowId, AccountId)>>,
+    told: Mutex<HashMap<String, oneshot::Sender<Told>>>,
+    slots: Arc<Semaphore>,
+    stopping: watch::Sender<bool>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a run goes on after a step.
+enum After {
+    Next,
+    End(RunStatus, Option<RunError>, Option<String>),
+    Wait(Waits, Option<RunError>, u32),
+}
+
+impl Runner {
+    /// A runner of these workflows. Runs nothing before [`Runner::start`].
+    pub fn new(store: Arc<dyn Store>, workflows: Arc<Workflows>, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Inner {
+            workflows,
+            history: History::new(store.clone()),
+            instances: Instances::new(store.clone()),
+            store,
+            clock,
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            timers: Mutex::default(),
+            held: Mutex::default(),
+            told: Mutex::default(),
+            slots: Arc::new(Semaphore::new(AT_ONCE)),
+            stopping: watch::Sender::new(false),
+        }))
+    }
+
+    /// The runs that there are.
+    pub fn history(&self) -> &History {
+        &self.0.history
+    }
+
+    /// Takes over what a process before left, and begins to run. `with_clock` if the clock's workflows are this
+    /// process's to start, too.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn start(&self, with_clock: bool) -> Result<(), StoreError> {
+        self.0.instances.beat().await?;
+        self.adopt().await?;
+        tokio::spawn(self.clone().dispatch());
+        tokio::spawn(self.clone().timers());
+        tokio::spawn(self.clone().look(with_clock));
+        Ok(())
+    }
+
+    /// Says that this process runs workflows, for a command that starts a run and waits for its end.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn start_own(&self) -> Result<(), StoreError> {
+        self.0.instances.beat().await?;
+        tokio::spawn(self.clone().dispatch());
+        tokio::spawn(self.clone().timers());
+        Ok(())
+    }
+
+    /// Takes nothing more, lets what runs go on until `within` has passed, and leaves the rest on disk for
+    /// whoever comes next. Gives how many were left.
+    pub async fn stop(&self, within: Duration) -> usize {
+        self.0.stopping.send_replace(true);
+        let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(within, self.0.slots.acquire_many(all)).await;
+        let left = AT_ONCE - self.0.slots.available_permits();
+        self.0.slots.close();
+        if let Err(error) = self.0.instances.leave().await {
+            tracing::warn!(%error, "this process could not be taken off the list of those that run workflows");
+        }
+        left
+    }
+
+    /// Accepts an event. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// Why it was not accepted.
+    pub async fn accept(
+        &self,
+        workflow: &Workflow,
+        cause: Cause,
+        event: Box<RawValue>,
+    ) -> Result<Accepted, EventError> {
+        self.take(ulid::Ulid::generate().to_string(), workflow, cause, event).await
+    }
+
+    /// Accepts an event whose sender waits for what the run has for them.
+    ///
+    /// # Errors
+    /// Why it was not accepted.
+    pub async fn accept_and_tell(
+        &self,
+        workflow: &Workflow,
+        cause: Cause,
+        event: Box<RawValue>,
+    ) -> Result<(Accepted, oneshot::Receiver<Told>), EventError> {
+        let run = ulid::Ulid::generate().to_string();
+        let (tell, told) = oneshot::channel();
+        lock(&self.0.told).insert(run.clone(), tell);
+        let accepted = self.take(run.clone(), workflow, cause, event).await;
+        if accepted.is_err() {
+            lock(&self.0.told).remove(&run);
+        }
+        Ok((accepted?, told))
+    }
+
+    async fn take(
+        &self,
+        run: String,
+        workflow: &Workflow,
+        cause: Cause,
+        event: Box<RawValue>,
+    ) -> Result<Accepted, EventError> {
+        if *self.0.stopping.borrow() {
+            return Err(EventError::Stopping);
+        }
+        let id = workflow.id();
+        let waiting = lock(&self.0.queue).waiting(&id);
+        if waiting >= workflow.limits.queue as usize {
+            return Err(EventError::Full { workflow: id, waiting });
+        }
+        let pending = Pending {
+            workflow: id,
+            version: workflow.version,
+            cause,
+            accepted: self.0.clock.now(),
+            started: None,
+            event,
+            instance: self.0.instances.id.clone(),
+            attempts: 0,
+            cuts: 0,
+            error: None,
+            waits: None,
+            cancelled: false,
+        };
+        self.0.history.accept(&run, &pending).await?;
+        self.ready(workflow, run.clone(), false);
+        Ok(Accepted { run })
+    }
+
+    /// Runs a run once more, with the same event, as another run.
+    ///
+    /// # Errors
+    /// Why it was not accepted.
+    pub async fn again(&self, workflow: &Workflow, run: &str, event: Box<RawValue>) -> Result<Accepted, EventError> {
+        self.accept(workflow, Cause::Retry(run.to_owned()), event).await
+    }
+
+    /// Ends a run. False if it has ended already.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn cancel(&self, run: &str) -> Result<bool, StoreError> {
+        let Some((pending, _)) = self.0.history.pending.get(run).await? else { return Ok(false) };
+        if !self.0.history.cancel(run).await? {
+            return Ok(false);
+        }
+        // One that waits for a time or an account does not look by itself. One that is under way ends itself.
+        let waited = lock(&self.0.held).remove(run).is_some() | self.forget_timer(run);
+        if waited {
+            self.go_on(&pending.workflow, run.to_owned()).await;
+        }
+        Ok(true)
+    }
+
+    fn forget_timer(&self, run: &str) -> bool {
+        let mut timers = lock(&self.0.timers);
+        let before = timers.len();
+        timers.retain(|(_, waiting, _)| waiting != run);
+        timers.len() != before
+    }
+
+    /// Runs that are ready, and that are under way in this process.
+    pub fn load(&self) -> (usize, usize) {
+        lock(&self.0.queue).totals()
+    }
+
+    fn ready(&self, workflow: &Workflow, run: String, begun: bool) {
+        let id = workflow.id();
+        let mut queue = lock(&self.0.queue);
+        queue.limits(&id, &workflow.limits);
+        queue.push(&id, run, begun);
+        drop(queue);
+        self.0.wake.notify_one();
+    }
+
+    /// Puts a run that had begun back in its place.
+    async fn go_on(&self, id: &WorkflowId, run: String) {
+        // One that was deleted still ends what it began.
+        match self.0.workflows.get(id).await {
+            Ok(Some(workflow)) => self.ready(&workflow, run, true),
+            _ => {
+                lock(&self.0.queue).push(id, run, true);
+                self.0.wake.notify_one();
+            }
+        }
+    }
+
+    /// Hands out what is ready, as there is room.
+    async fn dispatch(self) {
+        let mut stopping = self.0.stopping.subscribe();
+        let mut runs = JoinSet::new();
+        loop {
+            while runs.try_join_next().is_some() {}
+            let next = lock(&self.0.queue).next();
+            let wait = match next {
+                Next::Run(workflow, run) => {
+                    let Ok(slot) = self.0.slots.clone().acquire_owned().await else { break };
+                    if *stopping.borrow() {
+                        break;
+                    }
+                    let runner = self.clone();
+                    runs.spawn(async move {
+                        let _slot = slot;
+                        runner.drive(&workflow, &run).await;
+                        lock(&runner.0.queue).ended(&workflow);
+                        runner.0.wake.notify_one();
+                    });
+                    continue;
+                }
+                Next::After(millis) => Duration::from_millis(millis),
+                Next::Nothing => Duration::from_secs(3600),
+            };
+            tokio::select! {
+                () = self.0.wake.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+            }
+        }
+        // What is under way goes on until the slots are closed.
+        while !self.0.slots.is_closed() && runs.join_next().await.is_some() {}
+    }
+
+    /// Lets what waited for a time go on when it has come.
+    async fn timers(self) {
+        loop {
+            let now = self.0.clock.now();
+            let mut due = Vec::new();
+            let next = {
+                let mut timers = lock(&self.0.timers);
+                while timers.first().is_some_and(|(at, ..)| *at <= now) {
+                    due.extend(timers.pop_first());
+                }
+                timers.first().map(|(at, ..)| *at)
+            };
+            for (_, run, workflow) in due {
+                self.go_on(&workflow, run).await;
+            }
+            if *self.0.stopping.borrow() {
+                return;
+            }
+            let at =
+                next.unwrap_or(Timestamp::MAX).min(now.saturating_add(SignedDuration::from_secs(1)).unwrap_or(now));
+            self.0.clock.until(at).await;
+        }
+    }
+
+    /// Looks around: at the clock's workflows, at accounts that were reconnected, at processes that are gone.
+    async fn look(self, with_clock: bool) {
+        let mut schedule = Schedule::default();
+        let mut beat = tokio::time::Instant::now();
+        while !*self.0.stopping.borrow() {
+            if with_clock && let Err(error) = self.clock_look(&mut schedule).await {
+                tracing::warn!(%error, "the clock's workflows could not be looked at");
+            }
+            if let Err(error) = self.held_look().await {
+                tracing::warn!(%error, "accounts that runs wait for could not be looked at");
+            }
+            if beat.elapsed() >= BEAT {
+                beat = tokio::time::Instant::now();
+                if let Err(error) = self.beat_look().await {
+                    tracing::warn!(%error, "other processes could not be looked at");
+                }
+            }
+            let next = self.0.clock.now().saturating_add(SignedDuration::try_from(LOOK).unwrap_or_default());
+            self.0.clock.until(next.unwrap_or(Timestamp::MAX)).await;
+        }
+    }
+
+    async fn clock_look(&self, schedule: &mut Schedule) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        schedule.refresh(&self.0.workflows, &self.0.store, now).await?;
+        for (workflow, at) in schedule.due(now) {
+            let event = to_raw_value(&json!({ "scheduled": at, "workflow": workflow.name }));
+            let Ok(event) = event else { continue };
+            // The same for whichever process: one event of one time is one run.
+            let run = Schedule::run_id(&workflow.id(), at);
+            let known = self.0.history.ended(&run).await?.is_some();
+            match if known { Ok(None) } else { self.take(run, &workflow, Cause::Cron(at), event).await.map(Some) } {
+                Ok(_) | Err(EventError::Store(StoreError::Conflict { .. })) => {}
+                Err(EventError::Store(error)) => return Err(error),
+                Err(error) => tracing::warn!(workflow = %workflow.id(), %error, "the clock's event was not accepted"),
+            }
+            schedule.fired(&self.0.store, &workflow, at, now)?;
+        }
+        Ok(())
+    }
+
+    async fn held_look(&self) -> Result<(), StoreError> {
+        let held: Vec<_> = lock(&self.0.held).iter().map(|(run, of)| (run.clone(), of.clone())).collect();
+        let mut asked: HashMap<(AccountId, String), bool> = HashMap::new();
+        for (run, (workflow, account)) in held {
+            let owner = workflow.parts().0.to_owned();
+            let key = (account.clone(), owner.clone());
+            let dead = match asked.get(&key) {
+                Some(dead) => *dead,
+                None => {
+                    let Ok(member) = owner.parse::<MemberId>() else { continue };
+                    let usable = self.0.workflows.work().accounts.usable(&account, &member).await;
+                    // Any other answer is the step's to get.
+                    let dead = matches!(usable, Err(UseError::ReconnectNeeded { .. } | UseError::Store(_)));
+                    asked.insert(key, dead);
+                    dead
+                }
+            };
+            if !dead && lock(&self.0.held).remove(&run).is_some() {
+                self.go_on(&workflow, run).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn beat_look(&self) -> Result<(), StoreError> {
+        self.0.instances.beat().await?;
+        let (_, gone) = self.0.instances.all().await?;
+        if !gone.is_empty() {
+            self.adopt().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes over the runs of processes that are gone.
+    async fn adopt(&self) -> Result<(), StoreError> {
+        let (there, gone) = self.0.instances.all().await?;
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.0.history.pending_after(after.as_deref()).await?;
+            let Some((last, ..)) = page.last() else { break };
+            after = Some(last.clone());
+            let orphans = page.into_iter().filter(|(_, pending, _)| !there.contains(&pending.instance));
+            futures_util::future::try_join_all(
+                orphans.map(|(run, pending, revision)| self.adopt_one(run, pending, revision)),
+            )
+            .await?;
+        }
+        for instance in gone {
+            self.0.instances.forget(&instance).await?;
+        }
+        Ok(())
+    }
+
+    async fn adopt_one(&self, run: String, mut pending: Pending, revision: u64) -> Result<(), StoreError> {
+        if let Some(ended) = self.0.history.ended(&run).await? {
+            return self.0.history.forget_pending(&run, ended.steps as usize).await;
+        }
+        pending.instance = self.0.instances.id.clone();
+        pending.cuts += u32::from(pending.waits.is_none());
+        match self.0.history.pending.put(&run, Expect::Revision(revision), &pending).await {
+            Ok(_) => {}
+            // Another process was first.
+            Err(StoreError::Conflict { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        match pending.waits {
+            Some(Waits::Until(at)) => drop(lock(&self.0.timers).insert((at, run, pending.workflow))),
+            Some(Waits::Reconnect(account)) => {
+                lock(&self.0.held).insert(run, (pending.workflow, account));
+            }
+            None => self.go_on(&pending.workflow, run).await,
+        }
+        Ok(())
+    }
+
+    /// Runs a run until it ends or waits. If the store fails it stays where it was, and is tried again.
+    async fn drive(&self, workflow: &WorkflowId, run: &str) {
+        if let Err(error) = self.try_drive(workflow, run).await {
+            tracing::error!(%workflow, run, %error, "the run could not go on; it is tried again in 5 s");
+            let again = self.0.clock.now().saturating_add(SignedDuration::from_secs(5)).unwrap_or(Timestamp::MAX);
+            lock(&self.0.timers).insert((again, run.to_owned(), workflow.clone()));
+        }
+    }
+
+    async fn try_drive(&self, id: &WorkflowId, run: &str) -> Result<(), StoreError> {
+        let history = &self.0.history;
+        let Some((mut pending, _)) = history.pending.get(run).await? else { return Ok(()) };
+        if pending.instance != self.0.instances.id {
+            return Ok(());
+        }
+        if let Some(ended) = history.ended(run).await? {
+            return history.forget_pending(run, ended.steps as usize).await;
+        }
+        let mut done = history.progress(run).await?;
+        let ended = |status, error, exit| After::End(status, error, exit);
+        let gone = |message: &str| {
+            Some(RunError { step: None, kind: "host".to_owned(), message: message.to_owned(), trace: None })
+        };
+        pending.started.get_or_insert(self.0.clock.now());
+        pending.waits = None;
+        let (owner, _) = id.parts();
+        let (Ok(member), Some(version)) =
+            (owner.parse::<MemberId>(), self.0.workflows.version(id, pending.version).await?)
+        else {
+            let error = gone("what was deployed is not there any more; deploy the workflow again, and retry the run");
+            return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
+        };
+        let who = Who { run, workflow: id, member: &member };
+        while let Some(step) = version.steps.get(done.len()) {
+            let attempt = pending.attempts + pending.cuts + 1;
+            let attempted = tokio::select! {
+                biased;
+                attempted = self.0.workflows.work().attempt(&who, step, &pending.event, &done, attempt) => attempted,
+                () = self.cancelled(run) => {
+                    return self.end(run, &pending, done, ended(RunStatus::Cancelled, None, None)).await;
+                }
+            };
+            let retry = step.retry.as_ref();
+            match self.after(run, &version, &mut pending, &mut done, attempted, retry).await? {
+                After::Next => {}
+                After::Wait(waits, error, attempts) => {
+                    (pending.attempts, pending.cuts, pending.error) = (attempts, 0, error);
+                    history.waits(run, &pending, &waits).await?;
+                    match waits {
+                        Waits::Until(at) => drop(lock(&self.0.timers).insert((at, run.to_owned(), id.clone()))),
+                        Waits::Reconnect(account) => {
+                            lock(&self.0.held).insert(run.to_owned(), (id.clone(), account));
+                        }
+                    }
+                    return Ok(());
+                }
+                end @ After::End(..) => return self.end(run, &pending, done, end).await,
+            }
+        }
+        self.end(run, &pending, done, ended(RunStatus::Ok, None, None)).await
+    }
+
+    /// Ends when somebody has cancelled the run.
+    async fn cancelled(&self, run: &str) {
+        loop {
+            tokio::time::sleep(CANCEL_LOOK).await;
+            if let Ok(Some((Pending { cancelled: true, .. }, _))) = self.0.history.pending.get(run).await {
+                return;
+            }
+        }
+    }
+
+    /// What an attempt means for the run. A step that is done is on disk when this returns.
+    async fn after(
+        &self,
+        run: &str,
+        version: &Version,
+        pending: &mut Pending,
+        done: &mut Vec<StepRecord>,
+        attempted: Attempted,
+        retry: Option<&Retry>,
+    ) -> Result<After, StoreError> {
+        let Attempted { record, flow, failed } = attempted;
+        if let Some(response) = flow.response
+            && let Some(tell) = lock(&self.0.told).remove(run)
+        {
+            let _ = tell.send(Told::Response(response));
+        }
+        if let Some(failed) = failed {
+            let error = record.error.clone();
+            if let Some(account) = failed.reconnect {
+                return Ok(After::Wait(Waits::Reconnect(account), error, pending.attempts));
+            }
+            let attempts = pending.attempts + 1;
+            if let Some(retry) = retry.filter(|retry| attempts < retry.attempts && wanted(retry, &failed)) {
+                let at = self.0.clock.now().saturating_add(wait(retry, attempts)).unwrap_or(Timestamp::MAX);
+                return Ok(After::Wait(Waits::Until(at), error, attempts));
+            }
+            done.push(record);
+            return Ok(After::End(RunStatus::Failed, error, None));
+        }
+        (pending.attempts, pending.cuts, pending.error) = (0, 0, None);
+        done.push(record);
+        if let Some(exit) = flow.exit {
+            return Ok(After::End(RunStatus::Ok, None, Some(exit)));
+        }
+        let last = done.len() == version.steps.len();
+        if !last {
+            self.0.history.step_done(run, done.len() - 1, &done[done.len() - 1]).await?;
+        }
+        match flow.delay.filter(|delay| *delay > 0 && !last) {
+            None => Ok(After::Next),
+            Some(delay) => {
+                let delay = SignedDuration::from_millis(i64::try_from(delay).unwrap_or(i64::MAX));
+                let at = self.0.clock.now().saturating_add(delay).unwrap_or(Timestamp::MAX);
+                Ok(After::Wait(Waits::Until(at), None, 0))
+            }
+        }
+    }
+
+    async fn end(&self, run: &str, pending: &Pending, done: Vec<StepRecord>, after: After) -> Result<(), StoreError> {
+        let After::End(status, error, exit) = after else { return Ok(()) };
+        let ended = Run {
+            id: run.to_owned(),
+            workflow: pending.workflow.clone(),
+            version: pending.version,
+            cause: pending.cause.clone(),
+            status,
+            accepted: pending.accepted,
+            started: pending.started,
+            ended: Some(self.0.clock.now()),
+            steps: u32::try_from(done.len()).unwrap_or(u32::MAX),
+            error: error.clone(),
+            waits: None,
+        };
+        // Before the run has ended: a cut in between starts it twice, and never not at all.
+        if status == RunStatus::Failed {
+            self.start_on_error(pending, &ended).await?;
+        }
+        let returned = done.last().and_then(|step| step.return_value.clone());
+        let details = Details { event: pending.event.clone(), steps: done, exit };
+        self.0.history.end(&ended, &details).await?;
+        if let Some(tell) = lock(&self.0.told).remove(run) {
+            let _ = tell.send(Told::Ended(status, returned.filter(|_| status == RunStatus::Ok)));
+        }
+        Ok(())
+    }
+
+    /// Starts the workflow that is for failures of this one.
+    async fn start_on_error(&self, pending: &Pending, run: &Run) -> Result<(), StoreError> {
+        let version = self.0.workflows.version(&pending.workflow, pending.version).await?;
+        let Some(name) = version.and_then(|version| version.on_error) else { return Ok(()) };
+        let depth = pending.event.get().matches("\"failed_run\":").count();
+        if depth >= ERRORS_DEEP {
+            return Ok(());
+        }
+        let (owner, failed) = pending.workflow.parts();
+        let id = WorkflowId(format!("{owner}/{name}"));
+        let Some(workflow) = self.0.workflows.get(&id).await? else {
+            tracing::warn!(workflow = %pending.workflow, on_error = name, "there is no such workflow to be told of the failure");
+            return Ok(());
+        };
+        let event = json!({ "failed_run": run.id, "workflow": failed, "error": run.error, "event": pending.event });
+        let Ok(event) = to_raw_value(&event) else { return Ok(()) };
+        match self.accept(&workflow, Cause::Error(run.id.clone()), event).await {
+            Ok(_) => Ok(()),
+            Err(EventError::Store(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(workflow = %id, %error, "it could not be told of a failure");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether the setting wants a failure tried again.
+fn wanted(retry: &Retry, failed: &Failed) -> bool {
+    match (&retry.on, failed.kind) {
+        // A limit, an input, a fault in the code: it would fail again.
+        (_, None) => false,
+        (None, Some(_)) => failed.may_pass,
+        (Some(on), Some(kind)) => on.contains(&kind) || (kind == RetryOn::Host && failed.may_pass),
+    }
+}
+
+/// How long to wait after `attempts` that failed: twice as long each time, plus or minus a quarter.
+fn wait(retry: &Retry, attempts: u32) -> SignedDuration {
+    let doubled = retry.wait.saturating_mul(1 << (attempts - 1).min(20)).min(retry.max_wait);
+    let mut chance = [0; 4];
+    // Without random numbers there is no spread, and nothing else changes.
+    let _ = getrandom::fill(&mut chance);
+    let spread = 0.75 + 0.5 * f64::from(u32::from_le_bytes(chance)) / f64::from(u32::MAX);
+    SignedDuration::try_from(doubled.mul_f64(spread)).unwrap_or(SignedDuration::MAX)
+}
