@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Color};
 use keyhole::server::model::{
-    AccessView, AccountsQuery, ConnectedView, CreatedLink, Deleted, FieldView, Grant, LinkView, Named, NewAccount,
-    NewCredentials, NewLink, Rename, SetAccess, Tested, hidden,
+    AccessView, AccountView, AccountsQuery, ConnectedView, CreatedLink, Deleted, FieldView, Grant, LinkView, Named,
+    NewAccount, NewCredentials, NewLink, Rename, SetAccess, Tested, hidden,
 };
 use keyhole_host_api::accounts::{Access, Health, Summary};
 use keyhole_host_api::apps::{CUSTOM, CustomApp, CustomField, CustomPlace, Template};
@@ -253,7 +253,7 @@ impl Accounts {
             Self::List { app, as_member } => {
                 let client = Client::open(settings, &nowhere).await?;
                 let by = client.acting(&as_member, settings).await?;
-                let accounts: Vec<Summary> = client.query(Some(&by), &["accounts"], &AccountsQuery { app }).await?;
+                let accounts: Vec<AccountView> = client.query(Some(&by), &["accounts"], &AccountsQuery { app }).await?;
                 out.either(&accounts, || list(&accounts))
             }
             Self::Show { account, as_member } => {
@@ -291,9 +291,7 @@ impl Accounts {
                     let why = output::visible(why);
                     out.note(format!("{warn}warning:{warn:#} the service did not revoke it; do that there: {why}"));
                 }
-                out.either(&deleted, || {
-                    format!("deleted {} ({}) and its credentials", output::visible(&deleted.nickname), deleted.deleted)
-                })
+                out.either(&deleted, || deleted_text(&deleted))
             }
             Self::Links(links) => links.run(settings).await,
         }
@@ -491,7 +489,7 @@ async fn access(flags: AccessFlags, settings: &Settings) -> Result {
         return Err(Error::usage("members are named, but the access is another")
             .help("keyhole accounts access ACCOUNT members bob,carol"));
     }
-    let mut now = AccessView { id: account.id.clone(), nickname: account.nickname, access: account.access };
+    let mut now = AccessView { id: account.id.clone(), nickname: account.account.nickname, access: account.account.access };
     if let Some(access) = wanted {
         now = client.send(Method::PUT, Some(&by), &["accounts", id, "access"], &SetAccess { access }).await?;
     }
@@ -603,12 +601,22 @@ fn health_cell(health: &Health) -> Cell {
     }
 }
 
-fn list(accounts: &[Summary]) -> String {
+fn list(accounts: &[AccountView]) -> String {
     if accounts.is_empty() {
         return format!("{}no account yet; connect one with: keyhole accounts connect APP{:#}", style::DIM, style::DIM);
     }
-    let mut table =
-        output::table(&["nickname", "app", "owner", "access", "health", "uses", "last used", "created", "id"]);
+    let mut table = output::table(&[
+        "nickname",
+        "app",
+        "owner",
+        "access",
+        "health",
+        "workflows",
+        "uses",
+        "last used",
+        "created",
+        "id",
+    ]);
     for account in accounts {
         table.add_row([
             Cell::new(output::visible(&account.nickname)),
@@ -616,6 +624,7 @@ fn list(accounts: &[Summary]) -> String {
             Cell::new(account.owner.as_str()),
             Cell::new(access_text(&account.access)),
             health_cell(&account.health),
+            Cell::new(account.workflows.len()).set_alignment(CellAlignment::Right),
             Cell::new(account.uses).set_alignment(CellAlignment::Right),
             Cell::new(account.last_used.map_or_else(|| "never".to_owned(), output::local)),
             Cell::new(output::local(account.created)),
@@ -625,7 +634,17 @@ fn list(accounts: &[Summary]) -> String {
     output::table_text(&mut table)
 }
 
-fn show(account: &Summary) -> String {
+fn deleted_text(deleted: &Deleted) -> String {
+    let nickname = output::visible(&deleted.nickname);
+    let mut text = format!("deleted {nickname} ({}) and its credentials", deleted.deleted);
+    if !deleted.workflows.is_empty() {
+        text += &format!("\nthese workflows used it and need another one: {}", deleted.workflows.join(", "));
+    }
+    text
+}
+
+fn show(view: &AccountView) -> String {
+    let AccountView { account, workflows } = view;
     let bold = style::BOLD;
     let mut about = vec![
         ("id", account.id.to_string()),
@@ -655,6 +674,9 @@ fn show(account: &Summary) -> String {
     }
     let last = account.last_used.map_or_else(String::new, |last| format!(", last {}", output::local(last)));
     about.push(("uses", format!("{}{last}", account.uses)));
+    if !workflows.is_empty() {
+        about.push(("workflows", workflows.join(", ")));
+    }
     about.push(("created", output::local(account.created)));
     about.push(("changed", output::local(account.updated)));
     format!("{bold}{}{bold:#}\n{}", output::visible(&account.nickname), output::pairs(&about))

@@ -107,7 +107,7 @@ pub fn answer(decision: Decision, status: Option<u16>) -> (String, Color) {
 }
 
 /// A point in time: a length of time before now, a date, or a timestamp.
-fn parse_since(text: &str) -> std::result::Result<Timestamp, String> {
+pub fn parse_since(text: &str) -> std::result::Result<Timestamp, String> {
     let zone = jiff::tz::TimeZone::system();
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);

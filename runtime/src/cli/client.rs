@@ -14,10 +14,9 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
 use keyhole::server::caller::LocalOperator;
-use keyhole::server::model::{AppView, Me};
+use keyhole::server::model::{AccountView, AppView, Me};
 use keyhole::server::problem::{Inner, MEDIA_TYPE, Problem};
 use keyhole::server::{Api, router};
-use keyhole_host_api::accounts::Summary;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::vault::Secret;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -93,7 +92,7 @@ impl Client {
             return Self::there(remote);
         }
         let home = Home::open(settings).await?;
-        let api = home.api(settings.egress(egress)?, None);
+        let api = home.api(settings, settings.egress(egress)?, None);
         Ok(Self::here(home, api))
     }
 
@@ -155,7 +154,7 @@ impl Client {
     }
 
     /// The account that `named` means, by its id or nickname.
-    pub async fn account(&self, by: &Acting, named: &str) -> Result<Summary> {
+    pub async fn account(&self, by: &Acting, named: &str) -> Result<AccountView> {
         // These would be another path.
         if matches!(named, "" | "." | "..") {
             return Err(Error::new(format!("there is no account '{named}'; see `keyhole accounts list`")));

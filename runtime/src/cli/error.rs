@@ -98,6 +98,15 @@ impl Error {
         Self { also: errors.collect(), ..first }
     }
 
+    /// The same, with the path of the file that its place calls `name`.
+    pub fn in_file(mut self, name: &str, path: &std::path::Path) -> Self {
+        if let Some(rest) = self.place.as_deref().and_then(|place| place.strip_prefix(name)) {
+            self.place = Some(format!("{}{rest}", path.display()));
+            self.kind = Kind::Usage;
+        }
+        self
+    }
+
     /// What is wrong.
     pub fn message(&self) -> &str {
         &self.message

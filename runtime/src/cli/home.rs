@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use keyhole::engine::CodeCacheConfig;
 use keyhole::server::Api;
+use keyhole::workflow::{Components, Runner, SystemClock, Work, Workflows};
 use keyhole_host_api::accounts::{Accounts, Summary};
 use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{Broker, Egress};
@@ -100,8 +101,15 @@ impl Home {
     }
 
     /// The API on this data directory. `public_url` is where browsers reach it, if they can.
-    pub fn api(&self, egress: Egress, public_url: Option<url::Url>) -> Arc<Api> {
-        Api::new(&self.store, self.members.clone(), self.accounts.clone(), self.broker(egress), public_url)
+    pub fn api(&self, settings: &Settings, egress: Egress, public_url: Option<url::Url>) -> Arc<Api> {
+        let broker = self.broker(egress);
+        let cache = self.code_cache(settings);
+        let make = move || super::run::engine_with(Some(cache.clone()), None, None);
+        let components = Components::new(self.store.clone(), make);
+        let work = Arc::new(Work { components, broker: broker.clone(), accounts: self.accounts.clone() });
+        let workflows = Arc::new(Workflows::new(self.store.clone(), work));
+        let runner = Runner::new(self.store.clone(), workflows.clone(), Arc::new(SystemClock));
+        Api::new(&self.store, self.members.clone(), self.accounts.clone(), broker, workflows, runner, public_url)
     }
 
     /// Where compiled code is kept, and what authenticates it.

@@ -88,5 +88,8 @@ fn removed_text(removed: &Removed) -> String {
     for account in &removed.revoked {
         text += &format!("\n  ended their grant on {} ({})", output::visible(&account.nickname), account.id);
     }
+    if !removed.workflows.is_empty() {
+        text += &format!("\n  these workflows stop working: {}", removed.workflows.join(", "));
+    }
     text
 }

@@ -24,11 +24,13 @@ mod javascript;
 mod members;
 mod output;
 mod run;
+mod runs;
 mod secrets;
 mod serve;
 mod settings;
 mod tokens;
 mod vault;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -59,6 +61,10 @@ enum Command {
     Build(build::Build),
     Run(run::Run),
     Inspect(inspect::Inspect),
+    #[command(subcommand)]
+    Workflows(workflows::Workflows),
+    #[command(subcommand)]
+    Runs(runs::Runs),
     #[command(subcommand)]
     Apps(apps::Apps),
     #[command(subcommand)]
@@ -125,6 +131,8 @@ async fn dispatch(command: Command, settings: &Settings) -> Result {
         Command::Build(command) => command.run(settings).await,
         Command::Run(command) => command.run(settings).await,
         Command::Inspect(command) => command.run(settings).await,
+        Command::Workflows(command) => command.run(settings).await,
+        Command::Runs(command) => command.run(settings).await,
         Command::Apps(command) => command.run(settings).await,
         Command::Accounts(command) => command.run(settings).await,
         Command::Members(command) => command.run(settings).await,

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use clap::{Args, ValueHint};
 use comfy_table::Cell;
 use keyhole::engine::{
-    BaseType, CodeCacheConfig, CompileWorker, Definition, Engine, EngineConfig, Input, Json, Level, Limits, LogLine,
-    MAX_DEADLINE, RunOutcome, Step, StepFailure, StepHost,
+    BaseType, CodeCacheConfig, CompileWorker, Definition, Engine, EngineConfig, EngineError, Input, Json, Level,
+    Limits, LogLine, MAX_DEADLINE, RunOutcome, Step, StepFailure, StepHost,
 };
 use keyhole_host_api::accounts::AccountId;
 use keyhole_host_api::broker::{self, AllowedHost, Broker, Brokered, Link, Scope, Session};
@@ -190,12 +190,20 @@ impl Attempt {
 
 /// An engine for a few runs. Without `cache` it keeps no compiled code.
 pub fn engine(cache: Option<CodeCacheConfig>, memory: Option<usize>) -> Result<Engine> {
+    Ok(engine_with(cache, memory, Some(16))?)
+}
+
+/// An engine with so many runs at once, or as many as the machine carries.
+pub fn engine_with(
+    cache: Option<CodeCacheConfig>,
+    memory: Option<usize>,
+    slots: Option<u32>,
+) -> std::result::Result<Engine, EngineError> {
     // This very program, even if its file was replaced meanwhile.
     let worker = CompileWorker { program: "/proc/self/exe".into(), args: vec!["__compile".into()] };
-    let mut config =
-        EngineConfig { slots: Some(16), code_cache: cache, worker: Some(worker), ..EngineConfig::default() };
+    let mut config = EngineConfig { slots, code_cache: cache, worker: Some(worker), ..EngineConfig::default() };
     config.max_memory = config.max_memory.max(memory.unwrap_or(0));
-    Ok(Engine::new(config)?)
+    Engine::new(config)
 }
 
 /// The component's bytes: a file's, or those built from source.
@@ -212,7 +220,8 @@ pub async fn component(path: &Path, out: Output) -> Result<Bytes> {
     }
 }
 
-fn event(path: Option<&Path>) -> Result<String> {
+/// The event in a file, JSON.
+pub fn event(path: Option<&Path>) -> Result<String> {
     let (text, place) = match path {
         None => return Ok("{}".to_owned()),
         Some(path) if path == Path::new("-") => {
@@ -417,7 +426,8 @@ fn pretty(value: &Json) -> String {
     output::visible(laid_out.as_deref().unwrap_or(value.as_str())).into_owned()
 }
 
-fn log_line(line: &LogLine) -> String {
+/// A line of a log, as people read it.
+pub fn log_line(line: &LogLine) -> String {
     let (word, color) = match line.level {
         Level::Debug => ("debug", style::DIM),
         Level::Info => ("info ", style::DIM),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueHint};
 use keyhole::server::listen::{Listen, ListenError, Server};
@@ -14,7 +15,10 @@ use super::home::Home;
 use super::output;
 use super::settings::{EgressFlags, Settings};
 
-/// Serve the HTTP API
+/// How long runs that are under way may take to end when Keyhole is stopped.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Serve the HTTP API, the triggers of workflows, and their runs
 ///
 /// Every other command works beside it on the same data directory, and from elsewhere with KEYHOLE_URL and
 /// KEYHOLE_TOKEN; `keyhole tokens create` makes a token. GET /api/openapi.json describes the API.
@@ -69,12 +73,18 @@ impl Serve {
             Some(url) => url,
             None => Url::parse(&url)?,
         };
-        let router = router(home.api(egress, Some(public_url)));
+        let api = home.api(settings, egress, Some(public_url));
+        api.serve_runs().await?;
+        let router = router(api.clone());
         match settings.out.json {
             true => settings.out.document(&json!({ "url": url }))?,
             false => output::stderr_line(&format!("keyhole serves on {url}")),
         }
         server.run(router, super::interrupt()).await.map_err(told)?;
+        let left = api.runner.stop(GRACE).await;
+        if left > 0 {
+            settings.out.note(format!("{left} runs were under way and go on when Keyhole is started again"));
+        }
         // The last use of a token or an account may still be on its way.
         home.accounts.usage().flush().await?;
         home.store.flush().await?;

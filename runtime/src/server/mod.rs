@@ -8,6 +8,7 @@
 pub mod caller;
 mod extract;
 mod guard;
+mod hooks;
 pub mod listen;
 pub mod model;
 mod page;
@@ -24,12 +25,15 @@ use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::Broker;
 use keyhole_host_api::members::Members;
 use keyhole_host_api::oauth::OAuth;
-use keyhole_host_api::store::Store;
+use keyhole_host_api::store::{Store, StoreError};
 use keyhole_host_api::tokens::{Links, Tokens};
+use tokio::sync::OnceCell;
 use url::Url;
 use utoipa::openapi::OpenApi;
 
 use guard::FailedAttempts;
+
+use crate::workflow::{Runner, Workflows};
 
 /// What the API works on: one open data directory.
 pub struct Api {
@@ -44,6 +48,12 @@ pub struct Api {
     pub tokens: Tokens,
     /// What connects one account without a token.
     pub links: Links,
+    /// What is deployed.
+    pub workflows: Arc<Workflows>,
+    /// What runs it.
+    pub runner: Runner,
+    /// Whether this process runs what it accepts.
+    runs: OnceCell<()>,
     /// Where the members' browsers find this server, if there is one.
     public_url: Option<Url>,
     failed: FailedAttempts,
@@ -57,6 +67,8 @@ impl Api {
         members: Members,
         accounts: Arc<Accounts>,
         broker: Arc<Broker>,
+        workflows: Arc<Workflows>,
+        runner: Runner,
         public_url: Option<Url>,
     ) -> Arc<Self> {
         let (tokens, links) = (Tokens::new(store.clone()), Links::new(store.clone()));
@@ -68,9 +80,25 @@ impl Api {
             broker,
             tokens,
             links,
+            workflows,
+            runner,
+            runs: OnceCell::new(),
             public_url,
             failed: FailedAttempts::default(),
         })
+    }
+
+    /// Runs what was left by a process before, and the clock's workflows: for a server.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn serve_runs(&self) -> Result<(), StoreError> {
+        self.runs.get_or_try_init(|| self.runner.start(true)).await.map(drop)
+    }
+
+    /// Makes sure that this process runs what it accepts: for a command, too.
+    async fn begin_runs(&self) -> Result<(), StoreError> {
+        self.runs.get_or_try_init(|| self.runner.start_own()).await.map(drop)
     }
 
     fn catalog(&self) -> &Arc<Catalog> {
@@ -94,11 +122,14 @@ pub fn router(api: Arc<Api>) -> Router {
     // Around every route of the API at once, so that none can be left out.
     let authenticate = from_fn_with_state(api.clone(), caller::authenticate);
     let (long, _) = routes::long().split_for_parts();
+    // Hooks have limits of their own.
+    let hooks = hooks::routes();
     open.merge(closed.route_layer(authenticate.clone()))
         .merge(page::routes())
         .layer(from_fn(guard::within_time))
         .layer(guard::body_limit())
         .merge(long.route_layer(authenticate))
+        .merge(hooks)
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(from_fn(guard::answer_headers))

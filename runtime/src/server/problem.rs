@@ -15,6 +15,8 @@ use keyhole_host_api::vault::VaultError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::workflow::{ComponentError, DeployError, EventError};
+
 /// The media type of RFC 9457.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -173,6 +175,46 @@ pub async fn no_such_method(uri: Uri) -> Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Self::internal(&error)
+    }
+}
+
+impl From<DeployError> for Problem {
+    fn from(error: DeployError) -> Self {
+        match error {
+            DeployError::File(error) => {
+                Self::wrong(error.message).at(format!("workflow.toml:{}:{}", error.line, error.column))
+            }
+            DeployError::Busy => Self::conflict(error.to_string()),
+            DeployError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ComponentError> for Problem {
+    fn from(error: ComponentError) -> Self {
+        match error {
+            ComponentError::NotThere(_) => Self::not_there(error.to_string()),
+            ComponentError::Load(error) => Self::wrong(error.to_string()),
+            ComponentError::Store(error) => error.into(),
+            ComponentError::Engine(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<EventError> for Problem {
+    fn from(error: EventError) -> Self {
+        match error {
+            EventError::Full { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "queue", "Too many events wait", error.to_string())
+                    .retry_after(5)
+            }
+            EventError::Stopping => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "Keyhole is being stopped", error.to_string())
+                    .retry_after(5)
+            }
+            EventError::Event(error) => Self::wrong(error.to_string()),
+            EventError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Account {
     pub last_used: Option<String>,
     /// Whether the caller may use it. An admin sees accounts that they may not.
     pub usable: bool,
+    /// The workflows that use it, `OWNER/NAME`: all to its owner and to an admin, their own to others.
+    pub workflows: Vec<String>,
     /// The plain fields. Empty for whoever may not use it.
     pub plain: BTreeMap<String, String>,
     /// The names of the secret fields.
@@ -280,6 +282,7 @@ mod tests {
     use utoipa::PartialSchema;
 
     use super::*;
+    use crate::server::model::AccountView;
 
     /// The members of `value`, all of which must be described, and nothing else.
     fn fits<T: PartialSchema>(whole: &impl serde::Serialize, sparse: &impl serde::Serialize) {
@@ -311,7 +314,9 @@ mod tests {
             uid: Some("u".into()),
             oauth: Some(tokens.clone()),
         };
-        fits::<Account>(&account, &accounts::Summary { uid: None, oauth: None, last_used: None, ..account.clone() });
+        let sparse = accounts::Summary { uid: None, oauth: None, last_used: None, ..account.clone() };
+        let view = |account| AccountView { account, workflows: Vec::new() };
+        fits::<Account>(&view(account), &view(sparse));
         fits::<Tokens>(&tokens, &accounts::Tokens { expires: None, ..tokens.clone() });
         let used = broker::Use {
             id: "i".into(),

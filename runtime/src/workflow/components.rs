@@ -112,6 +112,17 @@ impl Components {
         Ok((head, step.definition.clone()))
     }
 
+    /// The component with this digest.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn get(&self, digest: &str) -> Result<Option<Component>, StoreError> {
+        match digest.parse::<Digest>() {
+            Ok(_) => Ok(self.heads.get(digest).await?.map(|(head, _)| head)),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// The step with this digest, ready to run.
     ///
     /// # Errors

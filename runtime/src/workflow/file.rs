@@ -438,7 +438,7 @@ mod tests {
                 "6:14: no step before this one is called `b`",
             ),
             (&format!("{HEAD}[[steps]]\nname = \"a\"\nuses = \"x\"\nprops.text = \"{{{{ event.body \"\n"), "6:14: "),
-            (&format!("{HEAD}[[steps]]\nname = \"a\"\nuses = \"x\"\nallow_hosts = [\"*\"]\n"), "6:16: '*'"),
+            (&format!("{HEAD}[[steps]]\nname = \"a\"\nuses = \"x\"\nallow_hosts = [\"*\"]\n"), "6:15: '*'"),
         ];
         for (text, expected) in cases {
             let said = error(text);

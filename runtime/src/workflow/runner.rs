@@ -503,6 +503,10 @@ impl Runner {
             let error = gone("what was deployed is not there any more; deploy the workflow again, and retry the run");
             return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
         };
+        if self.0.workflows.work().accounts.members().get(&member).await?.is_none() {
+            let error = gone("its owner is no member any more; another one has to deploy the workflow");
+            return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
+        }
         let who = Who { run, workflow: id, member: &member };
         while let Some(step) = version.steps.get(done.len()) {
             let attempt = pending.attempts + pending.cuts + 1;

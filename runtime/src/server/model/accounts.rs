@@ -1,6 +1,6 @@
 //! Accounts, and what may be done with them.
 
-use keyhole_host_api::accounts::{Access, AccountId};
+use keyhole_host_api::accounts::{Access, AccountId, Summary};
 use keyhole_host_api::apps::CustomApp;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::oauth::Upstream;
@@ -141,13 +141,33 @@ pub struct Deleted {
     /// Why they could not be revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_error: Option<String>,
+    /// The workflows that used it, `OWNER/NAME`, and stop working.
+    pub workflows: Vec<String>,
 }
 
 impl Deleted {
     /// What became of it here and at the service.
-    pub fn new(deleted: AccountId, nickname: String, upstream: Upstream) -> Self {
+    pub fn new(deleted: AccountId, nickname: String, upstream: Upstream, workflows: Vec<String>) -> Self {
         let (upstream, upstream_error) = told(upstream);
-        Self { deleted, nickname, upstream, upstream_error }
+        Self { deleted, nickname, upstream, upstream_error, workflows }
+    }
+}
+
+/// An account, and the workflows that use it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AccountView {
+    /// What may be seen of it.
+    #[serde(flatten)]
+    pub account: Summary,
+    /// The workflows that use it, `OWNER/NAME`: all to its owner and to an admin, their own to others.
+    pub workflows: Vec<String>,
+}
+
+impl std::ops::Deref for AccountView {
+    type Target = Summary;
+
+    fn deref(&self) -> &Summary {
+        &self.account
     }
 }
 

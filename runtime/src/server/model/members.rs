@@ -80,16 +80,23 @@ pub struct Removed {
     pub deleted: Vec<DeletedWithMember>,
     /// Others' accounts that they could use.
     pub revoked: Vec<Named>,
+    /// The workflows that stop working, `OWNER/NAME`: theirs, and others' that used their accounts.
+    pub workflows: Vec<String>,
 }
 
 impl Removed {
     /// What `departed` tells of `member`, and `upstream` of each account at its service.
-    pub fn new(member: MemberId, departed: Departed, mut upstream: BTreeMap<AccountId, Upstream>) -> Self {
+    pub fn new(
+        member: MemberId,
+        departed: Departed,
+        mut upstream: BTreeMap<AccountId, Upstream>,
+        workflows: Vec<String>,
+    ) -> Self {
         let deleted = departed.deleted.into_iter().map(|(id, nickname)| {
             let (upstream, upstream_error) = told(upstream.remove(&id).unwrap_or(Upstream::NotPossible));
             DeletedWithMember { id, nickname, upstream, upstream_error }
         });
         let revoked = departed.revoked.into_iter().map(|(id, nickname)| Named { id, nickname });
-        Self { removed: member, deleted: deleted.collect(), revoked: revoked.collect() }
+        Self { removed: member, deleted: deleted.collect(), revoked: revoked.collect(), workflows }
     }
 }

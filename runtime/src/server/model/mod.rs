@@ -8,6 +8,7 @@ mod members;
 mod oauth;
 mod tokens;
 mod vault;
+mod workflows;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +19,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 pub use accounts::{
-    AccessView, AccountsQuery, ConnectedView, Deleted, Grant, NewAccount, NewCredentials, Rename, SetAccess, Tested,
+    AccessView, AccountView, AccountsQuery, ConnectedView, Deleted, Grant, NewAccount, NewCredentials, Rename,
+    SetAccess, Tested,
 };
 pub use apps::{AppSummary, AppView, FieldView, Forgotten, NewClient, OAuthView};
 pub use audit::AuditQuery;
@@ -26,6 +28,10 @@ pub use members::{DeletedWithMember, MemberView, Named, NewMember, Removed};
 pub use oauth::{BegunView, DeviceState, DeviceView, FinishOAuth, PollDevice, StartOAuth};
 pub use tokens::{CreatedLink, CreatedToken, LinkView, NewLink, NewToken, TokenView, TokensQuery};
 pub use vault::{DamageView, ForgottenKey, KeyUse, MasterKey, RestoreQuery, RestoredView, RotatedView, VaultReport};
+pub use workflows::{
+    ComponentView, DeployedView, ErrorView, NewRun, NewWorkflow, RunDetail, RunView, RunsQuery, SetWorkflow,
+    StartedRun, StepView, WorkflowName, WorkflowView, hook_path, status_of,
+};
 
 use super::schema;
 

@@ -13,14 +13,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Answer, account};
-use crate::server::caller::Caller;
+use crate::server::caller::{Act, Caller};
 use crate::server::extract::{Body, Path, Query};
 use crate::server::model::{
-    AccessView, AccountsQuery, ConnectedView, Deleted, Grant, Named, NewAccount, NewCredentials, Rename, SetAccess,
-    Tested, secrets,
+    AccessView, AccountView, AccountsQuery, ConnectedView, Deleted, Grant, Named, NewAccount, NewCredentials, Rename,
+    SetAccess, Tested, secrets,
 };
 use crate::server::problem::Problem;
 use crate::server::{Api, schema};
+use crate::workflow::record::Workflow;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -36,18 +37,37 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// List the accounts that you may see
 #[utoipa::path(get, path = "/api/accounts", tag = "accounts", operation_id = "accounts_list", params(AccountsQuery),
     responses((status = 200, body = [schema::Account])))]
-async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Query<AccountsQuery>) -> Answer<Vec<Summary>> {
+async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Query(query): Query<AccountsQuery>,
+) -> Answer<Vec<AccountView>> {
     let mut accounts = api.accounts.list(caller.member()?).await?;
     accounts.retain(|account| query.app.as_ref().is_none_or(|app| *app == account.app));
-    Ok(Json(accounts))
+    let workflows = api.workflows.list(None).await?;
+    Ok(Json(accounts.into_iter().map(|account| view(account, &caller, &workflows)).collect::<Result<_, _>>()?))
+}
+
+/// What the caller may see of an account, `workflows` being all that there are.
+fn view(account: Summary, caller: &Caller, workflows: &[Workflow]) -> Result<AccountView, Problem> {
+    let member = caller.member()?;
+    let all = account.owner == *member || caller.may(Act::KeepWorkflows);
+    let workflows = workflows
+        .iter()
+        .filter(|workflow| workflow.accounts.contains(&account.id) && (all || workflow.owner == *member))
+        .map(|workflow| workflow.id().to_string())
+        .collect();
+    Ok(AccountView { account, workflows })
 }
 
 /// Show an account. Its secrets are never shown
 #[utoipa::path(get, path = "/api/accounts/{account}", tag = "accounts", operation_id = "accounts_show",
     params(("account" = String, Path, description = "The account's id or nickname")),
     responses((status = 200, body = schema::Account)))]
-async fn show(State(api): State<Arc<Api>>, caller: Caller, Path(named): Path<String>) -> Answer<Summary> {
-    Ok(Json(account(&api, &caller, &named).await?))
+async fn show(State(api): State<Arc<Api>>, caller: Caller, Path(named): Path<String>) -> Answer<AccountView> {
+    let found = account(&api, &caller, &named).await?;
+    let workflows = api.workflows.using(&found.id).await?;
+    Ok(Json(view(found, &caller, &workflows)?))
 }
 
 /// Connect an account with its keys. It is yours, and private
@@ -99,8 +119,10 @@ async fn rename(
     responses((status = 200, body = Deleted)))]
 async fn delete(State(api): State<Arc<Api>>, caller: Caller, Path(named): Path<String>) -> Answer<Deleted> {
     let found = account(&api, &caller, &named).await?;
+    let using = api.workflows.using(&found.id).await?;
     let upstream = api.oauth().delete(caller.member()?, &found.id).await?;
-    Ok(Json(Deleted::new(found.id, found.nickname, upstream)))
+    let using = using.iter().map(|workflow| workflow.id().to_string()).collect();
+    Ok(Json(Deleted::new(found.id, found.nickname, upstream, using)))
 }
 
 /// Replace the keys of an account. Its id, links, nickname and access stay. Its owner can

@@ -56,5 +56,15 @@ async fn remove(State(api): State<Arc<Api>>, caller: Caller, Path(member): Path<
         .parse()
         .map_err(|_| Problem::not_there(format!("there is no member {member}; see `keyhole members list`")))?;
     let (departed, upstream) = api.oauth().remove_member(&api.members, &member).await?;
-    Ok(Json(Removed::new(member, departed, upstream)))
+    let mut stopped = Vec::new();
+    for workflow in api.workflows.list(None).await? {
+        let theirs = workflow.owner == member;
+        if theirs {
+            api.workflows.enable(&workflow.id(), false).await?;
+        }
+        if theirs || departed.deleted.iter().any(|(account, _)| workflow.accounts.contains(account)) {
+            stopped.push(workflow.id().to_string());
+        }
+    }
+    Ok(Json(Removed::new(member, departed, upstream, stopped)))
 }

@@ -7,8 +7,10 @@ mod audit;
 mod links;
 mod members;
 mod oauth;
+mod runs;
 mod tokens;
 mod upkeep;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -30,7 +32,7 @@ type Answer<T> = Result<Json<T>, Problem>;
 
 /// Calls that need no token.
 pub(super) fn open() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(health)).routes(routes!(openapi))
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(openapi)).merge(workflows::open())
 }
 
 /// Calls that need one.
@@ -44,12 +46,14 @@ pub(super) fn closed() -> OpenApiRouter<Arc<Api>> {
         .merge(links::routes())
         .merge(tokens::routes())
         .merge(audit::routes())
+        .merge(workflows::routes())
+        .merge(runs::routes())
         .merge(upkeep::routes())
 }
 
 /// Calls that need one, whose bodies may be long and take their time.
 pub(super) fn long() -> OpenApiRouter<Arc<Api>> {
-    upkeep::long()
+    upkeep::long().merge(workflows::long()).merge(runs::long())
 }
 
 /// Whether the server is there and can read its store

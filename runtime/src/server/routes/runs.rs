@@ -1,0 +1,159 @@
+//! Runs, which are their workflow's owner's alone: an event may hold whatever its sender knows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use serde_json::value::{RawValue, to_raw_value};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Answer, workflows};
+use crate::server::Api;
+use crate::server::caller::Caller;
+use crate::server::extract::{Body, Path, Query};
+use crate::server::model::{NewRun, RunDetail, RunView, RunsQuery, StartedRun, status_of};
+use crate::server::problem::Problem;
+use crate::workflow::Told;
+use crate::workflow::history::Of;
+use crate::workflow::record::{Cause, Run};
+
+/// How long a caller who waits for a run is kept.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// Longest event with what is around it, in bytes.
+const EVENT: usize = 1 << 20;
+
+/// Calls whose bodies may be long.
+pub(super) fn long() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(start)).layer(DefaultBodyLimit::max(EVENT))
+}
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(cancel)).routes(routes!(retry))
+}
+
+/// Start a workflow of yours by hand
+#[utoipa::path(post, path = "/api/workflows/{owner}/{name}/runs", tag = "runs", operation_id = "runs_start",
+    params(("owner" = String, Path, description = "The workflow's owner"), ("name" = String, Path, description = "The workflow's name")),
+    request_body = NewRun, responses((status = 202, body = StartedRun)))]
+async fn start(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((owner, name)): Path<(String, String)>,
+    Body(new): Body<NewRun>,
+) -> Result<(StatusCode, Json<StartedRun>), Problem> {
+    let workflow = workflows::own(&api, caller.member()?, &format!("{owner}/{name}")).await?;
+    let event = match &new.event {
+        Some(event) => to_raw_value(event).map_err(|error| Problem::internal(&error))?,
+        None => RawValue::from_string("{}".to_owned()).map_err(|error| Problem::internal(&error))?,
+    };
+    api.begin_runs().await?;
+    if !new.wait {
+        let accepted = api.runner.accept(&workflow, Cause::Manual, event).await?;
+        return Ok((StatusCode::ACCEPTED, Json(StartedRun { run: accepted.run, status: "queued".to_owned() })));
+    }
+    let (accepted, told) = api.runner.accept_and_tell(&workflow, Cause::Manual, event).await?;
+    let status = wait_for(&api, &accepted.run, told).await?;
+    Ok((StatusCode::ACCEPTED, Json(StartedRun { run: accepted.run, status })))
+}
+
+async fn wait_for(api: &Api, run: &str, told: tokio::sync::oneshot::Receiver<Told>) -> Result<String, Problem> {
+    let by = tokio::time::Instant::now() + WAIT;
+    let told = tokio::time::timeout_at(by, told).await;
+    if let Ok(Ok(Told::Ended(status, _))) = told {
+        return Ok(status.word().to_owned());
+    }
+    // A response comes before the end.
+    loop {
+        match api.runner.history().run(run).await? {
+            Some(Run { ended: None, .. }) if tokio::time::Instant::now() < by => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Some(run) => return Ok(run.status.word().to_owned()),
+            None => return Err(none(run)),
+        }
+    }
+}
+
+/// List the runs of your workflows, the newest first
+#[utoipa::path(get, path = "/api/runs", tag = "runs", operation_id = "runs_list", params(RunsQuery),
+    responses((status = 200, body = [RunView])))]
+async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Query<RunsQuery>) -> Answer<Vec<RunView>> {
+    let member = caller.member()?;
+    let of = match &query.workflow {
+        Some(named) => {
+            let (owner, name) = named.split_once('/').unwrap_or((member.as_str(), named));
+            if owner != member.as_str() {
+                return Ok(Json(Vec::new()));
+            }
+            Of::Workflow(crate::workflow::record::WorkflowId(format!("{owner}/{name}")))
+        }
+        None => Of::Owner(Some(member.to_string())),
+    };
+    let status = match &query.status {
+        Some(word) => Some(status_of(word).ok_or_else(|| {
+            Problem::wrong(format!("there is no status '{word}'"))
+                .help("one of queued, running, waiting, ok, failed, cancelled")
+        })?),
+        None => None,
+    };
+    let limit = usize::try_from(query.limit.clamp(1, 1000)).unwrap_or(1000);
+    let wanted = |run: &Run| {
+        status.is_none_or(|status| run.status == status) && query.since.is_none_or(|since| run.accepted >= since)
+    };
+    let runs = api.runner.history().list(&of, query.before.as_deref(), limit, wanted).await?;
+    Ok(Json(runs.into_iter().map(RunView::from).collect()))
+}
+
+/// Show a run: its event, and what each step was given, did and left
+#[utoipa::path(get, path = "/api/runs/{run}", tag = "runs", operation_id = "runs_show",
+    params(("run" = String, Path, description = "The run's id")), responses((status = 200, body = RunDetail)))]
+async fn show(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<String>) -> Answer<RunDetail> {
+    own(&api, &caller, &id).await?;
+    let (run, details) = api.runner.history().details(&id).await?.ok_or_else(|| none(&id))?;
+    Ok(Json(RunDetail::new(run, details)))
+}
+
+/// End a run
+#[utoipa::path(post, path = "/api/runs/{run}/cancel", tag = "runs", operation_id = "runs_cancel",
+    params(("run" = String, Path, description = "The run's id")), responses((status = 200, body = StartedRun)))]
+async fn cancel(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<String>) -> Answer<StartedRun> {
+    own(&api, &caller, &id).await?;
+    if !api.runner.cancel(&id).await? {
+        return Err(Problem::conflict(format!("the run {id} has ended already")));
+    }
+    Ok(Json(StartedRun { run: id, status: "cancelled".to_owned() }))
+}
+
+/// Run the same event once more, by the workflow as it is now
+#[utoipa::path(post, path = "/api/runs/{run}/retry", tag = "runs", operation_id = "runs_retry",
+    params(("run" = String, Path, description = "The run's id")), responses((status = 202, body = StartedRun)))]
+async fn retry(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<StartedRun>), Problem> {
+    own(&api, &caller, &id).await?;
+    let (run, details) = api.runner.history().details(&id).await?.ok_or_else(|| none(&id))?;
+    let workflow = api.workflows.get(&run.workflow).await?.ok_or_else(|| workflows::none(&run.workflow))?;
+    api.begin_runs().await?;
+    let accepted = api.runner.again(&workflow, &id, details.event).await?;
+    Ok((StatusCode::ACCEPTED, Json(StartedRun { run: accepted.run, status: "queued".to_owned() })))
+}
+
+/// The run, if it is of a workflow of the caller's own.
+async fn own(api: &Api, caller: &Caller, id: &str) -> Result<Run, Problem> {
+    let member = caller.member()?;
+    let run = match id.parse::<ulid::Ulid>() {
+        Ok(_) => api.runner.history().run(id).await?,
+        Err(_) => None,
+    };
+    run.filter(|run| run.workflow.parts().0 == member.as_str()).ok_or_else(|| none(id))
+}
+
+fn none(id: &str) -> Problem {
+    Problem::not_there(format!("there is no run {id}")).help("keyhole runs list shows yours")
+}

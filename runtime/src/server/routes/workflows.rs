@@ -1,0 +1,190 @@
+//! Workflows. Each is its owner's; an admin sees that it exists, can turn it off and delete it, and sees nothing
+//! of what it does.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use jiff::Timestamp;
+use keyhole_host_api::members::MemberId;
+use serde_json::Value;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Answer;
+use crate::server::Api;
+use crate::server::caller::{Act, Caller};
+use crate::server::extract::{Body, Path};
+use crate::server::model::{ComponentView, DeployedView, NewWorkflow, SetWorkflow, WorkflowName, WorkflowView};
+use crate::server::problem::Problem;
+use crate::workflow::record::{Workflow, WorkflowId};
+use crate::workflow::{Component, Deploy, file};
+
+/// Longest component, in bytes; the engine's own limit is lower.
+const COMPONENT: usize = 128 << 20;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(list, deploy)).routes(routes!(show, set, delete)).routes(routes!(component))
+}
+
+/// Calls that need no token.
+pub(super) fn open() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(file_schema))
+}
+
+/// Calls whose bodies may be long.
+pub(super) fn long() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(add_component)).layer(DefaultBodyLimit::max(COMPONENT))
+}
+
+/// The JSON Schema of a workflow's file, for editors
+#[utoipa::path(get, path = "/api/workflow.schema.json", tag = "workflows", operation_id = "workflow_schema",
+    responses((status = 200, body = Object)))]
+async fn file_schema() -> Json<Value> {
+    Json(file::schema())
+}
+
+/// List your workflows; for an admin, that others' exist
+#[utoipa::path(get, path = "/api/workflows", tag = "workflows", operation_id = "workflows_list",
+    responses((status = 200, body = [WorkflowView])))]
+async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<WorkflowView>> {
+    let member = caller.member()?;
+    let all = caller.may(Act::KeepWorkflows);
+    let workflows = api.workflows.list(if all { None } else { Some(member) }).await?;
+    let now = Timestamp::now();
+    let one = |workflow: Workflow| {
+        let own = workflow.owner == *member;
+        view(&api, workflow, own, now)
+    };
+    Ok(Json(workflows.into_iter().map(one).collect()))
+}
+
+/// Deploy a workflow of yours. It takes the place of the version before; runs under way end on that one
+#[utoipa::path(post, path = "/api/workflows", tag = "workflows", operation_id = "workflows_deploy",
+    request_body = NewWorkflow, responses((status = 200, body = DeployedView)))]
+async fn deploy(State(api): State<Arc<Api>>, caller: Caller, Body(new): Body<NewWorkflow>) -> Answer<DeployedView> {
+    let owner = caller.member()?;
+    let now = Timestamp::now();
+    let deploy = Deploy { file: new.file, components: new.components };
+    if !new.check {
+        let workflow = api.workflows.deploy(owner, &deploy).await?;
+        return Ok(Json(DeployedView { workflow: view(&api, workflow, true, now), deployed: true }));
+    }
+    let (file, version, accounts) = api.workflows.check(owner, &deploy).await?;
+    let before = api.workflows.get(&WorkflowId::new(owner, file.name.get_ref())).await?;
+    let workflow = Workflow {
+        owner: owner.clone(),
+        name: file.name.get_ref().clone(),
+        description: file.description,
+        version: before.as_ref().map_or(0, |before| before.version),
+        deployed: before.as_ref().map_or(now, |before| before.deployed),
+        enabled: before.is_none_or(|before| before.enabled),
+        hook: String::new(),
+        trigger: file.trigger,
+        limits: file.limits,
+        accounts,
+        steps: version.steps.into_iter().map(|step| step.name).collect(),
+    };
+    Ok(Json(DeployedView { workflow: WorkflowView::new(workflow, false, now), deployed: false }))
+}
+
+/// Show a workflow; its file to its owner
+#[utoipa::path(get, path = "/api/workflows/{owner}/{name}", tag = "workflows", operation_id = "workflows_show",
+    params(("owner" = String, Path, description = "The workflow's owner"), ("name" = String, Path, description = "The workflow's name")),
+    responses((status = 200, body = WorkflowView)))]
+async fn show(State(api): State<Arc<Api>>, caller: Caller, Path(at): Path<(String, String)>) -> Answer<WorkflowView> {
+    let workflow = visible(&api, &caller, at).await?;
+    let own = workflow.owner == *caller.member()?;
+    let version = if own { api.workflows.version(&workflow.id(), workflow.version).await? } else { None };
+    let mut view = view(&api, workflow, own, Timestamp::now());
+    view.file = version.map(|version| version.file);
+    Ok(Json(view))
+}
+
+/// Turn a workflow's triggers on or off. Its owner can, and an admin
+#[utoipa::path(patch, path = "/api/workflows/{owner}/{name}", tag = "workflows", operation_id = "workflows_set",
+    params(("owner" = String, Path, description = "The workflow's owner"), ("name" = String, Path, description = "The workflow's name")),
+    request_body = SetWorkflow, responses((status = 200, body = WorkflowView)))]
+async fn set(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(at): Path<(String, String)>,
+    Body(set): Body<SetWorkflow>,
+) -> Answer<WorkflowView> {
+    let workflow = visible(&api, &caller, at).await?;
+    let own = workflow.owner == *caller.member()?;
+    let changed = api.workflows.enable(&workflow.id(), set.enabled).await?.ok_or_else(|| none(&workflow.id()))?;
+    Ok(Json(view(&api, changed, own, Timestamp::now())))
+}
+
+/// Delete a workflow. Runs under way end; its history stays. Its owner can, and an admin
+#[utoipa::path(delete, path = "/api/workflows/{owner}/{name}", tag = "workflows", operation_id = "workflows_delete",
+    params(("owner" = String, Path, description = "The workflow's owner"), ("name" = String, Path, description = "The workflow's name")),
+    responses((status = 200, body = WorkflowName)))]
+async fn delete(State(api): State<Arc<Api>>, caller: Caller, Path(at): Path<(String, String)>) -> Answer<WorkflowName> {
+    let workflow = visible(&api, &caller, at).await?;
+    api.workflows.delete(&workflow.id()).await?;
+    Ok(Json(WorkflowName { name: workflow.name, owner: workflow.owner.to_string() }))
+}
+
+/// Check a component, and keep it for workflows to use
+#[utoipa::path(post, path = "/api/components", tag = "workflows", operation_id = "components_add",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, body = ComponentView)))]
+async fn add_component(State(api): State<Arc<Api>>, caller: Caller, bytes: Bytes) -> Answer<ComponentView> {
+    caller.must(Act::AddComponents)?;
+    let (component, _) = api.workflows.work().components.add(bytes).await?;
+    Ok(Json(component.into()))
+}
+
+/// Whether a component was deployed
+#[utoipa::path(get, path = "/api/components/{digest}", tag = "workflows", operation_id = "components_show",
+    params(("digest" = String, Path, description = "The component's digest")),
+    responses((status = 200, body = ComponentView)))]
+async fn component(State(api): State<Arc<Api>>, caller: Caller, Path(digest): Path<String>) -> Answer<ComponentView> {
+    caller.must(Act::AddComponents)?;
+    let found = api.workflows.work().components.get(&digest).await?;
+    found
+        .map(|component| Json(component.into()))
+        .ok_or_else(|| Problem::not_there(format!("there is no component {digest}")))
+}
+
+/// A workflow as its owner sees it, or somebody else.
+fn view(api: &Api, workflow: Workflow, as_owner: bool, now: Timestamp) -> WorkflowView {
+    let mut view = WorkflowView::new(workflow, as_owner, now);
+    view.hook = view.hook.map(|path| api.address_of(&path).map_or(path, String::from));
+    view
+}
+
+impl From<Component> for ComponentView {
+    fn from(component: Component) -> Self {
+        let Component { digest, bytes, name, version, .. } = component;
+        Self { digest, bytes, name, version }
+    }
+}
+
+/// The workflow, if the caller may know of it.
+async fn visible(api: &Api, caller: &Caller, (owner, name): (String, String)) -> Result<Workflow, Problem> {
+    let id = WorkflowId(format!("{owner}/{name}"));
+    let member = caller.member()?;
+    let may = owner == member.as_str() || caller.may(Act::KeepWorkflows);
+    match if may { api.workflows.get(&id).await? } else { None } {
+        Some(workflow) => Ok(workflow),
+        None => Err(none(&id)),
+    }
+}
+
+/// The workflow, if it is the caller's own.
+pub(super) async fn own(api: &Api, member: &MemberId, named: &str) -> Result<Workflow, Problem> {
+    let (owner, name) = named.split_once('/').unwrap_or((member.as_str(), named));
+    let id = WorkflowId(format!("{owner}/{name}"));
+    match if owner == member.as_str() { api.workflows.get(&id).await? } else { None } {
+        Some(workflow) => Ok(workflow),
+        None => Err(none(&id)),
+    }
+}
+
+pub(super) fn none(id: &WorkflowId) -> Problem {
+    Problem::not_there(format!("there is no workflow {id}")).help("keyhole workflows list shows yours")
+}
