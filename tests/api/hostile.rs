@@ -9,6 +9,10 @@ use crate::rig::{Answer, Served, by, call, client_at};
 /// A ULID that nothing has.
 const NOTHING: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
+/// A workflow that needs nobody's account.
+const WORKFLOW: &str = "keyhole = 1\nname = \"w\"\n[[steps]]\nname = \"a\"\nuses = \"http-request\"\n\
+props.url = \"https://nowhere.example/\"\nallow_hosts = [\"nowhere.example\"]\n";
+
 struct Call {
     name: String,
     method: String,
@@ -47,6 +51,11 @@ fn body_of(name: &str, account: &str) -> Value {
         "oauth_device_poll" => json!({"ticket": "nothing"}),
         "clients_configure" => json!({"client_id": "mine"}),
         "tokens_create" => json!({"name": "mine"}),
+        "workflows_deploy" => json!({"file": WORKFLOW}),
+        "workflows_set" => json!({"enabled": true}),
+        "runs_start" => json!({"event": {}}),
+        "runs_retry" => json!({}),
+        "components_add" => json!({}),
         "vault_forget" => json!({"key": NOTHING}),
         "restore" => json!({}),
         "links_create" => json!({"app": "acme"}),
@@ -122,8 +131,9 @@ fn fill(path: &str, id: &str) -> String {
     for part in path.split('/').skip(1) {
         filled.push('/');
         filled.push_str(match part {
-            "{account}" | "{token}" | "{link}" => id,
-            "{member}" => "alice",
+            "{account}" | "{token}" | "{link}" | "{run}" | "{digest}" => id,
+            "{member}" | "{owner}" => "alice",
+            "{name}" => "w",
             "{app}" => "acme",
             fixed => fixed,
         });
@@ -141,6 +151,9 @@ async fn what_is_not_yours_looks_like_what_is_not_there_whichever_call_you_try()
     let link = served.keyhole.call(&["--json", "accounts", "links", "create", "acme", "--as", "alice"]).ok().json();
     let link_id = link["id"].as_str().unwrap().to_owned();
     let (mallorys, _) = served.token("mallory", &[]);
+    by(&alices, "post", &format!("{}/api/workflows", served.url), Some(&json!({"file": WORKFLOW}))).await.ok();
+    let runs = format!("{}/api/workflows/alice/w/runs", served.url);
+    let run = by(&alices, "post", &runs, Some(&json!({}))).await.ok().json()["run"].as_str().unwrap().to_owned();
     let before = served.keyhole.call(&["--json", "accounts", "show", &account, "--as", "alice"]).ok().stdout;
 
     for call_ in calls(&served.url, &account).await {
@@ -152,7 +165,10 @@ async fn what_is_not_yours_looks_like_what_is_not_there_whichever_call_you_try()
             Some("{member}") => vec![("alice", "nobody")],
             // Which apps there are is known to all; whether one has a client is not.
             Some("{app}") if call_.name != "apps_show" => vec![("slack", "acme")],
-            Some("{app}") | None => vec![],
+            Some("{run}") => vec![(&run, NOTHING)],
+            Some("{owner}") => vec![("w", "v")],
+            // What a component does is nobody's secret; what it is used for is.
+            Some("{digest}" | "{app}") | None => vec![],
             Some(other) => panic!("{}: say what {other} may be", call_.name),
         };
         for (theirs, nobodys) in ids {
@@ -163,6 +179,8 @@ async fn what_is_not_yours_looks_like_what_is_not_there_whichever_call_you_try()
                     true => format!("/api/accounts/{id}/grants/mallory"),
                     false => path.collect::<Vec<_>>().join("/"),
                 };
+                // The name under which its owner has it.
+                let path = path.replace(&format!("/{id}/{id}"), &format!("/alice/{id}"));
                 let url = format!("{}{path}", served.url);
                 let answer = by(&mallorys, &call_.method, &url, call_.body.as_ref()).await;
                 assert!(answer.status == 404 || answer.status == 403, "{} {id}: {}", call_.name, answer.text);
@@ -188,6 +206,12 @@ async fn what_is_not_yours_looks_like_what_is_not_there_whichever_call_you_try()
     by(&alices, "get", &format!("{}/api/me", served.url), None).await.ok();
     let seen = by(&mallorys, "get", &format!("{}/api/accounts", served.url), None).await.ok().text;
     assert!(!seen.contains(&account), "{seen}");
+    let workflow = by(&alices, "get", &format!("{}/api/workflows/alice/w", served.url), None).await.ok().json();
+    assert_eq!((&workflow["version"], &workflow["enabled"]), (&json!(1), &json!(true)));
+    for theirs in ["workflows", "runs"] {
+        let seen = by(&mallorys, "get", &format!("{}/api/{theirs}", served.url), None).await.ok().json();
+        assert_eq!(seen, json!([]));
+    }
     let uses = by(&mallorys, "get", &format!("{}/api/audit", served.url), None).await.ok().json();
     assert_eq!(uses, json!([]));
 }

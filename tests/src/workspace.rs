@@ -25,7 +25,8 @@ pub fn component(package: &str) -> PathBuf {
 }
 
 /// Every crate that is built to a component for the tests.
-const PACKAGES: [&str; 7] = ["hostile", "inert", "small", "fetch", "echo-key", "slack-post", "definition-loop"];
+const PACKAGES: [&str; 8] =
+    ["hostile", "inert", "small", "verbs", "fetch", "echo-key", "slack-post", "definition-loop"];
 
 fn build_all() {
     let mut cargo = Command::new(env!("CARGO"));

@@ -16,7 +16,7 @@ macro_rules! embedded {
 /// Name and text of each file of `catalog/`.
 const EMBEDDED: &[(&str, &str)] = embedded![
     "airtable" "anthropic" "github" "google_calendar" "mailgun" "notion" "openai" "openweather" "sendgrid" "slack"
-    "stripe" "twilio" "zendesk"
+    "stripe" "twilio" "webhook" "zendesk"
 ];
 
 /// App definitions by name.

@@ -489,7 +489,8 @@ async fn access(flags: AccessFlags, settings: &Settings) -> Result {
         return Err(Error::usage("members are named, but the access is another")
             .help("keyhole accounts access ACCOUNT members bob,carol"));
     }
-    let mut now = AccessView { id: account.id.clone(), nickname: account.account.nickname, access: account.account.access };
+    let mut now =
+        AccessView { id: account.id.clone(), nickname: account.nickname.clone(), access: account.access.clone() };
     if let Some(access) = wanted {
         now = client.send(Method::PUT, Some(&by), &["accounts", id, "access"], &SetAccess { access }).await?;
     }

@@ -5,6 +5,7 @@
 //! Commands must not look around it: what works one way works all three.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -77,7 +78,7 @@ pub struct Client {
 }
 
 enum Reach {
-    Here { home: Box<Home>, router: Router },
+    Here { home: Box<Home>, api: Arc<Api>, router: Router },
     There { http: reqwest::Client, url: Url, token: Secret },
 }
 
@@ -96,8 +97,8 @@ impl Client {
         Ok(Self::here(home, api))
     }
 
-    fn here(home: Home, api: std::sync::Arc<Api>) -> Self {
-        Self { reach: Reach::Here { home: Box::new(home), router: router(api) } }
+    fn here(home: Home, api: Arc<Api>) -> Self {
+        Self { reach: Reach::Here { home: Box::new(home), router: router(api.clone()), api } }
     }
 
     fn there(remote: &Remote) -> Result<Self> {
@@ -239,6 +240,13 @@ impl Client {
     /// A call without a body.
     pub async fn ask<T: DeserializeOwned>(&self, method: Method, by: Option<&Acting>, path: &[&str]) -> Result<T> {
         self.call(method, by, path, &[], None).await?.map_err(Refused::into_error)
+    }
+
+    /// Ends what this process runs of workflows, so that another one goes on with it.
+    pub async fn leave(&self) {
+        if let Reach::Here { api, .. } = &self.reach {
+            api.runner.stop(Duration::ZERO).await;
+        }
     }
 
     async fn call<T: DeserializeOwned>(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use comfy_table::{Cell, Color};
 use jiff::Timestamp;
-use keyhole::server::model::{RunDetail, RunView, RunsQuery, StartedRun, StepView};
+use keyhole::server::model::{RetryRun, RunDetail, RunView, RunsQuery, StartedRun, StepView};
 use reqwest::Method;
 
 use super::audit::parse_since;
@@ -111,7 +111,9 @@ impl Runs {
             }
             Self::Retry { run, no_wait, as_member, .. } => {
                 let by = client.acting(&as_member, settings).await?;
-                let started: StartedRun = client.ask(Method::POST, Some(&by), &["runs", &run, "retry"]).await?;
+                let started: StartedRun = client
+                    .send(Method::POST, Some(&by), &["runs", &run, "retry"], &RetryRun { wait: !no_wait })
+                    .await?;
                 if no_wait {
                     return out.either(&started, || format!("started the run {}", started.run));
                 }
@@ -130,7 +132,10 @@ pub async fn show_at_end(client: &Client, by: &Acting, run: &str, out: Output) -
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
-            () = super::interrupt() => return Err(Error::interrupted()),
+            () = super::interrupt() => {
+                client.leave().await;
+                return Err(Error::interrupted());
+            }
         }
     };
     if out.json {

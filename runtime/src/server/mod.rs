@@ -96,9 +96,14 @@ impl Api {
         self.runs.get_or_try_init(|| self.runner.start(true)).await.map(drop)
     }
 
-    /// Makes sure that this process runs what it accepts: for a command, too.
-    async fn begin_runs(&self) -> Result<(), StoreError> {
-        self.runs.get_or_try_init(|| self.runner.start_own()).await.map(drop)
+    /// Makes sure that what is accepted next is run: by this process if somebody waits for it here, else by
+    /// whichever server there is.
+    async fn begin_runs(&self, here: bool) -> Result<(), StoreError> {
+        match here {
+            true => self.runs.get_or_try_init(|| self.runner.start_own()).await.map(drop),
+            false if self.runs.initialized() => Ok(()),
+            false => self.runner.announce().await,
+        }
     }
 
     fn catalog(&self) -> &Arc<Catalog> {

@@ -220,21 +220,6 @@ impl History {
         self.pending.list(after, 1000).await
     }
 
-    /// Asks a run to end. False if it has.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    pub async fn cancel(&self, run: &str) -> Result<bool, StoreError> {
-        let changed = self
-            .pending
-            .update(run, |pending| {
-                pending.cancelled = true;
-                pending.waits = None;
-            })
-            .await?;
-        Ok(changed.is_some())
-    }
-
     /// Notes what a run waits for.
     pub(super) async fn waits(&self, run: &str, pending: &Pending, waits: &Waits) -> Result<(), StoreError> {
         let changed = self.pending.update(run, |there| {

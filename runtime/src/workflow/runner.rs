@@ -13,7 +13,7 @@ use keyhole_host_api::store::{Expect, Store, StoreError};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::attempt::{Attempted, Failed, Who};
 use super::clock::Clock;
@@ -94,7 +94,19 @@ struct Inner {
     held: Mutex<HashMap<String, (WorkflowId, AccountId)>>,
     told: Mutex<HashMap<String, oneshot::Sender<Told>>>,
     slots: Arc<Semaphore>,
-    stopping: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
+    /// What hands out runs, once it does.
+    dispatcher: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How far this process is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+enum Stage {
+    Running,
+    /// Nothing more is taken; what runs may go on.
+    Stopping,
+    /// What runs is broken off, and nothing of it is noted any more: it is on disk how far it came.
+    Stopped,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -123,7 +135,8 @@ impl Runner {
             held: Mutex::default(),
             told: Mutex::default(),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
-            stopping: watch::Sender::new(false),
+            stage: watch::Sender::new(Stage::Running),
+            dispatcher: Mutex::default(),
         }))
     }
 
@@ -140,31 +153,47 @@ impl Runner {
     pub async fn start(&self, with_clock: bool) -> Result<(), StoreError> {
         self.0.instances.beat().await?;
         self.adopt().await?;
-        tokio::spawn(self.clone().dispatch());
-        tokio::spawn(self.clone().timers());
+        self.begin();
         tokio::spawn(self.clone().look(with_clock));
         Ok(())
     }
 
-    /// Says that this process runs workflows, for a command that starts a run and waits for its end.
+    /// Begins to run what this process accepts and nothing else: for a command that waits for its run.
     ///
     /// # Errors
     /// Whatever the store says.
     pub async fn start_own(&self) -> Result<(), StoreError> {
-        self.0.instances.beat().await?;
-        tokio::spawn(self.clone().dispatch());
-        tokio::spawn(self.clone().timers());
+        self.announce().await?;
+        self.begin();
         Ok(())
+    }
+
+    /// Makes this process known, so that others take over what it accepts and does not run.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn announce(&self) -> Result<(), StoreError> {
+        self.0.instances.beat().await
+    }
+
+    fn begin(&self) {
+        let dispatcher = tokio::spawn(self.clone().dispatch());
+        *lock(&self.0.dispatcher) = Some(dispatcher);
+        tokio::spawn(self.clone().timers());
     }
 
     /// Takes nothing more, lets what runs go on until `within` has passed, and leaves the rest on disk for
     /// whoever comes next. Gives how many were left.
     pub async fn stop(&self, within: Duration) -> usize {
-        self.0.stopping.send_replace(true);
+        self.0.stage.send_replace(Stage::Stopping);
         let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
-        let _ = tokio::time::timeout(within, self.0.slots.acquire_many(all)).await;
-        let left = AT_ONCE - self.0.slots.available_permits();
-        self.0.slots.close();
+        let idle = tokio::time::timeout(within, self.0.slots.acquire_many(all)).await;
+        let left = if idle.is_ok() { 0 } else { AT_ONCE - self.0.slots.available_permits() };
+        self.0.stage.send_replace(Stage::Stopped);
+        let dispatcher = lock(&self.0.dispatcher).take();
+        if let Some(dispatcher) = dispatcher {
+            let _ = dispatcher.await;
+        }
         if let Err(error) = self.0.instances.leave().await {
             tracing::warn!(%error, "this process could not be taken off the list of those that run workflows");
         }
@@ -211,7 +240,7 @@ impl Runner {
         cause: Cause,
         event: Box<RawValue>,
     ) -> Result<Accepted, EventError> {
-        if *self.0.stopping.borrow() {
+        if self.is_stopping() {
             return Err(EventError::Stopping);
         }
         let id = workflow.id();
@@ -238,41 +267,50 @@ impl Runner {
         Ok(Accepted { run })
     }
 
-    /// Runs a run once more, with the same event, as another run.
-    ///
-    /// # Errors
-    /// Why it was not accepted.
-    pub async fn again(&self, workflow: &Workflow, run: &str, event: Box<RawValue>) -> Result<Accepted, EventError> {
-        self.accept(workflow, Cause::Retry(run.to_owned()), event).await
-    }
-
     /// Ends a run. False if it has ended already.
     ///
     /// # Errors
     /// Whatever the store says.
     pub async fn cancel(&self, run: &str) -> Result<bool, StoreError> {
-        let Some((pending, _)) = self.0.history.pending.get(run).await? else { return Ok(false) };
-        if !self.0.history.cancel(run).await? {
-            return Ok(false);
+        let history = &self.0.history;
+        loop {
+            let Some((pending, revision)) = history.pending.get(run).await? else { return Ok(false) };
+            let waited = pending.waits.is_some();
+            let changed = Pending {
+                cancelled: true,
+                waits: None,
+                // One that waits is nobody's to run: whoever ends it has it.
+                instance: if waited { self.0.instances.id.clone() } else { pending.instance.clone() },
+                ..pending
+            };
+            match history.pending.put(run, Expect::Revision(revision), &changed).await {
+                // One that is under way looks for itself, in whichever process it is.
+                Ok(_) if !waited => return Ok(true),
+                Ok(_) => {
+                    lock(&self.0.held).remove(run);
+                    self.forget_timer(run);
+                    let done = history.progress(run).await?;
+                    self.end(run, &changed, done, After::End(RunStatus::Cancelled, None, None)).await?;
+                    return Ok(true);
+                }
+                // It went on or ended meanwhile.
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
-        // One that waits for a time or an account does not look by itself. One that is under way ends itself.
-        let waited = lock(&self.0.held).remove(run).is_some() | self.forget_timer(run);
-        if waited {
-            self.go_on(&pending.workflow, run.to_owned()).await;
-        }
-        Ok(true)
     }
 
-    fn forget_timer(&self, run: &str) -> bool {
-        let mut timers = lock(&self.0.timers);
-        let before = timers.len();
-        timers.retain(|(_, waiting, _)| waiting != run);
-        timers.len() != before
+    fn forget_timer(&self, run: &str) {
+        lock(&self.0.timers).retain(|(_, waiting, _)| waiting != run);
     }
 
     /// Runs that are ready, and that are under way in this process.
     pub fn load(&self) -> (usize, usize) {
         lock(&self.0.queue).totals()
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.0.stage.borrow() >= Stage::Stopping
     }
 
     fn ready(&self, workflow: &Workflow, run: String, begun: bool) {
@@ -298,7 +336,7 @@ impl Runner {
 
     /// Hands out what is ready, as there is room.
     async fn dispatch(self) {
-        let mut stopping = self.0.stopping.subscribe();
+        let mut stage = self.0.stage.subscribe();
         let mut runs = JoinSet::new();
         loop {
             while runs.try_join_next().is_some() {}
@@ -306,7 +344,7 @@ impl Runner {
             let wait = match next {
                 Next::Run(workflow, run) => {
                     let Ok(slot) = self.0.slots.clone().acquire_owned().await else { break };
-                    if *stopping.borrow() {
+                    if self.is_stopping() {
                         break;
                     }
                     let runner = self.clone();
@@ -324,11 +362,11 @@ impl Runner {
             tokio::select! {
                 () = self.0.wake.notified() => {}
                 () = tokio::time::sleep(wait) => {}
-                _ = stopping.wait_for(|stopping| *stopping) => break,
+                _ = stage.wait_for(|stage| *stage >= Stage::Stopping) => break,
             }
         }
-        // What is under way goes on until the slots are closed.
-        while !self.0.slots.is_closed() && runs.join_next().await.is_some() {}
+        let _ = stage.wait_for(|stage| *stage == Stage::Stopped).await;
+        runs.shutdown().await;
     }
 
     /// Lets what waited for a time go on when it has come.
@@ -346,7 +384,7 @@ impl Runner {
             for (_, run, workflow) in due {
                 self.go_on(&workflow, run).await;
             }
-            if *self.0.stopping.borrow() {
+            if self.is_stopping() {
                 return;
             }
             let at =
@@ -359,18 +397,19 @@ impl Runner {
     async fn look(self, with_clock: bool) {
         let mut schedule = Schedule::default();
         let mut beat = tokio::time::Instant::now();
-        while !*self.0.stopping.borrow() {
+        while !self.is_stopping() {
             if with_clock && let Err(error) = self.clock_look(&mut schedule).await {
                 tracing::warn!(%error, "the clock's workflows could not be looked at");
             }
             if let Err(error) = self.held_look().await {
                 tracing::warn!(%error, "accounts that runs wait for could not be looked at");
             }
-            if beat.elapsed() >= BEAT {
+            let due = beat.elapsed() >= BEAT;
+            if due {
                 beat = tokio::time::Instant::now();
-                if let Err(error) = self.beat_look().await {
-                    tracing::warn!(%error, "other processes could not be looked at");
-                }
+            }
+            if let Err(error) = self.process_look(due).await {
+                tracing::warn!(%error, "other processes could not be looked at");
             }
             let next = self.0.clock.now().saturating_add(SignedDuration::try_from(LOOK).unwrap_or_default());
             self.0.clock.until(next.unwrap_or(Timestamp::MAX)).await;
@@ -420,8 +459,10 @@ impl Runner {
         Ok(())
     }
 
-    async fn beat_look(&self) -> Result<(), StoreError> {
-        self.0.instances.beat().await?;
+    async fn process_look(&self, beat: bool) -> Result<(), StoreError> {
+        if beat {
+            self.0.instances.beat().await?;
+        }
         let (_, gone) = self.0.instances.all().await?;
         if !gone.is_empty() {
             self.adopt().await?;
@@ -507,6 +548,9 @@ impl Runner {
             let error = gone("its owner is no member any more; another one has to deploy the workflow");
             return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
         }
+        if pending.cancelled {
+            return self.end(run, &pending, done, ended(RunStatus::Cancelled, None, None)).await;
+        }
         let who = Who { run, workflow: id, member: &member };
         while let Some(step) = version.steps.get(done.len()) {
             let attempt = pending.attempts + pending.cuts + 1;
@@ -517,6 +561,10 @@ impl Runner {
                     return self.end(run, &pending, done, ended(RunStatus::Cancelled, None, None)).await;
                 }
             };
+            // Broken off with the process, and perhaps because of that.
+            if *self.0.stage.borrow() == Stage::Stopped {
+                return Ok(());
+            }
             let retry = step.retry.as_ref();
             match self.after(run, &version, &mut pending, &mut done, attempted, retry).await? {
                 After::Next => {}

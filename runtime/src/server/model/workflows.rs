@@ -132,6 +132,14 @@ pub struct NewRun {
     pub wait: bool,
 }
 
+/// How to run an event once more.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryRun {
+    /// Whether to wait for its end, for up to a minute.
+    pub wait: bool,
+}
+
 /// A run of which there is no more to tell yet.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct StartedRun {

@@ -14,7 +14,7 @@ use super::{Answer, workflows};
 use crate::server::Api;
 use crate::server::caller::Caller;
 use crate::server::extract::{Body, Path, Query};
-use crate::server::model::{NewRun, RunDetail, RunView, RunsQuery, StartedRun, status_of};
+use crate::server::model::{NewRun, RetryRun, RunDetail, RunView, RunsQuery, StartedRun, status_of};
 use crate::server::problem::Problem;
 use crate::workflow::Told;
 use crate::workflow::history::Of;
@@ -50,7 +50,7 @@ async fn start(
         Some(event) => to_raw_value(event).map_err(|error| Problem::internal(&error))?,
         None => RawValue::from_string("{}".to_owned()).map_err(|error| Problem::internal(&error))?,
     };
-    api.begin_runs().await?;
+    api.begin_runs(new.wait).await?;
     if !new.wait {
         let accepted = api.runner.accept(&workflow, Cause::Manual, event).await?;
         return Ok((StatusCode::ACCEPTED, Json(StartedRun { run: accepted.run, status: "queued".to_owned() })));
@@ -130,18 +130,26 @@ async fn cancel(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<Stri
 
 /// Run the same event once more, by the workflow as it is now
 #[utoipa::path(post, path = "/api/runs/{run}/retry", tag = "runs", operation_id = "runs_retry",
-    params(("run" = String, Path, description = "The run's id")), responses((status = 202, body = StartedRun)))]
+    params(("run" = String, Path, description = "The run's id")), request_body = RetryRun,
+    responses((status = 202, body = StartedRun)))]
 async fn retry(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(id): Path<String>,
+    Body(how): Body<RetryRun>,
 ) -> Result<(StatusCode, Json<StartedRun>), Problem> {
     own(&api, &caller, &id).await?;
     let (run, details) = api.runner.history().details(&id).await?.ok_or_else(|| none(&id))?;
     let workflow = api.workflows.get(&run.workflow).await?.ok_or_else(|| workflows::none(&run.workflow))?;
-    api.begin_runs().await?;
-    let accepted = api.runner.again(&workflow, &id, details.event).await?;
-    Ok((StatusCode::ACCEPTED, Json(StartedRun { run: accepted.run, status: "queued".to_owned() })))
+    api.begin_runs(how.wait).await?;
+    let cause = Cause::Retry(id);
+    if !how.wait {
+        let accepted = api.runner.accept(&workflow, cause, details.event).await?;
+        return Ok((StatusCode::ACCEPTED, Json(StartedRun { run: accepted.run, status: "queued".to_owned() })));
+    }
+    let (accepted, told) = api.runner.accept_and_tell(&workflow, cause, details.event).await?;
+    let status = wait_for(&api, &accepted.run, told).await?;
+    Ok((StatusCode::ACCEPTED, Json(StartedRun { run: accepted.run, status })))
 }
 
 /// The run, if it is of a workflow of the caller's own.

@@ -1,0 +1,129 @@
+//! What a deploy checks, and what it leaves alone when something is wrong.
+
+use keyhole_tests::program::KEY;
+use keyhole_tests::workspace::component;
+
+use crate::rig::*;
+
+#[test]
+fn what_is_wrong_is_told_with_file_line_and_column_and_nothing_is_deployed() {
+    let keyhole = keyhole();
+    keyhole.member("bob");
+    keyhole.connect("alice", KEY);
+    let echo = component("echo-key").display().to_string();
+    let small = format!("[[steps]]\nname = \"a\"\nuses = {:?}\n", component("small").display().to_string());
+    let cases = [
+        (format!("{HEAD}[[steps]]\nname = \"a\"\nuses = \"nowhere.wasm\"\n"), "no such component"),
+        (format!("{HEAD}[[steps]]\nname = \"a\"\nuses = \"blake3:00\"\n"), "workflow.toml:5:8: there is no component"),
+        (
+            format!("{HEAD}owner = \"bob\"\n{}", verb("a", "return", "1")),
+            "workflow.toml:3:9: a workflow runs on behalf",
+        ),
+        (
+            format!("{HEAD}{}", verb("a", "return", "1").replace("verb =", "vreb =")),
+            "workflow.toml:6:18: verbs has no prop 'vreb'",
+        ),
+        (format!("{HEAD}{small}"), "workflow.toml:4:8: the app prop 'acme' takes an account"),
+        (format!("{HEAD}{small}links = {{ acme = \"nobody's\" }}\n"), "workflow.toml:6:18: there is no account"),
+        (
+            format!("{HEAD}[[steps]]\nname = \"a\"\nuses = \"http-request\"\n"),
+            "workflow.toml:4:8: http-request needs a URL",
+        ),
+        (
+            format!(
+                "{HEAD}[[steps]]\nname = \"a\"\nuses = \"http-request\"\nprops = {{ url = \"https://a.example\", mehtod = \"GET\" }}\n"
+            ),
+            "http-request has no prop 'mehtod'",
+        ),
+        (
+            format!("{HEAD}trigger.cron.schedule = \"61 * * * *\"\n{}", verb("a", "return", "1")),
+            "'61 * * * *' is no cron schedule",
+        ),
+        (format!("{HEAD}{}", verb("a", "return", "\"{{ steps.b.x }}\"")), "no step before this one is called `b`"),
+        (format!("{HEAD}[[steps]]\nname = \"a\"\nuses = {echo:?}\nlinks = {{ slack = \"x\" }}\n"), "takes an account"),
+    ];
+    for (text, expected) in cases {
+        let path = file(&keyhole, &text);
+        let said = keyhole.call(&["workflows", "deploy", path.to_str().unwrap(), "--as", "alice"]);
+        assert_eq!(said.code, 2, "{text}\n{}", said.stderr);
+        let (at, what) = expected.split_once(": ").unwrap_or(("", expected));
+        assert!(
+            said.stderr.contains(at) && said.stderr.contains(what),
+            "{text}\nsaid {}\nand not {expected}",
+            said.stderr
+        );
+    }
+    let listed = keyhole.call(&["--json", "workflows", "list", "--as", "alice"]).ok().json();
+    assert_eq!(listed, serde_json::json!([]));
+}
+
+#[test]
+fn another_members_account_that_is_private_can_not_be_linked() {
+    let keyhole = keyhole();
+    keyhole.member("bob");
+    let account = keyhole.connect("bob", KEY);
+    let text = format!(
+        "{HEAD}[[steps]]\nname = \"a\"\nuses = {:?}\nlinks = {{ acme = {account:?} }}\n",
+        component("small").display().to_string()
+    );
+    let path = file(&keyhole, &text);
+    keyhole.member("carol");
+    let said = keyhole.call(&["workflows", "deploy", path.to_str().unwrap(), "--as", "carol"]).failed(2);
+    assert!(said.contains("there is no account"), "{said}");
+    // An admin sees that it is there, and may not use it either.
+    let said = keyhole.call(&["workflows", "deploy", path.to_str().unwrap(), "--as", "alice"]).failed(2);
+    assert!(said.contains("alice may not use the account"), "{said}");
+}
+
+#[test]
+fn a_deploy_takes_the_place_of_the_version_before_and_a_delete_ends_it() {
+    let keyhole = keyhole();
+    assert_eq!(deploy(&keyhole, &format!("{HEAD}{}", verb("a", "return", "1"))).ok().json()["workflow"]["version"], 1);
+    let path = file(&keyhole, &format!("{HEAD}{}", verb("a", "return", "2")));
+    let checked = keyhole.call(&["--json", "workflows", "deploy", "--check", path.to_str().unwrap(), "--as", "alice"]);
+    assert_eq!(checked.ok().json()["deployed"], false);
+    assert_eq!(returned(&run(&keyhole, "w", &serde_json::json!({})))["a"], 1);
+    assert_eq!(deploy(&keyhole, &std::fs::read_to_string(&path).unwrap()).ok().json()["workflow"]["version"], 2);
+    assert_eq!(returned(&run(&keyhole, "w", &serde_json::json!({})))["a"], 2);
+    keyhole.call(&["workflows", "delete", "w", "--as", "alice"]).ok();
+    let said = keyhole.call(&["workflows", "run", "w", "--as", "alice"]).failed(1);
+    assert!(said.contains("there is no workflow alice/w"), "{said}");
+    assert_eq!(list(&keyhole, &[]).len(), 2, "the history stays");
+}
+
+#[test]
+fn an_account_says_which_workflows_use_it_and_so_does_what_takes_it_away() {
+    let keyhole = keyhole();
+    keyhole.member("bob");
+    let account = keyhole.connect("alice", KEY);
+    let text = format!(
+        "{HEAD}[[steps]]\nname = \"a\"\nuses = {:?}\nlinks = {{ acme = {account:?} }}\n",
+        component("small").display().to_string()
+    );
+    deploy(&keyhole, &text).ok();
+    let shown = keyhole.call(&["--json", "accounts", "show", &account, "--as", "alice"]).ok().json();
+    assert_eq!(shown["workflows"], serde_json::json!(["alice/w"]));
+    let listed = keyhole.call(&["--json", "accounts", "list", "--as", "alice"]).ok().json();
+    assert_eq!(listed[0]["workflows"], serde_json::json!(["alice/w"]));
+    let run = run(&keyhole, "w", &serde_json::json!({"x": 1}));
+    assert_eq!(run["run"]["status"], "ok", "{run:#}");
+    assert_eq!(returned(&run)["a"]["event"], serde_json::json!({"x": 1}));
+    let deleted = keyhole.call(&["--json", "accounts", "delete", &account, "--as", "alice"]).ok().json();
+    assert_eq!(deleted["workflows"], serde_json::json!(["alice/w"]));
+    let run = crate::rig::run(&keyhole, "w", &serde_json::json!({}));
+    assert_eq!(run["run"]["error"]["kind"], "access", "{run:#}");
+    assert!(run["run"]["error"]["message"].as_str().unwrap().contains("was deleted"), "{run:#}");
+}
+
+#[test]
+fn a_removed_members_workflows_stop_and_are_named() {
+    let keyhole = keyhole();
+    keyhole.member("bob");
+    let path = file(&keyhole, &format!("{HEAD}trigger.http = {{}}\n{}", verb("a", "return", "1")));
+    keyhole.call(&["workflows", "deploy", path.to_str().unwrap(), "--as", "bob"]).ok();
+    let removed = keyhole.call(&["--json", "members", "remove", "bob"]).ok().json();
+    assert_eq!(removed["workflows"], serde_json::json!(["bob/w"]));
+    let shown = keyhole.call(&["--json", "workflows", "show", "bob/w", "--as", "alice"]).ok().json();
+    assert_eq!(shown["enabled"], false);
+    assert!(shown.get("hook").is_none() && shown.get("file").is_none(), "an admin sees that it exists: {shown:#}");
+}

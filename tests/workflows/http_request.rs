@@ -1,0 +1,101 @@
+//! The step without code: what it sends, what it gives back, and what the broker lets it do.
+
+use keyhole_tests::program::{KEY, Keyhole};
+use keyhole_tests::server::{Received, Server, json as answer};
+use serde_json::{Value, json};
+
+use crate::rig::*;
+
+struct House {
+    keyhole: Keyhole,
+    server: Server,
+    account: String,
+}
+
+fn house(respond: impl Fn(&Received) -> http::Response<keyhole_tests::server::Body> + Send + Sync + 'static) -> House {
+    let mut keyhole = keyhole();
+    let server = Server::http(&keyhole.authority, &["api.acme.example"], respond);
+    keyhole.lead("api.acme.example", &server);
+    let account = keyhole.connect("alice", KEY);
+    House { keyhole, server, account }
+}
+
+impl House {
+    fn run(&self, props: &str, event: &Value) -> Value {
+        let text = format!(
+            "{HEAD}[[steps]]\nname = \"a\"\nuses = \"http-request\"\nlinks = {{ account = {:?} }}\nprops = {{ {props} }}\n",
+            self.account
+        );
+        deploy(&self.keyhole, &text).ok();
+        run(&self.keyhole, "w", event)
+    }
+}
+
+fn echo(request: &Received) -> http::Response<keyhole_tests::server::Body> {
+    let body = String::from_utf8_lossy(&request.body);
+    answer(
+        200,
+        &json!({"method": request.method, "target": request.target, "body": body, "auth": request.header("authorization")}),
+    )
+}
+
+#[test]
+fn the_account_goes_with_it_and_the_credential_never_comes_back() {
+    let house = house(echo);
+    let run = house.run(
+        "url = \"v1/items/{{ event.id }}\", query = { q = \"a b\", n = [1, 2] }, json = { x = \"{{ event.id }}\" }",
+        &json!({"id": 5}),
+    );
+    assert_eq!(run["run"]["status"], "ok", "{run:#}");
+    let received = &house.server.received()[0];
+    assert_eq!(received.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
+    assert_eq!((received.method.as_str(), received.body.as_slice()), ("POST", &b"{\"x\":5}"[..]));
+    let body = &returned(&run)["a"]["body"];
+    assert_eq!(body["auth"], "Bearer ‹acme.api_key›", "{run:#}");
+    assert!(body["target"].as_str().unwrap().starts_with("/v1/items/5?"), "{run:#}");
+    assert!(!run.to_string().contains(KEY));
+    assert_eq!(returned(&run)["a"]["status"], 200);
+}
+
+#[test]
+fn the_broker_judges_it_like_any_step() {
+    let house = house(echo);
+    let run = house.run("url = \"https://elsewhere.example/v1\"", &json!({}));
+    assert_eq!(run["run"]["error"]["kind"], "refused", "{run:#}");
+    assert!(house.server.received().is_empty());
+    let run = house.run("url = \"http://169.254.169.254/latest/meta-data/\"", &json!({}));
+    assert_eq!(run["run"]["error"]["kind"], "refused", "{run:#}");
+}
+
+#[test]
+fn an_answer_of_400_or_more_is_the_steps_failure_unless_told_otherwise() {
+    let house = house(|_| answer(422, &json!({"error": "no such field"})));
+    let run = house.run("url = \"v1/x\"", &json!({}));
+    assert_eq!(
+        (&run["run"]["status"], &run["run"]["error"]["kind"]),
+        (&json!("failed"), &json!("upstream")),
+        "{run:#}"
+    );
+    assert!(run["run"]["error"]["message"].as_str().unwrap().contains("422"), "{run:#}");
+    let run = house.run("url = \"v1/x\", fail_on_error = false", &json!({}));
+    assert_eq!(returned(&run)["a"]["status"], 422, "{run:#}");
+}
+
+#[test]
+fn a_list_in_pages_is_one_list() {
+    let house = house(|request| {
+        let page: u32 = request.target.rsplit_once("cursor=c").map_or(0, |(_, page)| page.parse().unwrap());
+        let next = (page < 3).then(|| format!("c{}", page + 1));
+        answer(200, &json!({"items": [page * 2, page * 2 + 1], "meta": {"next": next}}))
+    });
+    let run = house.run(
+        "url = \"v1/list\", pages = { cursor = \"/meta/next\", parameter = \"cursor\", items = \"/items\" }",
+        &json!({}),
+    );
+    assert_eq!(returned(&run)["a"], json!({"items": [0, 1, 2, 3, 4, 5, 6, 7], "pages": 4}), "{run:#}");
+    let run = house.run(
+        "url = \"v1/list\", pages = { cursor = \"/meta/next\", parameter = \"cursor\", items = \"/items\", max = 2 }",
+        &json!({}),
+    );
+    assert_eq!(returned(&run)["a"]["pages"], 2);
+}

@@ -1,0 +1,9 @@
+//! Workflows by the built program, as people use it: deployed from a file, started by hand, by a request and by
+//! the clock, killed in the middle, and looked into.
+
+mod deploy;
+mod http_request;
+mod kill;
+mod rig;
+mod run;
+mod trigger;

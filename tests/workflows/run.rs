@@ -1,0 +1,141 @@
+//! What a run does: values from step to step, verbs, failures, attempts, and what is kept of it.
+
+use serde_json::json;
+
+use crate::rig::*;
+
+#[test]
+fn values_go_from_the_event_and_from_step_to_step() {
+    let keyhole = keyhole();
+    let text = [
+        HEAD,
+        &verb("first", "return", "{ id = \"{{ event.id }}\", text = \"<{{ event.name }}>\" }"),
+        &verb("exports", "export", "[1, \"two\"]"),
+        &verb("last", "return", "\"{{ steps.first.$return_value.id + steps.exports.given[0] }}\""),
+        &verb("not", "fail", "\"never\"").replace("uses =", "if = \"{{ event.id > 100 }}\"\nuses ="),
+        &verb("all", "steps", "0"),
+    ]
+    .concat();
+    deploy(&keyhole, &text).ok();
+    let run = run(&keyhole, "w", &json!({"id": 41, "name": "x"}));
+    assert_eq!(run["run"]["status"], "ok", "{run:#}");
+    let returned = returned(&run);
+    assert_eq!(returned["first"], json!({"id": 41, "text": "<x>"}));
+    assert_eq!(returned["last"], 42);
+    assert_eq!(run["steps"][3]["status"], "skipped");
+    assert_eq!(returned["all"]["exports"], json!({"$return_value": null, "given": [1, "two"]}));
+    assert_eq!(returned["all"]["last"]["$return_value"], 42);
+    assert!(run["steps"][0]["log"][0]["text"].as_str().unwrap().starts_with("return"), "{run:#}");
+    assert_eq!(run["event"], json!({"id": 41, "name": "x"}));
+}
+
+#[test]
+fn a_failure_ends_the_run_and_says_which_step_and_why() {
+    let keyhole = keyhole();
+    for (verb_, value, kind, message) in [
+        ("fail", "\"no luck\"", "step", "no luck"),
+        ("panic", "0", "trapped", "the step broke off"),
+        ("loop", "0", "limit", "its deadline of 0.200 s"),
+        ("return", "\"{{ event.nothing }}\"", "template", "refers to something that is not there"),
+    ] {
+        let text = format!("{HEAD}limits.timeout = \"200ms\"\n{}{}", verb("a", verb_, value), verb("b", "return", "1"));
+        deploy(&keyhole, &text).ok();
+        let run = run(&keyhole, "w", &json!({}));
+        assert_eq!(run["run"]["status"], "failed", "{run:#}");
+        assert_eq!(run["run"]["error"]["kind"], kind, "{run:#}");
+        assert_eq!(run["run"]["error"]["step"], "a");
+        assert!(run["run"]["error"]["message"].as_str().unwrap().contains(message), "{run:#}");
+        assert_eq!(run["steps"].as_array().unwrap().len(), 1, "no step after it runs");
+    }
+    assert_eq!(list(&keyhole, &["--status", "failed"]).len(), 4);
+    assert_eq!(list(&keyhole, &["--status", "ok"]).len(), 0);
+    assert_eq!(list(&keyhole, &["--workflow", "w", "-n", "2"]).len(), 2);
+}
+
+#[test]
+fn a_failure_that_may_pass_is_tried_again_and_a_limit_is_not() {
+    let keyhole = keyhole();
+    let retry = "retry = { attempts = 4, wait = \"10ms\" }\n";
+    deploy(&keyhole, &format!("{HEAD}{retry}{}", verb("a", "fail-before", "3"))).ok();
+    let done = run(&keyhole, "w", &json!({}));
+    assert_eq!((&done["run"]["status"], &done["steps"][0]["attempts"]), (&json!("ok"), &json!(3)), "{done:#}");
+    deploy(&keyhole, &format!("{HEAD}{retry}{}", verb("a", "fail-before", "9"))).ok();
+    let failed = run(&keyhole, "w", &json!({}));
+    assert_eq!((&failed["run"]["status"], &failed["steps"][0]["attempts"]), (&json!("failed"), &json!(4)));
+    deploy(&keyhole, &format!("{HEAD}limits.timeout = \"100ms\"\n{retry}{}", verb("a", "loop", "0"))).ok();
+    let limited = run(&keyhole, "w", &json!({}));
+    assert_eq!((&limited["run"]["status"], &limited["steps"][0]["attempts"]), (&json!("failed"), &json!(1)));
+}
+
+#[test]
+fn an_exit_ends_the_run_well_and_a_delay_holds_it() {
+    let keyhole = keyhole();
+    deploy(&keyhole, &format!("{HEAD}{}{}", verb("a", "exit", "\"nothing new\""), verb("b", "fail", "0"))).ok();
+    let ended = run(&keyhole, "w", &json!({}));
+    assert_eq!((&ended["run"]["status"], &ended["exit"]), (&json!("ok"), &json!("nothing new")), "{ended:#}");
+    deploy(&keyhole, &format!("{HEAD}{}{}", verb("a", "delay", "700"), verb("b", "return", "1"))).ok();
+    let began = std::time::Instant::now();
+    let held = run(&keyhole, "w", &json!({}));
+    assert_eq!(held["run"]["status"], "ok");
+    assert!(began.elapsed().as_millis() >= 700);
+}
+
+#[test]
+fn a_failure_starts_the_workflow_that_is_for_it() {
+    let keyhole = keyhole();
+    let alarm = format!("keyhole = 1\nname = \"alarm\"\n{}", verb("a", "return", "\"{{ event.error.message }}\""));
+    deploy(&keyhole, &alarm).ok();
+    deploy(&keyhole, &format!("{HEAD}on_error = \"alarm\"\n{}", verb("a", "fail", "\"no luck\""))).ok();
+    let serving = Serving::on(&keyhole);
+    keyhole.call(&["--json", "workflows", "run", "w", "--as", "alice"]);
+    let alarms = until("the alarm", || {
+        let alarms = list(&keyhole, &["--workflow", "alarm", "--status", "ok"]);
+        (!alarms.is_empty()).then_some(alarms)
+    });
+    let shown = show(&keyhole, alarms[0]["id"].as_str().unwrap());
+    assert_eq!(returned(&shown)["a"], "no luck");
+    assert_eq!(shown["run"]["cause"], "error");
+    drop(serving);
+}
+
+#[test]
+fn a_run_that_waits_can_be_ended_and_an_event_run_again() {
+    let keyhole = keyhole();
+    deploy(&keyhole, &format!("{HEAD}{}{}", verb("a", "delay", "600000"), verb("b", "return", "1"))).ok();
+    let _serving = Serving::on(&keyhole);
+    let token = keyhole.call(&["--json", "workflows", "run", "w", "--no-wait", "--as", "alice"]).ok().json();
+    let run = token["run"].as_str().unwrap().to_owned();
+    let waiting = until_status(&keyhole, &run, "waiting");
+    assert!(waiting["run"]["waits_until"].is_string(), "{waiting:#}");
+    keyhole.call(&["runs", "cancel", &run, "--as", "alice"]).ok();
+    until_status(&keyhole, &run, "cancelled");
+    let said = keyhole.call(&["runs", "cancel", &run, "--as", "alice"]).failed(1);
+    assert!(said.contains("has ended already"), "{said}");
+    deploy(&keyhole, &format!("{HEAD}{}", verb("a", "return", "2"))).ok();
+    let again = keyhole.call(&["--json", "runs", "retry", &run, "--as", "alice"]).ok().json();
+    assert_eq!((&again["run"]["cause"], &returned(&again)["a"]), (&json!("retry"), &json!(2)), "{again:#}");
+}
+
+#[test]
+fn no_credential_and_no_placeholder_is_in_what_is_kept_of_a_run() {
+    use keyhole_tests::program::KEY;
+    use keyhole_tests::server::acme;
+    let mut keyhole = keyhole();
+    let server = acme(&keyhole.authority, KEY);
+    keyhole.lead("api.acme.example", &server);
+    let account = keyhole.connect("alice", KEY);
+    let echo = keyhole_tests::workspace::component("echo-key").display().to_string();
+    let text = format!(
+        "{HEAD}[[steps]]\nname = \"a\"\nuses = {echo:?}\nlinks = {{ acme = {account:?} }}\n{}",
+        verb("b", "return", "\"{{ steps.a.$return_value }}\"")
+    );
+    deploy(&keyhole, &text).ok();
+    let run = run(&keyhole, "w", &json!({}));
+    assert_eq!(run["run"]["status"], "ok", "{run:#}");
+    let whole = run.to_string();
+    assert!(whole.contains("‹acme.api_key›"), "{run:#}");
+    assert!(!whole.contains(KEY) && !whole.contains("acme_live_"), "{run:#}");
+    assert_eq!(run["steps"][0]["requests"][0]["host"], "api.acme.example");
+    let stored = keyhole.stored_bytes();
+    assert!(memchr::memmem::find(&stored, KEY.as_bytes()).is_none());
+}
