@@ -50,7 +50,20 @@ impl Store for Watched {
         self.inner.write_soon(key, value)
     }
 
-    fn append(&self, key: &str, value: Vec<u8>) -> Durable {
+    async fn scan_back(
+        &self,
+        prefix: &str,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Versioned)>, StoreError> {
+        self.inner.scan_back(prefix, before, limit).await
+    }
+
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        self.inner.revision().await
+    }
+
+    fn append(&self, key: &str, value: Vec<u8>) -> Result<Durable, StoreError> {
         self.inner.append(key, value)
     }
 

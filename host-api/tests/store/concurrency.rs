@@ -86,7 +86,7 @@ async fn a_scan_gives_a_folder_in_order_page_by_page() {
 async fn appends_are_taken_in_the_order_of_the_calls() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let pending: Vec<_> = (0..500).map(|number| store.append("last", number.to_string().into_bytes())).collect();
+    let pending: Vec<_> = (0..500).map(|number| store.append("last", number.to_string().into_bytes()).unwrap()).collect();
     // Awaited in the other order: being taken over does not depend on being waited for.
     for durable in pending.into_iter().rev() {
         durable.await.unwrap();

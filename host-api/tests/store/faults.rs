@@ -84,7 +84,7 @@ async fn child_fills_the_disk() {
     store.write_soon("soon", vec![9; 50_000]).unwrap();
     assert!(matches!(store.flush().await, Err(StoreError::Full { .. })));
     assert!(matches!(store.write_soon("later", b"later".to_vec()), Err(StoreError::Full { .. })));
-    assert!(store.append("appended", vec![1; 50_000]).await.is_err());
+    assert!(store.append("appended", vec![1; 50_000]).is_err());
     assert!(matches!(store.write("records/x", Expect::Any, Some(vec![1; 50_000])).await, Err(StoreError::Full { .. })));
     assert_eq!(store.get("records/x").await.unwrap().map(|found| found.revision), None);
 

@@ -26,6 +26,7 @@ use keyhole_host_api::members::Members;
 use keyhole_host_api::oauth::OAuth;
 use keyhole_host_api::store::Store;
 use keyhole_host_api::tokens::{Links, Tokens};
+use tokio::sync::{Semaphore, watch};
 use url::Url;
 use utoipa::openapi::OpenApi;
 
@@ -47,7 +48,13 @@ pub struct Api {
     /// Where the members' browsers find this server, if there is one.
     public_url: Option<Url>,
     failed: FailedAttempts,
+    /// Places for those who follow the audit.
+    followers: Arc<Semaphore>,
+    stopping: watch::Sender<bool>,
 }
+
+/// How many may follow the audit at a time.
+const FOLLOWERS: usize = 64;
 
 impl Api {
     /// The API on what an open data directory holds. `public_url` is where browsers reach
@@ -70,7 +77,14 @@ impl Api {
             links,
             public_url,
             failed: FailedAttempts::default(),
+            followers: Arc::new(Semaphore::new(FOLLOWERS)),
+            stopping: watch::Sender::new(false),
         })
+    }
+
+    /// Ends the calls that would go on for ever.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
     }
 
     fn catalog(&self) -> &Arc<Catalog> {
