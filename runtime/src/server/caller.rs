@@ -92,9 +92,7 @@ impl Caller {
     /// Whatever the store says.
     pub async fn again(&self, api: &Api) -> Result<Option<Self>, Problem> {
         match self {
-            Self::Member(_, id) => {
-                Ok(api.tokens.bearer(id).await?.map(|member| Self::Member(member, id.clone())))
-            }
+            Self::Member(_, id) => Ok(api.tokens.bearer(id).await?.map(|member| Self::Member(member, id.clone()))),
             Self::Operator(_) => Ok(Some(self.clone())),
         }
     }

@@ -111,9 +111,8 @@ pub struct Filter {
 impl Filter {
     /// Whether it takes the use.
     pub fn takes(&self, used: &Use) -> bool {
-        let is = |wanted: &Option<String>, found: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| Some(wanted) == found)
-        };
+        let is =
+            |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| Some(wanted) == found);
         is(&self.account, used.account.as_deref())
             && is(&self.member, Some(&used.member))
             && is(&self.run, Some(&used.run))
@@ -130,12 +129,12 @@ impl Filter {
     }
 
     /// What all that it takes lies behind. A record is never written before what it tells of.
-    fn from(&self) -> Option<String> {
+    fn starts(&self) -> Option<String> {
         self.since.map(|since| Place::from_time(since.as_millisecond()))
     }
 
     /// What all that it takes lies before, outcomes included.
-    fn to(&self) -> Option<String> {
+    fn ends(&self) -> Option<String> {
         self.until.map(|until| Place::from_time(until.as_millisecond().saturating_add(OUTCOME_WITHIN + 1)))
     }
 }
@@ -169,13 +168,13 @@ impl Audit {
     /// Whatever the store says.
     pub async fn page(&self, filter: &Filter, before: Option<&str>, limit: usize) -> Result<Page, AuditError> {
         let before = before.map(|before| format!("{FOLDER}{before}"));
-        let from = filter.from();
+        let from = filter.starts();
         // Backwards, so an outcome comes before its intent, also one that is on another page.
         let mut last = match before.as_deref().and_then(Place::parse) {
             Some(place) => Some(Place::from_time(place.millis.saturating_add(OUTCOME_WITHIN + 1))),
             None => before.clone(),
         };
-        if let Some(to) = filter.to() {
+        if let Some(to) = filter.ends() {
             last = Some(last.map_or(to.clone(), |last| last.min(to)));
         }
         let mut outcomes: HashMap<String, Use> = HashMap::new();
@@ -252,7 +251,7 @@ impl Audit {
     /// The records whose uses `filter` takes, each as it lies in the store and on a line of its own, oldest
     /// first, some lines at a time. One that can't be read is there as base64, with its key.
     pub fn export(&self, filter: Filter) -> impl Stream<Item = Result<Bytes, AuditError>> + Send + use<> {
-        let (store, after, to) = (self.store.clone(), filter.from(), filter.to());
+        let (store, after, to) = (self.store.clone(), filter.starts(), filter.ends());
         let whole = filter == Filter::default();
         stream::try_unfold((after, false), move |(mut after, ended)| {
             let (store, filter, to) = (store.clone(), filter.clone(), to.clone());

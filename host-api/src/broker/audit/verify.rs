@@ -156,10 +156,8 @@ pub struct Verifier {
 
 impl Verifier {
     fn new(keys: Found, heads: Vec<Head>) -> Self {
-        let wanted = heads
-            .into_iter()
-            .filter_map(|head| Some(((head.writer.parse().ok()?, head.seq), (head, None))))
-            .collect();
+        let wanted =
+            heads.into_iter().filter_map(|head| Some(((head.writer.parse().ok()?, head.seq), (head, None)))).collect();
         Self {
             keys,
             report: Verified::default(),
@@ -358,7 +356,9 @@ impl Verifier {
         for key in marks.map(|marks| &marks.forged[..]).unwrap_or_default() {
             self.find(None, What::Mark, key);
         }
-        self.report.findings.sort_by(|one, other| (one.at, &one.writer, one.seq).cmp(&(other.at, &other.writer, other.seq)));
+        self.report
+            .findings
+            .sort_by(|one, other| (one.at, &one.writer, one.seq).cmp(&(other.at, &other.writer, other.seq)));
         self.report.writers = self.writers.len() as u64;
         let mut newest: Vec<_> = self.writers.into_iter().collect();
         newest.sort_by_key(|(id, writer)| std::cmp::Reverse((writer.millis, *id)));

@@ -130,7 +130,9 @@ impl Audit {
     pub async fn run(self, settings: &Settings) -> Result {
         let client = Client::open(settings, &EgressFlags::default()).await?;
         match self.command {
-            Some(Upkeep::Verify { file: Some(file), .. }) => return upkeep::verify_file(&client, settings, &file).await,
+            Some(Upkeep::Verify { file: Some(file), .. }) => {
+                return upkeep::verify_file(&client, settings, &file).await;
+            }
             Some(Upkeep::Verify { file: None, heads, save_heads }) => {
                 return upkeep::verify(&client, settings, heads.as_deref(), save_heads.as_deref()).await;
             }

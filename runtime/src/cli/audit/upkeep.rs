@@ -27,14 +27,13 @@ pub(super) async fn verify(
     }
     let heads: Vec<Head> = match heads {
         None => Vec::new(),
-        Some(path) => read_text(path)?
-            .lines()
-            .map(serde_json::from_str)
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|error| Error::usage(format!("it is not what --save-heads writes: {error}")).at(path.display()))?,
+        Some(path) => {
+            read_text(path)?.lines().map(serde_json::from_str).collect::<std::result::Result<_, _>>().map_err(
+                |error| Error::usage(format!("it is not what --save-heads writes: {error}")).at(path.display()),
+            )?
+        }
     };
-    let verified: Verified =
-        client.send(Method::POST, None, &["audit", "verify"], &VerifyAudit { heads }).await?;
+    let verified: Verified = client.send(Method::POST, None, &["audit", "verify"], &VerifyAudit { heads }).await?;
     if let Some(path) = save_heads {
         let lines = verified.heads.iter().map(|head| Ok(format!("{}\n", serde_json::to_string(head)?).into()));
         write_new(stream::iter(lines.collect::<Vec<_>>()), path, "the heads").await?;
@@ -87,12 +86,7 @@ fn text(verified: &Verified) -> String {
 }
 
 /// Writes JSON lines.
-pub(super) async fn export(
-    client: &Client,
-    settings: &Settings,
-    query: &AuditFilter,
-    output: Option<&Path>,
-) -> Result {
+pub(super) async fn export(client: &Client, settings: &Settings, query: &AuditFilter, output: Option<&Path>) -> Result {
     if let Some(path) = output.filter(|path| path.exists()) {
         return Err(taken(path));
     }
@@ -124,7 +118,8 @@ pub(super) async fn prune(client: &Client, settings: &Settings, before: Timestam
     settings.out.either(&all, || {
         let mut text = format!("removed {} records", all.removed);
         if all.kept > 0 {
-            text += &format!("; {} are older and stay: their requests may be under way, or they can't be read", all.kept);
+            text +=
+                &format!("; {} are older and stay: their requests may be under way, or they can't be read", all.kept);
         }
         text
     })

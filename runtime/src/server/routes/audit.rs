@@ -13,8 +13,8 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use bytes::BytesMut;
 use futures_util::{Stream, StreamExt as _, stream};
-use keyhole_host_api::broker::audit::{Concerning, Filter, Follower, Pruned, Verified};
 use keyhole_host_api::broker::Use;
+use keyhole_host_api::broker::audit::{Concerning, Filter, Follower, Pruned, Verified};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -62,7 +62,11 @@ async fn visible(api: &Api, caller: &Caller, filter: Filter) -> Result<Filter, P
 /// List the requests that steps made, the newest; a `Link` (RFC 8288) leads to those before them
 #[utoipa::path(get, path = "/api/audit", tag = "audit", operation_id = "audit_list", params(AuditQuery),
     responses((status = 200, body = [schema::Use])))]
-async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Query<AuditQuery>) -> Result<Response, Problem> {
+async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Query(query): Query<AuditQuery>,
+) -> Result<Response, Problem> {
     let filter = visible(&api, &caller, query.filter()).await?;
     let limit = usize::try_from(query.limit.min(MOST_LISTED)).unwrap_or(usize::MAX);
     let page = api.broker.audit().page(&filter, query.before.as_deref(), limit).await?;
@@ -142,7 +146,8 @@ impl Watch {
     async fn next(&mut self) -> Option<Vec<Use>> {
         let mut quiet: u32 = 0;
         loop {
-            let uses = self.follower.poll().await.inspect_err(|error| tracing::error!(%error, "following ended")).ok()?;
+            let uses =
+                self.follower.poll().await.inspect_err(|error| tracing::error!(%error, "following ended")).ok()?;
             if uses.is_empty() && !quiet.is_multiple_of(ASK) {
                 quiet += 1;
                 tokio::time::sleep(POLL).await;
