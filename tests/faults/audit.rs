@@ -68,10 +68,11 @@ impl Following {
 fn a_writer_that_was_killed_leaves_a_whole_chain_and_in_strict_mode_every_request_that_left() {
     let workspace = Workspace::new();
     let keyhole = &workspace.keyhole;
+    // The first one compiles.
+    workspace.run(&workspace.accounts[0]);
     let begun = Instant::now();
-    workspace.is_whole();
-    // Three runs of two requests each.
-    let whole = begun.elapsed() / 4;
+    workspace.run(&workspace.accounts[0]);
+    let whole = begun.elapsed();
     let step = component("echo-key").display().to_string();
     let link = format!("acme={}", workspace.accounts[0]);
     let rounds: u32 = if std::env::var_os("KEYHOLE_LONG").is_some() { 200 } else { 16 };

@@ -205,7 +205,8 @@ impl Verifier {
             return Ok(());
         };
         let is_keyed = entry.v == KEYED;
-        self.report.unkeyed += u64::from(!is_keyed);
+        let is_unkeyed = entry.v == UNKEYED;
+        self.report.unkeyed += u64::from(is_unkeyed);
         let mut genuine = false;
         match self.judge(&mut entry, value).await? {
             Err(What::NoKey { key: id, .. }) => {
@@ -224,7 +225,7 @@ impl Verifier {
             }
             Ok(()) => genuine = true,
         }
-        if self.met_keyed && !is_keyed && !self.writers.contains_key(&place.writer) {
+        if self.met_keyed && is_unkeyed && !self.writers.contains_key(&place.writer) {
             self.find(Some(place), What::Unkeyed, key);
         }
         self.met_keyed |= is_keyed;
@@ -234,7 +235,8 @@ impl Verifier {
             if let Some((head, met)) = self.wanted.get_mut(&(place.writer, place.seq)) {
                 *met = Some(head.hash == entry.hash);
             }
-            for head in entry.seen {
+            // Without a key, anyone could have written what it says.
+            for head in entry.seen.into_iter().filter(|_| is_keyed) {
                 self.want(head);
             }
         }
