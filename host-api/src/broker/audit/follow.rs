@@ -14,7 +14,7 @@ use ulid::Ulid;
 
 use super::entry::{Entry, FOLDER, Phase, Place, Use, began};
 use super::list::{read, without_outcome};
-use super::{Audit, AuditError, OUTCOME_WITHIN, WRITER_LIVES};
+use super::{Audit, AuditError, OUTCOME_WITHIN};
 use crate::store::Store;
 
 /// Records that are read at a time.
@@ -58,8 +58,8 @@ impl Audit {
     pub async fn follow(&self) -> Result<Follower, AuditError> {
         let now = Timestamp::now().as_millisecond();
         let mut writers = HashMap::new();
-        // Whoever writes now began at most so long ago.
-        let mut after = Some(Place::from_time(now - WRITER_LIVES));
+        // A little farther than is ever looked back for what is new.
+        let mut after = Some(Place::from_time(now - 2 * LATER));
         loop {
             let page = self.store.scan(FOLDER, after.as_deref(), PAGE).await?;
             let Some((last, _)) = page.last() else { break };
@@ -124,8 +124,8 @@ impl Follower {
         if self.far.elapsed() >= FAR {
             self.far = Instant::now();
             from = from.min(now - LATER);
-            // Whoever wrote nothing for so long writes no more.
-            self.writers.retain(|_, reached| reached.millis > now - 2 * WRITER_LIVES);
+            // What is older is never met again, so it can't be taken for new.
+            self.writers.retain(|_, reached| reached.millis > now - 2 * LATER);
         }
         self.last = Some(Place::from_time(from));
         self.round = now;
