@@ -206,15 +206,28 @@ impl Tokens {
         // Compared also where there is nothing to compare with, so that both take as long.
         let fits = key.fits(found.as_ref().map(|stored| &stored.digest));
         let Some(stored) = found.filter(|_| fits) else { return Ok(None) };
+        let Some(member) = self.speaks_for(&stored).await? else { return Ok(None) };
+        self.note(key.id()).await;
+        Ok(Some((member, key.id().clone())))
+    }
+
+    /// Whose the token `id` is, which was verified before; `None` if it is valid no longer.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn bearer(&self, id: &KeyId) -> Result<Option<Member>, StoreError> {
+        match self.records.get(id.as_str()).await? {
+            Some((stored, _)) => self.speaks_for(&stored).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn speaks_for(&self, stored: &Stored) -> Result<Option<Member>, StoreError> {
         if stored.expires <= Timestamp::now() {
             return Ok(None);
         }
-        let Some(member) = self.members.get(&stored.member).await? else { return Ok(None) };
-        if member.added != stored.member_since {
-            return Ok(None);
-        }
-        self.note(key.id()).await;
-        Ok(Some((member, key.id().clone())))
+        let member = self.members.get(&stored.member).await?;
+        Ok(member.filter(|member| member.added == stored.member_since))
     }
 
     /// Revokes every token of `member`.

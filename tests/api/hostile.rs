@@ -57,7 +57,8 @@ fn body_of(name: &str, account: &str) -> Value {
         "runs_retry" => json!({}),
         "components_add" => json!({}),
         "vault_forget" => json!({"key": NOTHING}),
-        "restore" => json!({}),
+        "restore" | "audit_verify" | "audit_verify_export" => json!({}),
+        "audit_prune" => json!({"before": "2020-01-01T00:00:00Z"}),
         "links_create" => json!({"app": "acme"}),
         other => panic!("say what body {other} takes"),
     }
@@ -291,4 +292,41 @@ async fn requests_that_are_too_long_or_no_json_end_in_a_problem() {
     by(&token, "get", &format!("{}/api/nowhere", served.url), None).await.problem(404);
     by(&token, "put", &format!("{}/api/me", served.url), None).await.problem(405);
     by(&token, "get", &format!("{}/api/audit?limit=many", served.url), None).await.problem(400);
+}
+
+#[tokio::test]
+async fn what_looks_after_the_audit_is_for_admins_and_others_see_their_own() {
+    let served = Served::with_members();
+    let (admin, _) = served.token("alice", &[]);
+    let (mallorys, _) = served.token("mallory", &[]);
+    let at = |path: &str| format!("{}/api/audit{path}", served.url);
+    let before = json!({"before": "2020-01-01T00:00:00Z"});
+    let calls = [
+        ("get", "/export", None),
+        ("post", "/verify", Some(json!({}))),
+        ("post", "/verify/export", Some(json!({}))),
+        ("post", "/prune", Some(before.clone())),
+    ];
+    for (method, path, body) in calls {
+        by(&mallorys, method, &at(path), body.as_ref()).await.problem(403);
+        by(&admin, method, &at(path), body.as_ref()).await.ok();
+    }
+    let future = json!({"before": "2999-01-01T00:00:00Z"});
+    by(&admin, "post", &at("/prune"), Some(&future)).await.problem(422);
+    by(&admin, "get", &at("/follow?since=2020-01-01T00:00:00Z"), None).await.problem(422);
+    for wrong in ["?status=many", "?since=soon", "?order=up", "?limit=-1"] {
+        by(&admin, "get", &at(wrong), None).await.problem(400);
+    }
+    // A follower ends with the token, and with the server.
+    let (once, id) = served.token("mallory", &[]);
+    let client = client_at(3);
+    let follow = |token: &str| client.get(at("/follow")).bearer_auth(token).send();
+    let (one, other) = (follow(&once).await.unwrap(), follow(&mallorys).await.unwrap());
+    assert_eq!((one.status(), other.status()), (reqwest::StatusCode::OK, reqwest::StatusCode::OK));
+    served.keyhole.call(&["tokens", "revoke", &id]).ok();
+    assert_eq!(one.text().await.unwrap().replace([':', '\n'], ""), "");
+    let (code, took) = served.stop();
+    assert_eq!(code, 0);
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}: a follower keeps no server from stopping");
+    assert_eq!(other.text().await.unwrap().replace([':', '\n'], ""), "");
 }

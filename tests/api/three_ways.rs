@@ -137,6 +137,21 @@ fn day(way: &Way, here: Option<&Keyhole>) -> Vec<(String, String)> {
     run(&["--json", "audit"], "");
     run(&["audit", "--member", "alice", "--decision", "allowed", "--since", "1h", "-n", "5"], "");
     run(&["audit", "--member", "nobody"], "");
+    run(&["audit", "--app", "acme", "--host", "api.acme.example", "--status", "2xx", "--until", "0s"], "");
+    run(&["audit", "--status", "many"], "");
+    run(&["audit", "verify"], "");
+    run(&["audit", "verify", "--heads", "/dev/null"], "");
+    run(&["audit", "prune", "--before", "1h"], "");
+    run(&["audit", "prune", "--before", "1h", "--yes"], "");
+    run(&["--json", "audit", "prune", "--before", "1h", "--yes"], "");
+    // Its hashes are of this day alone.
+    let export = way.call(here, &["audit", "export", "--since", "1h"], "").ok().stdout;
+    assert_eq!(export.lines().count(), 4, "{export}");
+    let verified = way.call(here, &["--json", "audit", "verify", "-"], &export).ok().json();
+    assert_eq!((&verified["records"], &verified["wrong"]), (&json!(4), &json!(0)), "{verified:#}");
+    let forged = export.replacen("api.acme.example", "api.evil.example", 1);
+    let verified = way.call(here, &["--json", "audit", "verify", "-"], &forged);
+    assert_eq!((verified.code, &verified.json()["findings"][0]["what"]), (1, &json!("changed")));
     told
 }
 

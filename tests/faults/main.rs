@@ -1,6 +1,7 @@
 //! What goes wrong on the host's side: one clear error each, and nothing damaged. When the cause
 //! is repaired, everything works and every account is still there.
 
+mod audit;
 mod disk;
 mod kill;
 mod master_key;

@@ -42,6 +42,14 @@ impl Store for Watched {
         self.inner.scan(prefix, after, limit).await
     }
 
+    async fn write(&self, key: &str, expect: Expect, value: Option<Vec<u8>>) -> Result<Revision, StoreError> {
+        self.inner.write(key, expect, value).await
+    }
+
+    fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError> {
+        self.inner.write_soon(key, value)
+    }
+
     async fn scan_back(
         &self,
         prefix: &str,
@@ -51,15 +59,11 @@ impl Store for Watched {
         self.inner.scan_back(prefix, before, limit).await
     }
 
-    async fn write(&self, key: &str, expect: Expect, value: Option<Vec<u8>>) -> Result<Revision, StoreError> {
-        self.inner.write(key, expect, value).await
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        self.inner.revision().await
     }
 
-    fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError> {
-        self.inner.write_soon(key, value)
-    }
-
-    fn append(&self, key: &str, value: Vec<u8>) -> Durable {
+    fn append(&self, key: &str, value: Vec<u8>) -> Result<Durable, StoreError> {
         self.inner.append(key, value)
     }
 

@@ -60,7 +60,8 @@ pub struct Broker {
 impl Broker {
     /// A broker over these accounts. Opens no connection.
     pub fn new(store: Arc<dyn Store>, accounts: Arc<Accounts>, catalog: Arc<Catalog>, egress: Egress) -> Self {
-        let audit = Arc::new(Audit::new(store.clone(), egress.audit));
+        let (vault, workspace) = accounts.vault();
+        let audit = Arc::new(Audit::new(store.clone(), vault, workspace, egress.audit));
         let way_out = Arc::new(WayOut::new(egress));
         let oauth = OAuth::new(store, accounts.clone(), OwnCalls::new(way_out.clone()));
         Self { accounts, catalog, audit, oauth, way_out }

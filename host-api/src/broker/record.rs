@@ -125,7 +125,9 @@ impl Record {
         match written {
             Ok(()) => {}
             // The intent is on disk; the next request is refused by the audit itself.
-            Err(error) if self.intended => tracing::error!(%error, "an outcome could not be recorded"),
+            Err(error) if self.intended && self.used.decision == Decision::Allowed => {
+                tracing::error!(%error, "an outcome could not be recorded")
+            }
             // Nothing left the host, and the audit says the same to whoever flushes it.
             Err(error) => tracing::debug!(%error, "a refusal could not be recorded"),
         }

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::audit::AuditError;
 use super::body::Body;
 use super::exchange::{self, Outbound};
 use super::limits::Timeouts;
@@ -339,8 +340,9 @@ impl Session {
         let substituted = survey::substitute(survey, url, &parts.headers, body.as_deref(), |field| secrets.get(field))?;
         // One use, one intent, also if it is sent again with refreshed tokens.
         if !record.intended {
-            self.broker.audit.intent(&record.used).await.map_err(|error| SendError::Unavailable(error.to_string()))?;
-            record.intended = true;
+            let intended = self.broker.audit.intent(&record.used).await;
+            record.intended = matches!(intended, Ok(()) | Err(AuditError::Late(_)));
+            intended.map_err(|error| SendError::Unavailable(error.to_string()))?;
             self.broker.accounts.usage().note(&account.id);
         }
         Ok((account, substituted))

@@ -66,7 +66,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(String, Versioned)>, StoreError>;
 
-    /// Up to `limit` records whose key starts with `prefix`, the last in key order first, before the
+    /// Up to `limit` records whose key starts with `prefix`, in falling key order, before the
     /// key `before` if one is given.
     async fn scan_back(
         &self,
@@ -74,6 +74,9 @@ pub trait Store: Send + Sync + 'static {
         before: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Versioned)>, StoreError>;
+
+    /// The revision of the latest write to any key. What is written later has a higher one.
+    async fn revision(&self) -> Result<Revision, StoreError>;
 
     /// Puts `value` at `key`, or deletes it for `None`, if `expect` holds. Returns once
     /// it is on disk. Concurrent writes share one commit.
@@ -84,8 +87,13 @@ pub trait Store: Send + Sync + 'static {
     fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError>;
 
     /// Puts `value` at `key`. Taken over, in the order of the calls, before this returns;
-    /// on disk once the future it returns has ended. (The audit's chain needs the order.)
-    fn append(&self, key: &str, value: Vec<u8>) -> Durable;
+    /// on disk once the future it returns has ended. When that fails, it is kept and tried again as
+    /// with [`Store::write_soon`], so that what follows never stands without it. (The audit's chain
+    /// needs the order, and no gap.)
+    ///
+    /// # Errors
+    /// It was not taken over: also if an earlier write is still to be tried again.
+    fn append(&self, key: &str, value: Vec<u8>) -> Result<Durable, StoreError>;
 
     /// Puts `records` in the place of all that there are, at once: whoever reads sees the ones or the
     /// others. What has one of the prefixes `kept` and is not among `records` stays.

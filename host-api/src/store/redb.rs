@@ -81,6 +81,19 @@ fn get(records: &Records, key: &str) -> Result<Option<Versioned>, StorageError> 
     Ok(Some(Versioned { revision, value: value.to_vec() }))
 }
 
+/// The first text after all that start with `prefix`, if there is one. Text sorts by its characters as
+/// by its bytes.
+fn past(prefix: &str) -> Option<String> {
+    let mut past = prefix.to_owned();
+    while let Some(last) = past.pop() {
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            past.push(next);
+            return Some(past);
+        }
+    }
+    None
+}
+
 fn writer_gone() -> StoreError {
     StoreError::Failed("its writer has ended; restart Keyhole".to_owned())
 }
@@ -154,21 +167,23 @@ impl Store for RedbStore {
         before: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Versioned)>, StoreError> {
-        // No key has this character, so this is above each that has the prefix.
-        let above = format!("{prefix}\u{10FFFF}");
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let past = past(prefix);
         let mut found: Vec<(String, Versioned)> = Vec::new();
         loop {
             let stride = SCAN_STRIDE.min(limit - found.len());
-            let end = match found.last().map(|(key, _)| key.as_str()).or(before) {
-                Some(before) if before < above.as_str() => before,
-                _ => above.as_str(),
+            let before = found.last().map(|(key, _)| key.as_str()).or(before);
+            let end = match (before, past.as_deref()) {
+                (Some(before), Some(past)) => Excluded(before.min(past)),
+                (Some(end), None) | (None, Some(end)) => Excluded(end),
+                (None, None) => Unbounded,
             };
+            if matches!(end, Excluded(end) if end <= prefix) {
+                return Ok(found);
+            }
             let page = self.shared.read(|records| {
                 let mut page = Vec::with_capacity(stride);
-                if end < prefix {
-                    return Ok(page);
-                }
-                for entry in records.range::<&str>(prefix..end)?.rev().take(stride) {
+                for entry in records.range::<&str>((Included(prefix), end))?.rev().take(stride) {
                     let (key, value) = entry?;
                     let (revision, value) = value.value();
                     page.push((key.value().to_owned(), Versioned { revision, value: value.to_vec() }));
@@ -182,6 +197,10 @@ impl Store for RedbStore {
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        self.shared.revision()
     }
 
     async fn write(&self, key: &str, expect: Expect, value: Option<Vec<u8>>) -> Result<Revision, StoreError> {
@@ -205,16 +224,15 @@ impl Store for RedbStore {
         self.send(Job::Soon { key: key.to_owned(), value })
     }
 
-    fn append(&self, key: &str, value: Vec<u8>) -> Durable {
-        let (answer, answered) = oneshot::channel();
-        let handed_over = check_key(key)
-            .and_then(|()| check_value(key, &value))
-            .and_then(|()| self.send(Job::Append { key: key.to_owned(), value, answer }));
-        async move {
-            handed_over?;
-            answered.await.unwrap_or_else(|_| Err(writer_gone()))
+    fn append(&self, key: &str, value: Vec<u8>) -> Result<Durable, StoreError> {
+        check_key(key)?;
+        check_value(key, &value)?;
+        if let Some(failed) = self.shared.soon_failed() {
+            return Err(failed);
         }
-        .boxed()
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Append { key: key.to_owned(), value, answer })?;
+        Ok(async move { answered.await.unwrap_or_else(|_| Err(writer_gone())) }.boxed())
     }
 
     async fn replace(&self, records: Vec<(String, Vec<u8>)>, kept: &'static [&'static str]) -> Result<(), StoreError> {

@@ -23,7 +23,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::store::{Store, StoreError};
+use crate::broker::audit;
+use crate::store::{Revision, Store, StoreError};
 use crate::vault::{Vault, VaultError};
 use crate::workspace;
 
@@ -41,7 +42,7 @@ const HEAD: usize = 1024;
 /// Records that are read at a time.
 const PAGE: usize = 256;
 /// What happened is not undone by putting back what was there before.
-const AUDIT: &str = "audit/";
+const AUDIT: &[&str] = &[audit::FOLDER, audit::SAVED_KEYS, audit::MARKS];
 
 /// Why there is no backup, or why it was not put back. Nothing was changed then.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +125,7 @@ pub async fn backup(
         sealing: Some(EncryptorBE32::new((&*cipher).into(), (&nonce).into())),
         associated: lines.clone(),
         plain: BytesMut::new(),
+        began: store.revision().await?,
         last: None,
         key,
         store,
@@ -140,6 +142,8 @@ struct Writer {
     associated: String,
     /// Records, and pieces of records, that are not sealed yet.
     plain: BytesMut,
+    /// The store's revision when it was begun.
+    began: Revision,
     /// The last record that was read.
     last: Option<String>,
     key: String,
@@ -155,9 +159,19 @@ impl Writer {
             let page = self.store.scan("", self.last.as_deref(), PAGE).await?;
             ended = page.is_empty();
             for (key, found) in page {
-                put(&mut self.plain, key.as_bytes());
-                put(&mut self.plain, &found.value);
+                // A chain must not have a later record and lack an earlier one, for which this was too early.
+                if !(key.starts_with(audit::FOLDER) && found.revision > self.began) {
+                    put(&mut self.plain, key.as_bytes());
+                    put(&mut self.plain, &found.value);
+                }
                 self.last = Some(key);
+            }
+            if ended {
+                // Again, after what they tell of: retention may have gone on meanwhile.
+                for (key, found) in self.store.scan(audit::MARKS, None, usize::MAX).await? {
+                    put(&mut self.plain, key.as_bytes());
+                    put(&mut self.plain, &found.value);
+                }
             }
         }
         let Some(mut sealing) = self.sealing.take() else { return Ok(None) };
@@ -203,7 +217,7 @@ pub async fn restore<E: std::fmt::Display>(
     let cipher = Zeroizing::new(vault.derive_key_of(&head.key, PURPOSE)?);
     let mut opening = DecryptorBE32::<XChaCha20Poly1305>::new((&*cipher).into(), (&nonce).into());
     let mut plain = BytesMut::new();
-    let mut records = Vec::new();
+    let mut records: Vec<(String, Vec<u8>)> = Vec::new();
     let not_genuine = |_| BackupError::NotGenuine;
     // A piece is known to be not the last by what follows it.
     while reader.fill(PIECE + TAG + 1).await? {
@@ -223,7 +237,8 @@ pub async fn restore<E: std::fmt::Display>(
         return Err(BackupError::NotGenuine);
     }
     let count = records.len();
-    store.replace(records, &[AUDIT]).await?;
+    audit::outdated_marks(store, &mut records).await?;
+    store.replace(records, AUDIT).await?;
     Ok(Restored { head, records: count })
 }
 

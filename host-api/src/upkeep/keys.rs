@@ -1,6 +1,7 @@
 //! Exchanging the master key, over all that is sealed.
 
 use crate::accounts::Accounts;
+use crate::broker::audit::Keys;
 use crate::oauth::OAuth;
 use crate::store::StoreError;
 use crate::vault::{Report, Rotation, VaultError};
@@ -22,9 +23,10 @@ pub struct Rotated {
 /// # Errors
 /// What the vault or the store says. A record that does not open is no error: it is in the report.
 pub async fn rotate(accounts: &Accounts, oauth: &OAuth) -> Result<Rotated, VaultError> {
-    let (vault, _) = accounts.vault();
+    let (vault, workspace) = accounts.vault();
     let rotation = vault.rotate().await?;
     let mut report = Report::default();
+    Keys::new(vault, workspace).keep(&mut report).await?;
     accounts.rewrap(&mut report).await?;
     oauth.rewrap(&mut report).await?;
     Ok(Rotated { rotation, report })
@@ -38,6 +40,8 @@ pub async fn check(accounts: &Accounts, oauth: &OAuth) -> Result<Report, StoreEr
     let mut report = Report::default();
     accounts.check(&mut report).await?;
     oauth.check(&mut report).await?;
+    let (vault, workspace) = accounts.vault();
+    Keys::new(vault, workspace).check(&mut report).await?;
     Ok(report)
 }
 
@@ -47,8 +51,11 @@ pub async fn check(accounts: &Accounts, oauth: &OAuth) -> Result<Report, StoreEr
 /// # Errors
 /// [`VaultError::InUse`] if something does; as [`Vault::forget_key`](crate::vault::Vault::forget_key).
 pub async fn forget(accounts: &Accounts, oauth: &OAuth, id: &str) -> Result<(), VaultError> {
-    match check(accounts, oauth).await?.keys.get(id) {
-        Some(uses) => Err(VaultError::InUse { key: id.to_owned(), uses: *uses }),
-        None => accounts.vault().0.forget_key(id).await,
+    if let Some(uses) = check(accounts, oauth).await?.keys.get(id) {
+        return Err(VaultError::InUse { key: id.to_owned(), uses: *uses });
     }
+    let (vault, workspace) = accounts.vault();
+    // A rotation may have been cut short before it got here.
+    Keys::new(vault, workspace).keep(&mut Report::default()).await?;
+    vault.forget_key(id).await
 }

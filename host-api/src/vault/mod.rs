@@ -194,6 +194,11 @@ impl Vault {
         Ok(data_key)
     }
 
+    /// The store whose credentials it seals.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     async fn check(&self) -> Result<(Check, Revision), VaultError> {
         Check::read(&*self.store).await?.ok_or(VaultError::Damaged { reason: "it is gone" })
     }

@@ -35,6 +35,11 @@ impl Report {
         }
     }
 
+    /// Notes that `record` does not open.
+    pub(crate) fn damaged(&mut self, record: &str, error: &VaultError) {
+        self.damaged.push(Damage { record: record.to_owned(), reason: error.to_string() });
+    }
+
     /// Takes in what came of wrapping the data key of `record` anew. What the store says ends it; a record
     /// that does not open must not keep the others from being wrapped.
     pub(crate) fn rewrapped<T>(

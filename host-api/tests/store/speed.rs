@@ -36,7 +36,7 @@ async fn reads_and_writes() {
                 let store = Arc::clone(&store);
                 tokio::spawn(async move {
                     for number in 0..each {
-                        store.append(&format!("audit/{task}-{number}"), vec![7; 400]).await.unwrap();
+                        store.append(&format!("audit/{task}-{number}"), vec![7; 400]).unwrap().await.unwrap();
                     }
                 })
             })

@@ -1,6 +1,6 @@
 //! `keyhole backup` and `keyhole restore`: a copy of everything in one encrypted file.
 
-use std::io::{Read as _, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use keyhole_host_api::vault::Vault;
 use serde_json::json;
 
 use super::client::Client;
-use super::error::{Context as _, Error, Result};
+use super::error::{Context as _, Error, Result, written};
 use super::output;
 use super::settings::{EgressFlags, Settings};
 
@@ -51,39 +51,81 @@ impl Backup {
             return Err(taken(&self.file));
         }
         let client = Client::open(settings, &EgressFlags::default()).await?;
-        let pieces = client.download(&["backup"]).await?;
+        let pieces = client.download(&["backup"], &()).await?;
         if self.file.as_os_str() == "-" {
-            write(pieces, &mut std::io::stdout().lock()).await?;
+            write(pieces, &mut std::io::stdout().lock(), "the backup").await?;
             return Ok(());
         }
-        let dir = self.file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Under another name, for the owner alone, until it is whole.
-        let mut file = tempfile::NamedTempFile::new_in(dir).doing("the backup can't be written").at(dir.display())?;
-        let bytes = write(pieces, file.as_file_mut()).await.map_err(|error| error.at(self.file.display()))?;
-        file.as_file().sync_all().doing("the backup can't be written").at(self.file.display())?;
-        file.persist_noclobber(&self.file).map_err(|error| match error.error.kind() {
-            std::io::ErrorKind::AlreadyExists => taken(&self.file),
-            _ => Error::new(error.error.to_string()).at(self.file.display()),
-        })?;
+        let bytes = write_new(pieces, &self.file, "the backup").await?;
         out.either(&json!({"file": self.file, "bytes": bytes}), || {
             format!("wrote {} ({}); it needs the master key", self.file.display(), output::size(bytes))
         })
     }
 }
 
-fn taken(file: &Path) -> Error {
+/// That a file is there which must not be.
+pub fn taken(file: &Path) -> Error {
     Error::usage("the file is there already").at(file.display()).help("choose another name, or take it away first")
 }
 
-async fn write(mut pieces: impl Stream<Item = Result<Bytes>> + Unpin, into: &mut impl Write) -> Result<u64> {
+/// Writes `pieces` into a file that is not there yet, and says how many bytes they have. Under another name,
+/// for the owner alone, until it is whole.
+pub async fn write_new(pieces: impl Stream<Item = Result<Bytes>> + Unpin, path: &Path, what: &str) -> Result<u64> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = format!("{what} can't be written");
+    let mut file = tempfile::NamedTempFile::new_in(dir).doing(&failed).at(dir.display())?;
+    let bytes = write(pieces, file.as_file_mut(), what).await.map_err(|error| error.at(path.display()))?;
+    file.as_file().sync_all().doing(&failed).at(path.display())?;
+    file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+        std::io::ErrorKind::AlreadyExists => taken(path),
+        _ => Error::new(error.error.to_string()).at(path.display()),
+    })?;
+    Ok(bytes)
+}
+
+fn told(result: std::io::Result<()>, what: &str) -> Result {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).doing(format!("{what} can't be written"))
+        }
+        other => written(other),
+    }
+}
+
+/// Writes `pieces` as they come, and says how many bytes they have.
+pub async fn write(
+    mut pieces: impl Stream<Item = Result<Bytes>> + Unpin,
+    into: &mut impl Write,
+    what: &str,
+) -> Result<u64> {
     let mut bytes = 0;
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
         bytes += piece.len() as u64;
-        into.write_all(&piece).doing("the backup can't be written")?;
+        told(into.write_all(&piece), what)?;
     }
-    into.flush().doing("the backup can't be written")?;
+    told(into.flush(), what)?;
     Ok(bytes)
+}
+
+/// The bytes of a file, or of standard input for '-', some at a time.
+pub fn pieces_of(path: &Path, what: &str) -> Result<impl Iterator<Item = std::io::Result<Bytes>> + Send + use<>> {
+    let mut input: Box<dyn std::io::Read + Send> = if path.as_os_str() == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(path).doing(format!("{what} can't be read")).at(path.display())?)
+    };
+    Ok(std::iter::from_fn(move || {
+        let mut piece = vec![0; PIECE];
+        match input.read(&mut piece) {
+            Ok(0) => None,
+            Ok(length) => {
+                piece.truncate(length);
+                Some(Ok(Bytes::from(piece)))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }))
 }
 
 impl Restore {
@@ -106,25 +148,10 @@ impl Restore {
         &self,
     ) -> Result<(backup::Head, impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin + 'static)> {
         let place = self.file.display().to_string();
-        let mut input: Box<dyn std::io::Read + Send> = if self.file.as_os_str() == "-" {
-            Box::new(std::io::stdin())
-        } else {
-            Box::new(std::fs::File::open(&self.file).doing("the backup can't be read").at(&place)?)
-        };
-        let mut read = move || {
-            let mut piece = vec![0; PIECE];
-            input.read(&mut piece).map(|length| {
-                piece.truncate(length);
-                Bytes::from(piece)
-            })
-        };
-        let first = read().doing("the backup can't be read").at(&place)?;
+        let mut pieces = pieces_of(&self.file, "the backup")?;
+        let first = pieces.next().unwrap_or(Ok(Bytes::new())).doing("the backup can't be read").at(&place)?;
         let head = backup::head(stream::iter([Ok::<_, String>(first.clone())])).await;
         let head = head.map_err(|error| Error::new(error.to_string()).at(&place))?;
-        let rest = std::iter::from_fn(move || match read() {
-            Ok(piece) if piece.is_empty() => None,
-            read => Some(read),
-        });
-        Ok((head, stream::iter(std::iter::once(Ok(first)).chain(rest))))
+        Ok((head, stream::iter(std::iter::once(Ok(first)).chain(pieces))))
     }
 }

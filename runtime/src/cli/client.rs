@@ -189,8 +189,8 @@ impl Client {
     }
 
     /// `GET` of what is too long to be held in memory.
-    pub async fn download(&self, path: &[&str]) -> Result<BoxStream<'static, Result<Bytes>>> {
-        let address = address(path, &[]);
+    pub async fn download(&self, path: &[&str], query: &impl Serialize) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let address = address(path, &pairs(query)?);
         let (answer, pieces) = match &self.reach {
             Reach::Here { router, .. } => open_here(router, Method::GET, None, &address, Body::empty(), None).await?,
             Reach::There { http, url, token } => {

@@ -2,18 +2,25 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
+use jiff::Timestamp;
+use keyhole::server::Api;
 use keyhole::server::listen::{Listen, ListenError, Server};
 use keyhole::server::router;
+use keyhole_host_api::broker::audit::Pruned;
 use serde_json::json;
 use url::Url;
 
 use super::error::{Error, Result};
 use super::home::Home;
 use super::output;
-use super::settings::{EgressFlags, Settings};
+use super::settings::{EgressFlags, Retention, Settings};
+
+/// How often old records of the audit are removed.
+const RETENTION: Duration = Duration::from_secs(60 * 60);
 
 /// How long runs that are under way may take to end when Keyhole is stopped.
 const GRACE: Duration = Duration::from_secs(30);
@@ -80,16 +87,50 @@ impl Serve {
             true => settings.out.document(&json!({ "url": url }))?,
             false => output::stderr_line(&format!("keyhole serves on {url}")),
         }
-        server.run(router, super::interrupt()).await.map_err(told)?;
+        let retention = tokio::spawn(retain(api.clone(), settings.retention));
+        let stop = {
+            let api = api.clone();
+            async move {
+                super::interrupt().await;
+                api.stop();
+            }
+        };
+        server.run(router, stop).await.map_err(told)?;
+        retention.abort();
         let left = api.runner.stop(GRACE).await;
         if left > 0 {
             settings.out.note(format!("{left} runs were under way and go on when Keyhole is started again"));
         }
         // The last use of a token or an account may still be on its way.
-        home.accounts.usage().flush().await?;
+        api.broker.settle().await?;
         home.store.flush().await?;
         settings.out.note("stopped");
         Ok(())
+    }
+}
+
+/// Every hour, removes what the audit is not to keep. Broken off at any point, the next time does the rest.
+async fn retain(api: Arc<Api>, Retention { keep, keep_records }: Retention) {
+    let audit = api.broker.audit();
+    let mut hours = tokio::time::interval(RETENTION);
+    hours.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while keep.is_some() || keep_records.is_some() {
+        hours.tick().await;
+        let pruned = async {
+            let by_age = keep.and_then(|keep| Timestamp::now().checked_sub(keep).ok());
+            let by_count = match keep_records {
+                Some(count) => audit.newest(count).await?.map(|at| at.min(Timestamp::now())),
+                None => None,
+            };
+            match by_age.max(by_count) {
+                Some(before) => audit.prune(before, "retention", usize::MAX).await,
+                None => Ok(Pruned::default()),
+            }
+        };
+        match pruned.await {
+            Ok(pruned) => tracing::info!(pruned.removed, pruned.kept, "the audit's retention"),
+            Err(error) => tracing::error!(%error, "old records of the audit could not be removed"),
+        }
     }
 }
 

@@ -126,6 +126,18 @@ struct File {
     master_key: Option<MasterKeyFile>,
     egress: EgressFile,
     run: RunFile,
+    audit: Retention,
+}
+
+/// How much of the audit stays: all of it, unless one of these says otherwise.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// What is not older.
+    #[serde(deserialize_with = "parsed_keep")]
+    pub keep: Option<Duration>,
+    /// So many records, the newest.
+    pub keep_records: Option<u64>,
 }
 
 /// Without Debug: a command may have a credential of its own in it.
@@ -179,6 +191,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// The file's limit on a run's memory, in bytes.
     pub memory: Option<u64>,
+    /// How much of the audit stays.
+    pub retention: Retention,
     /// When to use colours.
     pub color: Color,
     /// How to print.
@@ -227,6 +241,7 @@ impl Settings {
             egress: file.egress,
             timeout: file.run.timeout,
             memory: file.run.memory,
+            retention: file.audit,
             color: global.color.or(file.color).unwrap_or(Color::Auto),
             out,
         })
@@ -343,6 +358,15 @@ fn parsed_duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::R
     parse_duration(&String::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
 }
 
+/// Shorter than that is more likely a slip of the pen than meant, and what is removed is gone.
+fn parsed_keep<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Duration>, D::Error> {
+    let keep = parse_time(&String::deserialize(deserializer)?).map_err(de::Error::custom)?;
+    if keep < Duration::from_secs(3600) {
+        return Err(de::Error::custom("the audit keeps an hour at least; write 90d"));
+    }
+    Ok(Some(keep))
+}
+
 fn parsed_size<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<u64>, D::Error> {
     parse_size(&String::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
 }
@@ -355,6 +379,14 @@ pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
     }
     let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(signed).map_err(|_| wrong())
+}
+
+/// A length of time, days included.
+pub fn parse_time(text: &str) -> std::result::Result<Duration, String> {
+    match text.strip_suffix('d').map(str::parse::<u32>) {
+        Some(Ok(days)) => Ok(Duration::from_secs(u64::from(days) * 24 * 3600)),
+        _ => parse_duration(text),
+    }
 }
 
 /// A size such as `256MiB`; a bare number means bytes.
@@ -386,6 +418,23 @@ mod tests {
             read(Path::new("/etc/keyhole/config.toml"), "apps = \"apps\"\nmaster_key.file = \"/run/key\"\n").unwrap();
         assert_eq!(file.apps.unwrap(), Path::new("/etc/keyhole/apps"));
         assert!(matches!(file.master_key, Some(MasterKeyFile::File(path)) if path == Path::new("/run/key")));
+    }
+
+    #[test]
+    fn lifetimes_read_as_people_write_them() {
+        assert_eq!(parse_time("30d").unwrap(), Duration::from_secs(30 * 24 * 3600));
+        assert_eq!(parse_time("12h").unwrap(), Duration::from_secs(12 * 3600));
+        assert!(parse_time("soon").is_err());
+    }
+
+    #[test]
+    fn what_the_audit_keeps_is_at_least_an_hour() {
+        let keep = |text: &str| read(Path::new("k.toml"), &format!("[audit]\n{text}\n")).map(|file| file.audit);
+        assert_eq!(keep("keep = \"90d\"").unwrap().keep.unwrap(), Duration::from_secs(90 * 24 * 3600));
+        assert_eq!(keep("keep_records = 1000").unwrap().keep_records, Some(1000));
+        for wrong in ["keep = \"59m\"", "keep = \"0d\"", "keep = 90", "keep_records = -1"] {
+            assert!(format!("{:?}", keep(wrong).err().unwrap()).contains("k.toml:2:"), "{wrong}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use reqwest::Method;
 use super::client::Client;
 use super::error::Result;
 use super::output::{self, style};
-use super::settings::{AsMember, EgressFlags, Settings, parse_duration};
+use super::settings::{AsMember, EgressFlags, Settings, parse_time};
 
 /// Make, list and revoke tokens for the HTTP API
 #[derive(Subcommand, Debug)]
@@ -93,24 +93,4 @@ fn list(tokens: &[TokenView]) -> String {
         ]);
     }
     output::table_text(&mut table)
-}
-
-/// A length of time, days included.
-fn parse_time(text: &str) -> std::result::Result<Duration, String> {
-    match text.strip_suffix('d').map(str::parse::<u32>) {
-        Some(Ok(days)) => Ok(Duration::from_secs(u64::from(days) * 24 * 3600)),
-        _ => parse_duration(text),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lifetimes_read_as_people_write_them() {
-        assert_eq!(parse_time("30d").unwrap(), Duration::from_secs(30 * 24 * 3600));
-        assert_eq!(parse_time("12h").unwrap(), Duration::from_secs(12 * 3600));
-        assert!(parse_time("soon").is_err());
-    }
 }

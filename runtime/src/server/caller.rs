@@ -44,11 +44,11 @@ pub enum Act<'a> {
     SeeMembers,
     /// To add or remove a member.
     ChangeMembers,
-    /// To exchange the master key, to take a backup and to put one back.
+    /// To exchange the master key, to take a backup and to put one back, to remove what the audit has of old.
     KeepStore,
     /// To set the OAuth client by which all members connect.
     ChangeApps,
-    /// To see the whole audit, not only what concerns oneself.
+    /// To see the whole audit, not only what concerns oneself, and whether it is as it was written.
     SeeAllAudit,
     /// To make a token for this member. It will speak for them, so not even an admin can
     /// for anyone else: it would let them use that member's accounts.
@@ -91,6 +91,17 @@ impl Caller {
                 .help("whoever has the data directory makes others' first one: keyhole tokens create --as MEMBER"),
             _ => Problem::not_allowed("only an admin can do that").help("ask one; GET /api/members lists them"),
         })
+    }
+
+    /// The caller as they are now, in a call that takes long. `None` once their token is not valid any more.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn again(&self, api: &Api) -> Result<Option<Self>, Problem> {
+        match self {
+            Self::Member(_, id) => Ok(api.tokens.bearer(id).await?.map(|member| Self::Member(member, id.clone()))),
+            Self::Operator(_) => Ok(Some(self.clone())),
+        }
     }
 
     /// On whose behalf the call is.

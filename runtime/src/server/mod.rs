@@ -27,7 +27,7 @@ use keyhole_host_api::members::Members;
 use keyhole_host_api::oauth::OAuth;
 use keyhole_host_api::store::{Store, StoreError};
 use keyhole_host_api::tokens::{Links, Tokens};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore, watch};
 use url::Url;
 use utoipa::openapi::OpenApi;
 
@@ -57,7 +57,13 @@ pub struct Api {
     /// Where the members' browsers find this server, if there is one.
     public_url: Option<Url>,
     failed: FailedAttempts,
+    /// Places for those who follow the audit.
+    followers: Arc<Semaphore>,
+    stopping: watch::Sender<bool>,
 }
+
+/// How many may follow the audit at a time.
+const FOLLOWERS: usize = 64;
 
 impl Api {
     /// The API on what an open data directory holds. `public_url` is where browsers reach
@@ -85,6 +91,8 @@ impl Api {
             runs: OnceCell::new(),
             public_url,
             failed: FailedAttempts::default(),
+            followers: Arc::new(Semaphore::new(FOLLOWERS)),
+            stopping: watch::Sender::new(false),
         })
     }
 
@@ -104,6 +112,11 @@ impl Api {
             false if self.runs.initialized() => Ok(()),
             false => self.runner.announce().await,
         }
+    }
+
+    /// Ends the calls that would go on for ever.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
     }
 
     fn catalog(&self) -> &Arc<Catalog> {

@@ -246,7 +246,10 @@ impl From<BackupError> for Problem {
 
 impl From<AuditError> for Problem {
     fn from(error: AuditError) -> Self {
-        Self::internal(&error)
+        match error {
+            AuditError::Future => Self::wrong(error.to_string()),
+            error => Self::internal(&error),
+        }
     }
 }
 

@@ -157,6 +157,100 @@ pub struct Use {
     pub reason: Option<String>,
 }
 
+/// A record of the audit that was there.
+#[derive(ToSchema)]
+pub struct Head {
+    /// Its writer.
+    pub writer: String,
+    /// Its place in that writer's chain.
+    pub seq: u64,
+    /// When it was written, to the millisecond.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// Its hash.
+    pub hash: String,
+}
+
+/// What is wrong with a record of the audit.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// Its content is not what its hash says, or what follows stands on something else.
+    Changed,
+    /// It is not there, nor are some before it.
+    Missing,
+    /// There is another with its count.
+    Duplicate,
+    /// It is not where it was written.
+    Moved,
+    /// It is no record.
+    Unreadable,
+    /// It has a format that this version does not know.
+    Newer,
+    /// It was hashed with a key that is not at hand.
+    NoKey,
+    /// It has no key, and is younger than records that have.
+    Unkeyed,
+    /// Retention did not write this mark.
+    Mark,
+}
+
+/// Something that is wrong with the audit.
+#[derive(ToSchema)]
+pub struct Finding {
+    /// The record's writer.
+    #[schema(required = false, nullable = false)]
+    pub writer: Option<String>,
+    /// Its count within that writer's chain.
+    #[schema(required = false, nullable = false)]
+    pub seq: Option<u64>,
+    /// When it was written; of what is missing, when what follows or tells of it was.
+    #[schema(format = DateTime, required = false, nullable = false)]
+    pub at: Option<String>,
+    /// What is wrong.
+    pub what: What,
+    /// Of `missing` and `no_key`: how many records.
+    #[schema(required = false, nullable = false)]
+    pub records: Option<u64>,
+    /// Of `newer`: the format.
+    #[schema(required = false, nullable = false)]
+    pub format: Option<u32>,
+    /// Of `no_key`: id of the master key.
+    #[schema(required = false, nullable = false)]
+    pub key: Option<String>,
+    /// Its key in the store, or which line it is.
+    #[schema(required = false, nullable = false)]
+    pub place: Option<String>,
+}
+
+/// What was found when the audit was verified.
+#[derive(ToSchema)]
+pub struct Verified {
+    /// Records that were read.
+    pub records: u64,
+    /// Those of older versions, which have no key: whoever could write the store could have made them.
+    pub unkeyed: u64,
+    /// Writers that they are of.
+    pub writers: u64,
+    /// How many things are wrong.
+    pub wrong: u64,
+    /// The first of them.
+    pub findings: Vec<Finding>,
+    /// The newest record of each writer, of those that wrote last.
+    pub heads: Vec<Head>,
+}
+
+/// What was removed of the audit.
+#[derive(ToSchema)]
+pub struct Pruned {
+    /// So many records.
+    pub removed: u64,
+    /// So many are older and were kept: an outcome may be still to come, or they can't be read.
+    pub kept: u64,
+    /// Whether there are more to remove: call again.
+    pub more: bool,
+}
+
 /// The operator's OAuth client for an app.
 #[derive(ToSchema)]
 pub struct Client {
@@ -277,6 +371,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use jiff::Timestamp;
+    use keyhole_host_api::broker::audit;
     use keyhole_host_api::{accounts, apps, broker, oauth};
     use serde_json::{Value, json};
     use utoipa::PartialSchema;
@@ -337,6 +432,23 @@ mod tests {
         };
         let sparse = broker::Use { account: None, app: None, status: None, reason: None, ..used.clone() };
         fits::<Use>(&used, &sparse);
+        let head = audit::Head { writer: "w".into(), seq: 1, at: Timestamp::now(), hash: "h".into() };
+        fits::<Head>(&head, &head);
+        let finding = audit::Finding {
+            writer: Some("w".into()),
+            seq: Some(1),
+            at: Some(Timestamp::now()),
+            what: audit::What::NoKey { key: "k".into(), records: 1 },
+            place: Some("p".into()),
+        };
+        let mut whole = serde_json::to_value(&finding).unwrap();
+        let newer = serde_json::to_value(audit::What::Newer { format: 3 }).unwrap();
+        whole["format"] = newer["format"].clone();
+        let changed = audit::What::Changed;
+        let sparse = audit::Finding { writer: None, seq: None, at: None, what: changed, place: None };
+        fits::<Finding>(&whole, &sparse);
+        fits::<Verified>(&audit::Verified::default(), &audit::Verified::default());
+        fits::<Pruned>(&audit::Pruned::default(), &audit::Pruned::default());
         let client = oauth::ClientSummary {
             app: "acme".into(),
             client_id: "c".into(),

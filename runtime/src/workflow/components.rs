@@ -97,7 +97,7 @@ impl Components {
             .chunks(PIECE)
             .enumerate()
             .map(|(number, piece)| self.store.append(&format!("{PIECES}{digest}/{number:06}"), piece.to_vec()))
-            .collect();
+            .collect::<Result<_, _>>()?;
         for piece in pieces {
             piece.await?;
         }

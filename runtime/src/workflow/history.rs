@@ -45,7 +45,7 @@ impl History {
     /// [`StoreError::Conflict`] if there is a run of this id.
     pub async fn accept(&self, run: &str, pending: &Pending) -> Result<(), StoreError> {
         // Listed first: what is listed and not there is passed over.
-        let listed = self.store.append(&by_workflow(&pending.workflow, run), NOTHING.to_vec());
+        let listed = self.store.append(&by_workflow(&pending.workflow, run), NOTHING.to_vec())?;
         self.pending.put(run, Expect::Absent, pending).await?;
         listed.await
     }

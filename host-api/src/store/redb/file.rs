@@ -264,6 +264,18 @@ impl Shared {
         Err(StoreError::Failed("the disk fails again and again; see the system's log".to_owned()))
     }
 
+    /// The revision of the latest write.
+    pub(super) fn revision(&self) -> Result<u64, StoreError> {
+        let opened = self.opened()?;
+        guarded(&self.path, || {
+            (|| {
+                let meta = opened.database.begin_read()?.open_table(META)?;
+                Ok(meta.get(REVISION_KEY)?.map_or(0, |found| found.value()))
+            })()
+            .map_err(|error: ::redb::Error| from_redb(&self.path, &error))
+        })
+    }
+
     /// See [`Opened::drop_stale_snapshot`].
     pub(super) fn drop_stale_snapshot(&self) {
         if let Some(opened) = self.current() {

@@ -91,7 +91,8 @@ struct Writer {
     shared: Arc<Shared>,
     jobs: Arc<Queue>,
     soon_bytes: Arc<AtomicUsize>,
-    /// Writes that nobody waited for and that failed: tried again before anything else.
+    /// Writes that failed and that something stands on, or that nobody waited for: tried again before
+    /// anything else.
     kept: Vec<(String, Vec<u8>)>,
     /// When another process was last found writing.
     met_another: Option<Instant>,
@@ -275,11 +276,15 @@ impl Writer {
     }
 
     fn refuse(&mut self, batch: Vec<Job>, error: &StoreError) {
+        let mut failed = Vec::new();
         for job in batch {
             match job {
                 Job::Write { answer, .. } => drop(answer.send(Err(error.clone()))),
-                Job::Append { answer, .. } | Job::Replace { answer, .. } | Job::Flush { answer } => {
-                    drop(answer.send(Err(error.clone())))
+                Job::Replace { answer, .. } | Job::Flush { answer } => drop(answer.send(Err(error.clone()))),
+                Job::Append { key, value, answer } => {
+                    // What was handed over after it may be in the store by the time it is tried again.
+                    self.kept.push((key, value));
+                    failed.push(answer);
                 }
                 Job::Soon { key, value } => {
                     self.soon_bytes.fetch_sub(value.len(), Ordering::Relaxed);
@@ -288,7 +293,11 @@ impl Writer {
                 Job::Stop => {}
             }
         }
+        // Before anyone hears of it: their next record must not be taken over as if nothing had failed.
         self.shared.set_soon_failed((!self.kept.is_empty()).then(|| error.clone()));
+        for answer in failed {
+            drop(answer.send(Err(error.clone())));
+        }
     }
 }
 

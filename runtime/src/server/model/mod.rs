@@ -23,7 +23,7 @@ pub use accounts::{
     SetAccess, Tested,
 };
 pub use apps::{AppSummary, AppView, FieldView, Forgotten, NewClient, OAuthView};
-pub use audit::AuditQuery;
+pub use audit::{AuditFilter, AuditQuery, MOST_LISTED, PruneAudit, VerifyAudit};
 pub use members::{DeletedWithMember, MemberView, Named, NewMember, Removed};
 pub use oauth::{BegunView, DeviceState, DeviceView, FinishOAuth, PollDevice, StartOAuth};
 pub use tokens::{CreatedLink, CreatedToken, LinkView, NewLink, NewToken, TokenView, TokensQuery};

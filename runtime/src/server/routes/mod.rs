@@ -53,7 +53,7 @@ pub(super) fn closed() -> OpenApiRouter<Arc<Api>> {
 
 /// Calls that need one, whose bodies may be long and take their time.
 pub(super) fn long() -> OpenApiRouter<Arc<Api>> {
-    upkeep::long().merge(workflows::long()).merge(runs::long())
+    upkeep::long().merge(audit::long()).merge(workflows::long()).merge(runs::long())
 }
 
 /// Whether the server is there and can read its store

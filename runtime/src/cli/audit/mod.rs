@@ -1,0 +1,230 @@
+//! `keyhole audit`: who used which account, where, and with what answer, and whether that is all.
+
+mod follow;
+mod upkeep;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use comfy_table::{Cell, Color};
+use jiff::{SignedDuration, Timestamp};
+use keyhole::server::model::{AuditFilter, AuditQuery, MOST_LISTED};
+use keyhole_host_api::broker::audit::{Decision, Status, Use};
+
+use super::client::Client;
+use super::error::Result;
+use super::output::{self, style};
+use super::settings::{EgressFlags, Settings};
+
+/// Show the audit: the requests that steps made, and the accounts they were refused
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Audit {
+    #[command(subcommand)]
+    command: Option<Upkeep>,
+    #[command(flatten)]
+    filters: Filters,
+    /// At most so many, the newest; export has no limit
+    #[arg(long, short = 'n', default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=i64::from(MOST_LISTED)))]
+    limit: u32,
+    /// Show requests as they end, from now until Ctrl-C; with --json a line each
+    #[arg(long, short, conflicts_with_all = ["limit", "since", "until"])]
+    follow: bool,
+}
+
+/// Look after the audit.
+#[derive(Subcommand, Debug)]
+enum Upkeep {
+    /// See whether every record is as it was written, and whether all are there; exit code 1 if not
+    ///
+    /// Reads an export instead if a FILE is given: what was exported between two times is seen to be whole between
+    /// them. Records that were cut off the end of the store show by what others saw of them, and by --heads.
+    Verify {
+        /// A file that `keyhole audit export` wrote; '-' for standard input
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["heads", "save_heads"])]
+        file: Option<PathBuf>,
+        /// See that the records are still there which an earlier call saved
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        heads: Option<PathBuf>,
+        /// Save the newest record's hash of each writer, to be kept where nobody reaches who reaches the store
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        save_heads: Option<PathBuf>,
+    },
+    /// Write records as they lie in the store, as JSON lines, oldest first
+    ///
+    /// A request has a record when it leaves and another when it ends; filters look at each by itself.
+    Export {
+        #[command(flatten)]
+        filters: Filters,
+        /// Write to this file, which must not be there yet
+        #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: Option<PathBuf>,
+    },
+    /// Remove what was recorded before a time; works while serving
+    ///
+    /// `keep` under [audit] in the configuration file has `keyhole serve` do so every hour.
+    Prune {
+        /// What was recorded before then: 90d, 2026-03-01, or a whole timestamp
+        #[arg(long, value_name = "WHEN", value_parser = parse_since)]
+        before: Timestamp,
+        /// Remove it
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Which requests.
+#[derive(Args, Debug, Clone)]
+struct Filters {
+    /// Only this account, by its id
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// Only runs on behalf of this member
+    #[arg(long)]
+    member: Option<String>,
+    /// Only this run
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+    /// Only accounts for this app
+    #[arg(long)]
+    app: Option<String>,
+    /// Only requests to this host, with the port where it is not the scheme's own
+    #[arg(long)]
+    host: Option<String>,
+    /// Only those with this answer: a status such as 404, or a class such as 4xx
+    #[arg(long)]
+    status: Option<Status>,
+    /// Only those that were allowed, or refused
+    #[arg(long, value_enum)]
+    decision: Option<DecisionFlag>,
+    /// Only since then: 2h, 3d, 2026-03-01, or a whole timestamp
+    #[arg(long, value_name = "WHEN", value_parser = parse_since)]
+    since: Option<Timestamp>,
+    /// Only before then
+    #[arg(long, value_name = "WHEN", value_parser = parse_since)]
+    until: Option<Timestamp>,
+}
+
+impl Filters {
+    fn query(self) -> AuditFilter {
+        let Self { account, member, run, app, host, status, decision, since, until } = self;
+        let decision = decision.map(|decision| match decision {
+            DecisionFlag::Allowed => Decision::Allowed,
+            DecisionFlag::Refused => Decision::Refused,
+        });
+        AuditFilter { account, member, run, app, host, status, decision, since, until }
+    }
+}
+
+/// What the broker decided.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum DecisionFlag {
+    /// Sent
+    Allowed,
+    /// Not sent
+    Refused,
+}
+
+impl Audit {
+    /// Does what was asked.
+    pub async fn run(self, settings: &Settings) -> Result {
+        let client = Client::open(settings, &EgressFlags::default()).await?;
+        match self.command {
+            Some(Upkeep::Verify { file: Some(file), .. }) => {
+                return upkeep::verify_file(&client, settings, &file).await;
+            }
+            Some(Upkeep::Verify { file: None, heads, save_heads }) => {
+                return upkeep::verify(&client, settings, heads.as_deref(), save_heads.as_deref()).await;
+            }
+            Some(Upkeep::Export { filters, output }) => {
+                return upkeep::export(&client, settings, &filters.query(), output.as_deref()).await;
+            }
+            Some(Upkeep::Prune { before, yes }) => return upkeep::prune(&client, settings, before, yes).await,
+            None => {}
+        }
+        if self.follow {
+            return follow::follow(&client, settings, &self.filters.query()).await;
+        }
+        let AuditFilter { account, member, run, app, host, status, decision, since, until } = self.filters.query();
+        let (limit, before) = (self.limit, None);
+        let query = AuditQuery { account, member, run, app, host, status, decision, since, until, limit, before };
+        let uses: Vec<Use> = client.query(None, &["audit"], &query).await?;
+        settings.out.either(&uses, || text(&uses))
+    }
+}
+
+fn text(uses: &[Use]) -> String {
+    if uses.is_empty() {
+        return format!("{}no request is recorded that fits{:#}", style::DIM, style::DIM);
+    }
+    table(uses)
+}
+
+/// The records as a table.
+pub fn table(uses: &[Use]) -> String {
+    let mut table = output::table(&["when", "member", "step", "app", "request", "answer", "reason"]);
+    for used in uses {
+        let (answer, color) = answer(used.decision, used.status);
+        table.add_row([
+            Cell::new(output::local(used.at)),
+            Cell::new(output::visible(&used.member)),
+            Cell::new(output::visible(&used.step)),
+            Cell::new(used.app.as_deref().unwrap_or("–")),
+            Cell::new(output::one_line(&request(used), 120)),
+            Cell::new(answer).fg(color),
+            Cell::new(output::one_line(used.reason.as_deref().unwrap_or(""), 200)),
+        ]);
+    }
+    output::table_text(&mut table)
+}
+
+/// What was asked, in a few words.
+pub fn request(used: &Use) -> String {
+    match used.method.as_str() {
+        "" => "to use the account".to_owned(),
+        method => format!("{method} {}{}", used.host, used.path),
+    }
+}
+
+/// What became of a request, in a word and a colour.
+pub fn answer(decision: Decision, status: Option<u16>) -> (String, Color) {
+    match (decision, status) {
+        (Decision::Refused, _) => ("refused".to_owned(), Color::Red),
+        (Decision::Allowed, Some(status)) if status < 400 => (status.to_string(), Color::Green),
+        (Decision::Allowed, Some(status)) => (status.to_string(), Color::Yellow),
+        (Decision::Allowed, None) => ("no answer".to_owned(), Color::Yellow),
+    }
+}
+
+/// A point in time: a length of time before now, a date, or a timestamp.
+pub fn parse_since(text: &str) -> std::result::Result<Timestamp, String> {
+    let zone = jiff::tz::TimeZone::system();
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    if let Ok(date) = text.parse::<jiff::civil::DateTime>() {
+        return zone.to_timestamp(date).map_err(|error| error.to_string());
+    }
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok());
+    let ago = match days {
+        Some(days) => Some(SignedDuration::from_hours(days * 24)),
+        None => text.parse::<SignedDuration>().ok(),
+    };
+    ago.and_then(|ago| Timestamp::now().checked_sub(ago).ok())
+        .ok_or_else(|| format!("'{text}' is not a time; write 2h, 3d, 2026-03-01 or 2026-03-01T08:00:00Z"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_reads_as_people_write_it() {
+        let ago = |text: &str| (Timestamp::now().as_second() - parse_since(text).unwrap().as_second()) as f64;
+        assert!((ago("2h") - 7200.0).abs() < 5.0);
+        assert!((ago("3d") - 259_200.0).abs() < 5.0);
+        assert_eq!(parse_since("2026-03-01T08:00:00Z").unwrap().to_string(), "2026-03-01T08:00:00Z");
+        assert!(parse_since("2026-03-01").is_ok());
+        assert!(parse_since("yesterday-ish").is_err());
+    }
+}
