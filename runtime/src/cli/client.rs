@@ -18,6 +18,7 @@ use keyhole::server::caller::LocalOperator;
 use keyhole::server::model::{AccountView, AppView, Me};
 use keyhole::server::problem::{Inner, MEDIA_TYPE, Problem};
 use keyhole::server::{Api, router};
+use keyhole::workflow::Workflows;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::vault::Secret;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -80,6 +81,24 @@ pub struct Client {
 enum Reach {
     Here { home: Box<Home>, api: Arc<Api>, router: Router },
     There { http: reqwest::Client, url: Url, token: Secret },
+}
+
+/// The workflows of a data directory, for what can't be done by the API.
+pub struct LocalWorkflows {
+    /// On whose behalf.
+    pub member: MemberId,
+    /// The workflows.
+    pub workflows: Arc<Workflows>,
+}
+
+impl LocalWorkflows {
+    /// Those of the data directory that the settings lead to.
+    pub async fn open(settings: &Settings, egress: &EgressFlags, as_member: &AsMember) -> Result<Self> {
+        let home = Home::open(settings).await?;
+        let member = home.member(as_member, settings).await?;
+        let api = home.api(settings, settings.egress(egress)?, None);
+        Ok(Self { member, workflows: api.workflows.clone() })
+    }
 }
 
 /// A member on whose behalf calls are made.

@@ -28,6 +28,7 @@ mod runs;
 mod secrets;
 mod serve;
 mod settings;
+mod test;
 mod tokens;
 mod vault;
 mod workflows;
@@ -65,6 +66,7 @@ enum Command {
     Workflows(workflows::Workflows),
     #[command(subcommand)]
     Runs(runs::Runs),
+    Test(test::Test),
     #[command(subcommand)]
     Apps(apps::Apps),
     #[command(subcommand)]
@@ -133,6 +135,7 @@ async fn dispatch(command: Command, settings: &Settings) -> Result {
         Command::Inspect(command) => command.run(settings).await,
         Command::Workflows(command) => command.run(settings).await,
         Command::Runs(command) => command.run(settings).await,
+        Command::Test(command) => command.run(settings).await,
         Command::Apps(command) => command.run(settings).await,
         Command::Accounts(command) => command.run(settings).await,
         Command::Members(command) => command.run(settings).await,

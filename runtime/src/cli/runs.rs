@@ -243,7 +243,8 @@ fn text(detail: &RunDetail) -> String {
     text
 }
 
-fn step_text(step: &StepView) -> String {
+/// A step of a run, as people read it.
+pub fn step_text(step: &StepView) -> String {
     let took = output::duration(Duration::from_millis(step.duration_ms));
     let attempts = if step.attempts > 1 { format!(", attempt {}", step.attempts) } else { String::new() };
     let mut text = format!("{}{}{:#}  {}, {took}{attempts}", style::BOLD, step.name, style::BOLD, step.status);

@@ -19,7 +19,7 @@ use super::home::Home;
 use super::output;
 use super::settings::{EgressFlags, Retention, Settings};
 
-/// How often old records of the audit are removed.
+/// How often old records of the audit and old runs are removed.
 const RETENTION: Duration = Duration::from_secs(60 * 60);
 
 /// How long runs that are under way may take to end when Keyhole is stopped.
@@ -88,6 +88,7 @@ impl Serve {
             false => output::stderr_line(&format!("keyhole serves on {url}")),
         }
         let retention = tokio::spawn(retain(api.clone(), settings.retention));
+        let history = tokio::spawn(retain_runs(api.clone(), settings.keep_runs));
         let stop = {
             let api = api.clone();
             async move {
@@ -97,6 +98,7 @@ impl Serve {
         };
         server.run(router, stop).await.map_err(told)?;
         retention.abort();
+        history.abort();
         let left = api.runner.stop(GRACE).await;
         if left > 0 {
             settings.out.note(format!("{left} runs were under way and go on when Keyhole is started again"));
@@ -130,6 +132,21 @@ async fn retain(api: Arc<Api>, Retention { keep, keep_records }: Retention) {
         match pruned.await {
             Ok(pruned) => tracing::info!(pruned.removed, pruned.kept, "the audit's retention"),
             Err(error) => tracing::error!(%error, "old records of the audit could not be removed"),
+        }
+    }
+}
+
+/// Every hour, removes runs that ended longer ago than they are kept.
+async fn retain_runs(api: Arc<Api>, keep: Option<Duration>) {
+    let Some(keep) = keep else { return };
+    let mut hours = tokio::time::interval(RETENTION);
+    hours.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        hours.tick().await;
+        let Ok(before) = Timestamp::now().checked_sub(keep) else { return };
+        match api.runner.history().prune(before).await {
+            Ok(removed) => tracing::info!(removed, "the history's retention"),
+            Err(error) => tracing::error!(%error, "old runs could not be removed"),
         }
     }
 }

@@ -127,6 +127,16 @@ struct File {
     egress: EgressFile,
     run: RunFile,
     audit: Retention,
+    runs: RunsFile,
+}
+
+/// How much of the runs' history stays.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RunsFile {
+    /// What is not older: all of it if it is left out.
+    #[serde(deserialize_with = "parsed_keep")]
+    keep: Option<Duration>,
 }
 
 /// How much of the audit stays: all of it, unless one of these says otherwise.
@@ -193,6 +203,8 @@ pub struct Settings {
     pub memory: Option<u64>,
     /// How much of the audit stays.
     pub retention: Retention,
+    /// How long runs that have ended are kept.
+    pub keep_runs: Option<Duration>,
     /// When to use colours.
     pub color: Color,
     /// How to print.
@@ -242,6 +254,7 @@ impl Settings {
             timeout: file.run.timeout,
             memory: file.run.memory,
             retention: file.audit,
+            keep_runs: file.runs.keep,
             color: global.color.or(file.color).unwrap_or(Color::Auto),
             out,
         })
@@ -362,7 +375,7 @@ fn parsed_duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::R
 fn parsed_keep<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Duration>, D::Error> {
     let keep = parse_time(&String::deserialize(deserializer)?).map_err(de::Error::custom)?;
     if keep < Duration::from_secs(3600) {
-        return Err(de::Error::custom("the audit keeps an hour at least; write 90d"));
+        return Err(de::Error::custom("what is kept is kept for an hour at least; write 90d"));
     }
     Ok(Some(keep))
 }

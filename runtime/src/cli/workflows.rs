@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use clap::{Subcommand, ValueHint};
 use comfy_table::{Cell, Color};
 use keyhole::engine::Digest;
@@ -10,12 +11,13 @@ use keyhole::server::model::{
     ComponentView, DeployedView, NewRun, NewWorkflow, SetWorkflow, StartedRun, WorkflowName, WorkflowView,
 };
 use keyhole::workflow::file::{self, File, HTTP_REQUEST};
+use keyhole::workflow::{DIGEST, DeployError};
 use reqwest::Method;
 use serde_json::Value;
 
 use super::client::{Acting, Client};
 use super::error::{Error, Result};
-use super::output::{self, style};
+use super::output::{self, Output, style};
 use super::run;
 use super::runs;
 use super::settings::{AsMember, EgressFlags, Settings, read_text};
@@ -169,31 +171,53 @@ pub async fn deploy(
     path: &Path,
     check: bool,
 ) -> Result<DeployedView> {
-    let path = if path.is_dir() { path.join("workflow.toml") } else { path.to_owned() };
-    let text = read_text(&path)?;
-    let parsed = File::parse(&text).map_err(|error| {
-        Error::usage(error.message.clone()).at(format!("{}:{}:{}", path.display(), error.line, error.column))
-    })?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut components = BTreeMap::new();
-    for step in &parsed.steps {
-        let uses = step.get_ref().uses.get_ref();
-        if uses == HTTP_REQUEST || uses.starts_with("blake3:") || components.contains_key(uses) {
-            continue;
-        }
-        let bytes = run::component(&folder.join(uses), settings.out).await?;
+    let (path, text) = read(path)?;
+    let mut digests = BTreeMap::new();
+    for (uses, bytes) in components(&path, &text, settings.out).await? {
         let digest = Digest::of(&bytes).to_string();
         let there: Result<ComponentView> = client.get(Some(by), &["components", &digest]).await;
         if there.is_err() {
             let pieces = futures_util::stream::once(std::future::ready(Ok(bytes)));
             let _: ComponentView = client.upload(&["components"], &serde_json::json!({}), pieces).await?;
         }
-        components.insert(uses.clone(), digest);
+        digests.insert(uses, digest);
     }
-    let new = NewWorkflow { file: text, components, check };
+    let new = NewWorkflow { file: text, components: digests, check };
     let deployed: Result<DeployedView> = client.send(Method::POST, Some(by), &["workflows"], &new).await;
     // The server knows the text, and not where it is from.
     deployed.map_err(|error| error.in_file("workflow.toml", &path))
+}
+
+/// The file's path and text.
+pub fn read(path: &Path) -> Result<(PathBuf, String)> {
+    let path = if path.is_dir() { path.join("workflow.toml") } else { path.to_owned() };
+    let text = read_text(&path)?;
+    Ok((path, text))
+}
+
+/// The components that the file names by their paths, built where they are source.
+pub async fn components(path: &Path, text: &str, out: Output) -> Result<Vec<(String, Bytes)>> {
+    let parsed = File::parse(text).map_err(|error| wrong(error.into(), path))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut components: Vec<(String, Bytes)> = Vec::new();
+    for step in &parsed.steps {
+        let uses = step.get_ref().uses.get_ref();
+        let is_path = uses != HTTP_REQUEST && !uses.starts_with(DIGEST);
+        if is_path && !components.iter().any(|(there, _)| there == uses) {
+            components.push((uses.clone(), run::component(&folder.join(uses), out).await?));
+        }
+    }
+    Ok(components)
+}
+
+/// What is wrong with the file at `path`.
+pub fn wrong(error: DeployError, path: &Path) -> Error {
+    match error {
+        DeployError::File(error) => {
+            Error::usage(error.message.clone()).at(format!("{}:{}:{}", path.display(), error.line, error.column))
+        }
+        error => Error::new(error.to_string()),
+    }
 }
 
 fn deployed_text(deployed: &DeployedView) -> String {

@@ -230,22 +230,30 @@ impl History {
         changed.await.map(drop)
     }
 
-    /// Deletes runs that ended before `before`. Gives how many, at most `limit`.
+    /// Deletes the runs that ended before `before`. Gives how many. Broken off, the next time does the rest.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn prune(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        let mut gone = 0;
-        for (id, run, _) in self.runs.list(None, limit).await? {
-            if run.ended.is_none_or(|ended| ended >= before) {
-                // Ids sort by when an event was accepted; a younger run may have ended earlier, and its turn comes.
-                continue;
+    pub async fn prune(&self, before: Timestamp) -> Result<usize, StoreError> {
+        let (mut gone, mut after) = (0, None);
+        loop {
+            let page = self.runs.list(after.as_deref(), PAGE).await?;
+            // In the order in which their events were accepted: none that follows can have ended earlier.
+            let Some((last, newest, _)) = page.last() else { return Ok(gone) };
+            let (last, is_end) = (last.clone(), newest.accepted >= before);
+            for (id, run, _) in page {
+                if run.ended.is_none_or(|ended| ended >= before) {
+                    continue;
+                }
+                let keys = [by_workflow(&run.workflow, &id), Records::<Details>::key(&id), Records::<Run>::key(&id)];
+                try_join_all(keys.iter().map(|key| self.store.write(key, Expect::Any, None))).await?;
+                gone += 1;
             }
-            let keys = [by_workflow(&run.workflow, &id), Records::<Details>::key(&id), Records::<Run>::key(&id)];
-            try_join_all(keys.iter().map(|key| self.store.write(key, Expect::Any, None))).await?;
-            gone += 1;
+            if is_end {
+                return Ok(gone);
+            }
+            after = Some(last);
         }
-        Ok(gone)
     }
 }
 

@@ -19,8 +19,8 @@ mod schedule;
 mod template;
 pub mod trigger;
 
-pub use attempt::Work;
+pub use attempt::{Attempted, Failed, Who, Work};
 pub use clock::{Clock, SystemClock};
 pub use components::{Component, ComponentError, Components};
-pub use deploy::{Deploy, DeployError, Workflows};
+pub use deploy::{DIGEST, Deploy, DeployError, Workflows};
 pub use runner::{Accepted, EventError, Runner, Told};
