@@ -50,8 +50,11 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
     let (places, alternatives) = judge.places(draft.places, &fields);
     let headers = judge.headers(&draft.headers, &fields);
     let mut deny: Vec<Deny> = draft.deny.into_iter().filter_map(|deny| judge.deny(deny)).collect();
-    let signing = judge.signing(draft.signing, &fields);
     let oauth = draft.oauth.and_then(|oauth| judge.oauth(oauth, &fields, addresses, draft.insecure_http));
+    if let Some(jwt) = oauth.as_ref().and_then(|def| def.jwt.as_ref()) {
+        judge.no_hmac_under(&jwt.key, &draft.signing);
+    }
+    let signing = judge.signing(draft.signing, &fields);
     deny.extend(oauth.iter().flat_map(OAuthDef::deny));
     let base_span = base_url.as_ref().map_or(0..0, |url| url.span.clone());
     let test_span = draft.test.as_ref().map(|test| test.path.as_ref().map_or(test.span.clone(), |p| p.span.clone()));
@@ -185,6 +188,10 @@ impl Judge<'_> {
                     self.add(&prefix.span, format_args!("'{}' cannot be a prefix", prefix.value), help);
                 }
             }
+            if draft.lines && !draft.host_only {
+                let help = "no header takes a line break: add host_only = true, or leave lines out";
+                self.add(&draft.span, "lines is for keys that steps never send", help);
+            }
             if let (true, Some(default)) = (draft.secret, &draft.default) {
                 self.add(&default.span, "a secret cannot have a default", "leave it out");
             }
@@ -197,6 +204,7 @@ impl Judge<'_> {
                 name: name.value,
                 secret: draft.secret,
                 host_only: draft.host_only,
+                lines: draft.lines,
                 optional: draft.optional || draft.default.is_some(),
                 pattern,
                 choices: draft.choices.iter().map(|choice| choice.value.clone()).collect(),

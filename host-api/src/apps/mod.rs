@@ -32,8 +32,8 @@ pub use error::AppError;
 pub use field::{FieldDef, FieldError, MAX_PLAIN, MAX_SECRET, Pattern};
 pub use host::{Addresses, HostError, HostPattern, HostTemplate};
 pub use oauth::{
-    AnswerField, AnswerMap, ClientAuth, Endpoint, Flow, OAuthDef, OwnClient, Part, REFRESH_MARGIN, REFRESH_TOKEN,
-    UserInfo,
+    Algorithm, AnswerField, AnswerMap, ClientAuth, Endpoint, Flow, JwtDef, OAuthDef, OwnClient, Part, REFRESH_MARGIN,
+    REFRESH_TOKEN, SendJwt, UserInfo,
 };
 pub(crate) use oauth::{first, first_text};
 pub use template::{Piece, Template, TemplateError};
@@ -269,6 +269,11 @@ pub enum BaseUrlError {
 }
 
 impl App {
+    /// The JWT that the host makes with an account's key.
+    pub fn jwt(&self) -> Option<&JwtDef> {
+        self.oauth.as_ref().and_then(|def| def.jwt.as_ref())
+    }
+
     /// The field `name`.
     pub fn field(&self, name: &str) -> Option<&FieldDef> {
         self.fields.iter().find(|field| field.name == name)

@@ -19,7 +19,6 @@ mod policy;
 mod record;
 mod send;
 mod session;
-mod sign;
 mod survey;
 
 use std::collections::BTreeMap;

@@ -30,12 +30,12 @@ use super::policy;
 use super::record::{self, Record, Requests};
 use super::scrub::{Latest, Scrubber};
 use super::send::{Answer, TransportError};
-use super::sign;
 use super::survey::{self, BodyWatch, Format, Party, Substituted, Survey};
 use super::{AccessError, Broker, Brokered, Field, Injected, Link, Scope, SendError, SignError};
 use crate::accounts::{Account, AccountId, UseError};
 use crate::apps::{App, Place};
 use crate::oauth::Need;
+use crate::sign;
 use crate::vault::Secret;
 
 /// Longest message that is signed, in bytes.
@@ -140,7 +140,7 @@ impl Session {
             .secret(&account, &signing.key)
             .map_err(|error| AccessError::Unavailable(error.to_string()))?;
         self.state().hold(&account);
-        Ok(sign::hmac(signing, &key, message))
+        Ok(sign::hmac::hmac(signing, &key, message))
     }
 
     /// Puts a label where `text` holds a placeholder. Whatever is recorded goes through here.

@@ -7,3 +7,4 @@ mod house;
 mod keep;
 mod keys;
 mod server;
+mod signed;

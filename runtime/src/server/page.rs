@@ -119,7 +119,7 @@ async fn connect(
             api.links.redeem(&text).await?;
             Ok(done(&api.accounts.store(&link.member, prepared, uid).await?.into()))
         }
-        Some(Flow::ClientCredentials) => {
+        Some(Flow::ClientCredentials | Flow::Jwt) => {
             api.links.redeem(&text).await?;
             let start = Start { fields, ..Start::of(app.name.clone()) };
             Ok(done(&api.oauth().connect_client(&link.member, start).await?.into()))

@@ -1,5 +1,6 @@
 //! The `[oauth]` table as a [`DraftOAuth`]: the right keys with the right types.
 
+use super::jwt::{self, DraftJwt};
 use super::super::error::Span;
 use super::super::read::{At, Reader, Text};
 
@@ -20,6 +21,7 @@ pub(in crate::apps) struct DraftOAuth {
     pub scope_parameter: Option<Text>,
     pub pkce: bool,
     pub client_auth: Option<Text>,
+    pub jwt: Option<DraftJwt>,
     pub own_client: Option<(Option<Text>, Option<Text>)>,
     pub access_token: Option<Text>,
     pub authorize_parameters: Vec<(Text, Text)>,
@@ -81,6 +83,7 @@ pub(in crate::apps) fn oauth(t: &mut Reader<'_>) -> DraftOAuth {
         expires_in: t.integer("expires_in"),
         ..DraftOAuth::default()
     };
+    t.one("jwt", |j| draft.jwt = Some(jwt::read(j)));
     t.one("own_client", |o| draft.own_client = Some((o.text("id"), o.text("secret"))));
     t.any("authorize_parameters", |p| draft.authorize_parameters = p.all_texts());
     t.any("token_parameters", |p| draft.token_parameters = p.all_texts());

@@ -1,5 +1,4 @@
-//! Signatures that the host makes with a key that no step holds, as the app's
-//! definition fixes them.
+//! The `signer` interface: HMACs for the purposes that a definition lists.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +10,7 @@ use crate::apps::{Encoding, Hash, Signing};
 use crate::vault::Secret;
 
 /// The HMAC (RFC 2104) of `message`, in the definition's text form.
-pub(super) fn hmac(signing: &Signing, key: &Secret, message: &[u8]) -> String {
+pub(crate) fn hmac(signing: &Signing, key: &Secret, message: &[u8]) -> String {
     let key = key.expose().as_bytes();
     let tag = match signing.hash {
         Hash::Sha1 => tag::<Hmac<Sha1>>(key, message),
