@@ -12,7 +12,7 @@ use super::error::{Problems, Span};
 use super::field::{MAX_PLAIN, Pattern};
 use super::read::{At, Draft, DraftField, Text};
 use super::template::is_field_name;
-use super::{Addresses, App, CUSTOM, Deny, FieldDef, HostTemplate, OAuthDef, Source, Template};
+use super::{Addresses, App, CUSTOM, Deny, FieldDef, HostError, HostTemplate, OAuthDef, SigV4Def, Source, Template};
 
 /// What frames a message or belongs to the connection is the broker's alone.
 pub(super) const BROKERS: [&str; 14] = [
@@ -40,14 +40,17 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
     let title = judge.line("title", draft.title);
     let fields = judge.fields(draft.fields);
     let addresses = if draft.allow_ip { Addresses::Allowed } else { Addresses::Refused };
-    let hosts = judge.hosts(&draft.hosts, addresses, &fields);
+    let sigv4 = draft.sigv4.and_then(|sigv4| judge.sigv4(sigv4, &fields, addresses));
+    let mut hosts = judge.hosts(&draft.hosts, sigv4.is_some(), addresses, &fields);
+    hosts.extend(sigv4.iter().flat_map(|sigv4| sigv4.services.values().flatten().cloned()));
     let docs = draft.docs.and_then(|docs| judge.docs(&docs));
     let base_url = draft.base_url.and_then(|url| {
         let template = judge.template(&url)?;
         judge.plain_only("base_url", &url.span, &template, &fields);
         Some(At { value: template, span: url.span })
     });
-    let (places, alternatives) = judge.places(draft.places, &fields);
+    let signed_with: Vec<&str> = sigv4.iter().flat_map(SigV4Def::placed).collect();
+    let (places, alternatives) = judge.places(draft.places, &signed_with, &fields);
     let headers = judge.headers(&draft.headers, &fields);
     let mut deny: Vec<Deny> = draft.deny.into_iter().filter_map(|deny| judge.deny(deny)).collect();
     let oauth = draft.oauth.and_then(|oauth| judge.oauth(oauth, &fields, addresses, draft.insecure_http));
@@ -71,6 +74,7 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
         test: draft.test.and_then(|test| judge.test(test, &fields)),
         signing,
         oauth,
+        sigv4,
         insecure_http: draft.insecure_http,
         allow_ip: draft.allow_ip,
         source: Source::Keyhole,
@@ -260,8 +264,14 @@ impl Judge<'_> {
         }
     }
 
-    fn hosts(&mut self, texts: &[Text], addresses: Addresses, fields: &[FieldDef]) -> Vec<HostTemplate> {
-        if texts.is_empty() {
+    fn hosts(
+        &mut self,
+        texts: &[Text],
+        signed: bool,
+        addresses: Addresses,
+        fields: &[FieldDef],
+    ) -> Vec<HostTemplate> {
+        if texts.is_empty() && !signed {
             let help = "add hosts = [\"api.example.com\"]: the only ones that credentials may go to";
             self.add(&(0..0), "hosts is missing or empty", help);
         }
@@ -270,7 +280,17 @@ impl Judge<'_> {
 
     /// A host whose fields, if it has any, can make it no other's.
     pub(super) fn one_host(&mut self, text: &Text, addresses: Addresses, fields: &[FieldDef]) -> Option<HostTemplate> {
-        let host = match HostTemplate::parse(&text.value, addresses) {
+        self.host_of(text, HostTemplate::parse(&text.value, addresses), fields)
+    }
+
+    /// The same, of what `text` was parsed to.
+    pub(super) fn host_of(
+        &mut self,
+        text: &Text,
+        parsed: Result<HostTemplate, HostError>,
+        fields: &[FieldDef],
+    ) -> Option<HostTemplate> {
+        let host = match parsed {
             Ok(host) => host,
             Err(error) => {
                 self.add(&text.span, error, "");

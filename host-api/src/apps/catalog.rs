@@ -15,8 +15,8 @@ macro_rules! embedded {
 
 /// Name and text of each file of `catalog/`.
 const EMBEDDED: &[(&str, &str)] = embedded![
-    "airtable" "anthropic" "app_store_connect" "github" "github_app" "google_calendar" "google_service_account" "mailgun"
-    "notion" "openai" "openweather" "sendgrid" "slack" "stripe" "twilio" "zendesk"
+    "airtable" "anthropic" "app_store_connect" "aws" "github" "github_app" "google_calendar" "google_service_account" "mailgun"
+    "notion" "openai" "openweather" "s3" "sendgrid" "slack" "stripe" "twilio" "zendesk"
 ];
 
 /// App definitions by name.

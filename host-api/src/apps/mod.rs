@@ -13,6 +13,7 @@ mod oauth;
 mod parts;
 mod reach;
 mod read;
+mod sigv4;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub use oauth::{
     REFRESH_TOKEN, SendJwt, UserInfo,
 };
 pub(crate) use oauth::{first, first_text};
+pub use sigv4::SigV4Def;
 pub use template::{Piece, Template, TemplateError};
 
 /// The name of the app whose definition a member gives with the account.
@@ -76,6 +78,8 @@ pub struct App {
     pub signing: BTreeMap<String, Signing>,
     /// How accounts are connected by OAuth.
     pub oauth: Option<OAuthDef>,
+    /// How requests are signed, where the keys themselves are never sent.
+    pub sigv4: Option<SigV4Def>,
     /// Whether placeholders may go over plain HTTP.
     pub insecure_http: bool,
     /// Whether hosts may be IP addresses.

@@ -15,8 +15,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::HeaderMap;
+use http::header::{self, HeaderMap};
 use http::{Method, Request, Response, StatusCode};
+use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -30,12 +31,13 @@ use super::policy;
 use super::record::{self, Record, Requests};
 use super::scrub::{Latest, Scrubber};
 use super::send::{Answer, TransportError};
-use super::survey::{self, BodyWatch, Format, Party, Substituted, Survey};
+use super::survey::{self, BodyWatch, Format, Party, Refusal, Substituted, Survey};
 use super::{AccessError, Broker, Brokered, Field, Injected, Link, Scope, SendError, SignError};
 use crate::accounts::{Account, AccountId, UseError};
 use crate::apps::{App, Place};
 use crate::oauth::Need;
-use crate::sign;
+use crate::sign::sigv4::{self, Signable};
+use crate::sign::{self, ClaimError};
 use crate::vault::Secret;
 
 /// Longest message that is signed, in bytes.
@@ -71,6 +73,21 @@ impl Traffic {
             latest: Arc::new(Mutex::new(Arc::new(Scrubber::new(Vec::new())))),
         }
     }
+}
+
+/// A request as the step made it.
+#[derive(Clone, Copy)]
+struct Asked<'r> {
+    parts: &'r http::request::Parts,
+    url: &'r Url,
+    /// The headers before the broker took out its own, if an SDK signed them.
+    as_signed: Option<&'r HeaderMap>,
+}
+
+/// Whether the hash that was signed can be told only from the body itself. What is wrong with the header is
+/// told later.
+fn signs_whole_body(headers: &HeaderMap) -> bool {
+    matches!(sigv4::Payload::of(headers), Ok(None))
 }
 
 /// What the session has handed out.
@@ -184,10 +201,14 @@ impl Session {
         let (mut parts, body) = request.into_parts();
         let url = policy::url(&parts.uri)?;
         record.destination(&url, &self.shown_path(&url));
+        // A signature may cover what is taken out next.
+        let as_signed = sigv4::is_signed(&parts.headers).then(|| parts.headers.clone());
         policy::clean(&parts.method, &mut parts.headers)?;
 
         let permit = self.permit(timeouts).await?;
-        let body = Outbound::read(body, &parts.headers, limits, self.has_body_place(&parts.headers)).await?;
+        let must_be_whole =
+            self.has_body_place(&parts.headers) || as_signed.as_ref().is_some_and(|signed| signs_whole_body(signed));
+        let body = Outbound::read(body, &parts.headers, limits, must_be_whole).await?;
         let Some(survey) = self.survey(&url, &parts.headers, body.whole().as_deref())? else {
             self.plain_may_reach(&url).await?;
             let answer = self.forward(&parts.method, url, parts.headers, body, timeouts, record).await?;
@@ -203,8 +224,9 @@ impl Session {
             .await;
         };
         let again = body.again();
-        let (account, with) = self.credentialed(&survey, &parts, &url, body.whole(), timeouts, record).await?;
-        let body = body.or_rewritten(with.body);
+        let asked = Asked { parts: &parts, url: &url, as_signed: as_signed.as_ref() };
+        let (account, with) = self.credentialed(&survey, asked, body.whole(), timeouts, record).await?;
+        let body = body.or_rewritten(with.body).signed_again(with.chunks)?;
         let mut answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record).await?;
         record.status(answer.status());
         // Once: the tokens that come of it are fresh, so a second refusal is the service's word.
@@ -212,8 +234,8 @@ impl Session {
             && self.refreshed(&account, Need::Refusal, timeouts).await.is_ok_and(|changed| changed)
             && let Some(body) = again
         {
-            let (_, with) = self.credentialed(&survey, &parts, &url, body.whole(), timeouts, record).await?;
-            let body = body.or_rewritten(with.body);
+            let (_, with) = self.credentialed(&survey, asked, body.whole(), timeouts, record).await?;
+            let body = body.or_rewritten(with.body).signed_again(with.chunks)?;
             answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record).await?;
         }
         exchange::answer(answer, &parts.method, self.traffic().latest.clone(), limits, timeouts, record, permit).await
@@ -304,12 +326,12 @@ impl Session {
     async fn credentialed(
         &self,
         survey: &Survey,
-        parts: &http::request::Parts,
-        url: &Url,
+        asked: Asked<'_>,
         body: Option<Bytes>,
         timeouts: Timeouts,
         record: &mut Record,
     ) -> Result<(Arc<Account>, Substituted), SendError> {
+        let Asked { parts, url, .. } = asked;
         let id = &survey.party().account.id;
         record.used.account = Some(id.to_string());
         record.used.app = Some(survey.party().account.app.clone());
@@ -336,7 +358,9 @@ impl Session {
                 .map_err(|error| SendError::Unavailable(error.to_string()))?;
             secrets.insert(field.to_owned(), secret);
         }
-        let substituted = survey::substitute(survey, url, &parts.headers, body.as_deref(), |field| secrets.get(field))?;
+        let mut substituted =
+            survey::substitute(survey, url, &parts.headers, body.as_deref(), |field| secrets.get(field))?;
+        self.sign_again(survey, asked, body.as_deref(), &account, &secrets, &mut substituted)?;
         // One use, one intent, also if it is sent again with refreshed tokens.
         if !record.intended {
             self.broker.audit.intent(&record.used).await.map_err(|error| SendError::Unavailable(error.to_string()))?;
@@ -344,6 +368,36 @@ impl Session {
             self.broker.accounts.usage().note(&account.id);
         }
         Ok((account, substituted))
+    }
+
+    /// Puts the signature that the real keys make in the place of the one that an SDK made with
+    /// placeholders, if that is what it should be.
+    fn sign_again(
+        &self,
+        survey: &Survey,
+        asked: Asked<'_>,
+        body: Option<&[u8]>,
+        account: &Account,
+        secrets: &BTreeMap<String, Secret>,
+        leaving: &mut Substituted,
+    ) -> Result<(), SendError> {
+        let Some((def, claim)) = survey.signature() else { return Ok(()) };
+        let refused = |error: ClaimError| SendError::from(survey.not_signed(error));
+        let missing = |field: &str| SendError::from(Refusal::Missing(field.to_owned()));
+        let Asked { parts, url, as_signed } = asked;
+        policy::scope_fits(def, &claim.scope, url, &account.plain).map_err(refused)?;
+        let placeholder = self.state().table.placeholder_of(&account.id, &def.secret_access_key).map(str::to_owned);
+        let placeholder = placeholder.ok_or_else(|| missing(&def.secret_access_key))?;
+        let request = Signable { method: &parts.method, url, headers: as_signed.unwrap_or(&parts.headers), body };
+        let verified = claim.verify(request, &placeholder, Timestamp::now()).map_err(refused)?;
+        let of = |field: &str| secrets.get(field).map(Secret::expose).ok_or_else(|| missing(field));
+        let request = Signable { method: &parts.method, url: &leaving.url, headers: &leaving.headers, body };
+        let (header, chunks) = claim
+            .again(verified, request, of(&def.access_key_id)?, of(&def.secret_access_key)?)
+            .map_err(refused)?;
+        leaving.headers.insert(header::AUTHORIZATION, header);
+        leaving.chunks = chunks;
+        Ok(())
     }
 
     /// A request without a placeholder goes to hosts that the workflow opened, and to

@@ -18,9 +18,16 @@ pub(crate) fn hmac(signing: &Signing, key: &Secret, message: &[u8]) -> String {
         Hash::Sha512 => tag::<Hmac<Sha512>>(key, message),
     };
     match signing.encoding {
-        Encoding::Hex => tag.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Encoding::Hex => super::hex(&tag),
         Encoding::Base64 => STANDARD.encode(tag),
     }
+}
+
+/// HMAC-SHA256.
+pub(super) fn sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(message);
+    mac.finalize().into_bytes().into()
 }
 
 fn tag<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Vec<u8> {

@@ -5,5 +5,16 @@
 
 pub(crate) mod hmac;
 pub(crate) mod jwt;
+pub(crate) mod sigv4;
 
 pub use jwt::{JwtError, KeyError};
+pub use sigv4::{ChunkError, ClaimError};
+
+/// Lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -17,6 +17,9 @@ pub struct FieldView {
     pub secret: bool,
     /// Whether steps get not even a placeholder for it.
     pub host_only: bool,
+    /// Whether its value has several lines, as a key in PEM has.
+    #[serde(default)]
+    pub lines: bool,
     /// Whether an account can do without it.
     pub optional: bool,
     /// The values that there are. Empty: any.
@@ -39,6 +42,7 @@ impl FieldView {
             label: field.label.clone(),
             secret: field.secret,
             host_only: field.host_only,
+            lines: field.lines,
             optional: field.optional,
             choices: field.choices.clone(),
             default: field.default.clone(),

@@ -1,0 +1,144 @@
+//! AWS Signature Version 4: judging a signature that an SDK made with placeholders, and
+//! making the real one over the request that leaves.
+//!
+//! What AWS publishes of it:
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
+//! The crate `aws-sigv4` signs what it is given and verifies nothing, chooses itself which
+//! headers count, and reads the URL with another parser than the broker's; so it is what
+//! the tests compare with.
+
+mod chunks;
+mod claim;
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, Method};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode};
+use sha2::{Digest as _, Sha256};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::hex;
+use super::hmac::sha256 as hmac_sha256;
+
+pub(crate) use chunks::Chunks;
+pub use chunks::ChunkError;
+pub use claim::ClaimError;
+pub(crate) use claim::{Claim, Payload, is_signed};
+
+/// The one algorithm. The asymmetric one, `AWS4-ECDSA-P256-SHA256`, is for keys of several regions.
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+
+/// What RFC 3986 (2.3) leaves unreserved stays as it is; AWS has everything else encoded.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
+
+/// A request as it is signed.
+#[derive(Clone, Copy)]
+pub(crate) struct Signable<'r> {
+    pub method: &'r Method,
+    pub url: &'r Url,
+    pub headers: &'r HeaderMap,
+    /// The body, if all of it is known.
+    pub body: Option<&'r [u8]>,
+}
+
+impl Signable<'_> {
+    /// The value of a header as it is signed: blanks at the ends and in a row do not count. `None` if there is none.
+    fn header(&self, name: &str) -> Option<String> {
+        if name == "host" {
+            let host = self.url.host_str()?;
+            return Some(self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")));
+        }
+        let values = self.headers.get_all(name).iter().map(|value| {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+        });
+        let values: Vec<String> = values.collect();
+        match (values.is_empty(), name, self.body) {
+            (false, ..) => Some(values.join(",")),
+            // The step's side states it by the body's own length.
+            (true, "content-length", Some(body)) => Some(body.len().to_string()),
+            (true, ..) => None,
+        }
+    }
+
+    /// The canonical request over these headers, whose values are there.
+    fn canonical(&self, service: &str, signed: &[&str], payload: &str) -> Result<String, ClaimError> {
+        let mut text = format!("{}\n{}\n{}\n", self.method, self.path(service), self.query());
+        for name in signed {
+            let value = self.header(name).ok_or_else(|| ClaimError::Missing((*name).to_owned()))?;
+            let _ = writeln!(text, "{name}:{value}");
+        }
+        let _ = write!(text, "\n{}\n{payload}", signed.join(";"));
+        Ok(text)
+    }
+
+    /// S3 has each character of a path encoded once, whatever was written; everyone else has what was
+    /// written encoded once more.
+    fn path(&self, service: &str) -> String {
+        match service {
+            "s3" => {
+                let decoded: Vec<u8> = percent_decode_str(self.url.path()).collect();
+                percent_encode(&decoded, PATH).to_string()
+            }
+            _ => utf8_percent_encode(self.url.path(), PATH).to_string(),
+        }
+    }
+
+    fn query(&self) -> String {
+        let encode = |text: &str| {
+            let decoded: Vec<u8> = percent_decode_str(text).collect();
+            percent_encode(&decoded, UNRESERVED).to_string()
+        };
+        let pairs = self.url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let mut pairs: Vec<(String, String)> = pairs
+            .map(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                (encode(name), encode(value))
+            })
+            .collect();
+        pairs.sort();
+        pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+    }
+}
+
+/// What a signature is good for: a day, a region and a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CredentialScope {
+    pub date: String,
+    pub region: String,
+    pub service: String,
+}
+
+impl std::fmt::Display for CredentialScope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}/aws4_request", self.date, self.region, self.service)
+    }
+}
+
+/// A key for one scope. As good as the secret access key for as long as a day, so it is wiped.
+#[derive(Clone)]
+struct SigningKey(Zeroizing<[u8; 32]>);
+
+impl SigningKey {
+    fn new(secret: &str, scope: &CredentialScope) -> Self {
+        let first = Zeroizing::new(format!("AWS4{secret}"));
+        let date = Zeroizing::new(hmac_sha256(first.as_bytes(), scope.date.as_bytes()));
+        let region = Zeroizing::new(hmac_sha256(&*date, scope.region.as_bytes()));
+        let service = Zeroizing::new(hmac_sha256(&*region, scope.service.as_bytes()));
+        Self(Zeroizing::new(hmac_sha256(&*service, b"aws4_request")))
+    }
+
+    /// The signature of a request or of a part of its body, whose text begins with `kind`.
+    fn sign(&self, kind: &str, time: &str, scope: &CredentialScope, rest: &str) -> String {
+        hex(&hmac_sha256(&*self.0, format!("{kind}\n{time}\n{scope}\n{rest}").as_bytes()))
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests;
