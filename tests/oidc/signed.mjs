@@ -1,8 +1,9 @@
-// Services that know an account by the JWTs that its key makes, as their own documents say: GitHub, Google and Apple by
-// their hosts, and /signed/ALG here. What verifies is npm `jose`.
+// Services that know an account by what its keys sign, as their own documents say: GitHub, Google, Apple and X by their
+// hosts, and /signed/ALG here. What verifies is npm `jose` and npm `oauth-1.0a`.
 
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createHmac, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { jwtVerify } from 'jose';
+import OAuth from 'oauth-1.0a';
 
 // What the tests made: by algorithm, the key that verifies.
 const keys = new Map();
@@ -62,7 +63,33 @@ function resource(ctx) {
   ctx.body = { token };
 }
 
+// X's: OAuth 1.0a, over the query and a form's fields.
+async function oauth1(ctx, knobs, count, body) {
+  const header = ctx.get('authorization');
+  if (!header.startsWith('OAuth ')) throw new Error('no OAuth header');
+  const given = Object.fromEntries(header.slice(6).split(', ').map((pair) => /^(\w+)="(.*)"$/.exec(pair).slice(1)));
+  const consumer = { key: 'xvz1evFS4wEEPTGEFPHBog', secret: 'kAcSOqF21Fu85e7zjz7ZN2U4ZRhfV3WpwPAoE3Z7kBw' };
+  const token = { key: '370773112-GmHxMAgYyLbNEtIKZeRNFsMKPR9EyMZeS9weJAEb', secret: 'LswwdoUaIvS8ltyTt5jkRh4J50vUPVVHtR2YPi5kE' };
+  const oauth = new OAuth({
+    consumer,
+    signature_method: 'HMAC-SHA1',
+    hash_function: (text, key) => createHmac('sha1', key).update(text).digest('base64'),
+  });
+  const text = await body(ctx);
+  const form = ctx.is('application/x-www-form-urlencoded') ? Object.fromEntries(new URLSearchParams(text)) : {};
+  const url = `https://${ctx.hostname}${ctx.url}`;
+  const parameters = { ...given };
+  delete parameters.oauth_signature;
+  const real = oauth.getSignature({ url, method: ctx.method, data: form }, token.secret, parameters);
+  if (decodeURIComponent(given.oauth_signature) !== real) throw new Error(`the signature is not ${real}`);
+  if (given.oauth_consumer_key !== consumer.key || given.oauth_token !== token.key) throw new Error('another key');
+  if (Math.abs(given.oauth_timestamp - Date.now() / 1000) > 60) throw new Error('an old one');
+  ctx.body = { data: { id: '370773112', username: 'ann' }, header, sent: text };
+}
+
 const services = {
+  'GET api.x.com/2/': oauth1,
+  'POST api.x.com/2/': oauth1,
   // https://docs.github.com/en/rest/apps/apps#create-an-installation-access-token-for-an-app
   'POST api.github.com/app/installations/42/access_tokens': async (ctx, knobs) => {
     const { payload } = await verify(bearer(ctx), 'RS256', { issuer: 'Iv1.8a61f9b3a7aba766' });

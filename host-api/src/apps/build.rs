@@ -12,7 +12,9 @@ use super::error::{Problems, Span};
 use super::field::{MAX_PLAIN, Pattern};
 use super::read::{At, Draft, DraftField, Text};
 use super::template::is_field_name;
-use super::{Addresses, App, CUSTOM, Deny, FieldDef, HostError, HostTemplate, OAuthDef, SigV4Def, Source, Template};
+use super::{
+    Addresses, App, CUSTOM, Deny, FieldDef, HostError, HostTemplate, OAuth1Def, OAuthDef, SigV4Def, Source, Template,
+};
 
 /// What frames a message or belongs to the connection is the broker's alone.
 pub(super) const BROKERS: [&str; 14] = [
@@ -49,8 +51,11 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
         judge.plain_only("base_url", &url.span, &template, &fields);
         Some(At { value: template, span: url.span })
     });
-    let signed_with: Vec<&str> = sigv4.iter().flat_map(SigV4Def::placed).collect();
-    let (places, alternatives) = judge.places(draft.places, &signed_with, &fields);
+    let oauth1 = draft.oauth1.and_then(|oauth1| judge.oauth1(oauth1, &fields, sigv4.is_some()));
+    let signed_with: Vec<&str> =
+        sigv4.iter().flat_map(SigV4Def::placed).chain(oauth1.iter().map(|oauth1| oauth1.token.as_str())).collect();
+    let (mut places, alternatives) = judge.places(draft.places, &signed_with, &fields);
+    places.extend(oauth1.as_ref().and_then(OAuth1Def::place));
     let headers = judge.headers(&draft.headers, &fields);
     let mut deny: Vec<Deny> = draft.deny.into_iter().filter_map(|deny| judge.deny(deny)).collect();
     let oauth = draft.oauth.and_then(|oauth| judge.oauth(oauth, &fields, addresses, draft.insecure_http));
@@ -75,6 +80,7 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
         signing,
         oauth,
         sigv4,
+        oauth1,
         insecure_http: draft.insecure_http,
         allow_ip: draft.allow_ip,
         source: Source::Keyhole,
@@ -264,13 +270,7 @@ impl Judge<'_> {
         }
     }
 
-    fn hosts(
-        &mut self,
-        texts: &[Text],
-        signed: bool,
-        addresses: Addresses,
-        fields: &[FieldDef],
-    ) -> Vec<HostTemplate> {
+    fn hosts(&mut self, texts: &[Text], signed: bool, addresses: Addresses, fields: &[FieldDef]) -> Vec<HostTemplate> {
         if texts.is_empty() && !signed {
             let help = "add hosts = [\"api.example.com\"]: the only ones that credentials may go to";
             self.add(&(0..0), "hosts is missing or empty", help);

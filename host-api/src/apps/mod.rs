@@ -10,6 +10,7 @@ mod field;
 mod host;
 pub mod import;
 mod oauth;
+mod oauth1;
 mod parts;
 mod reach;
 mod read;
@@ -37,6 +38,7 @@ pub use oauth::{
     REFRESH_TOKEN, SendJwt, UserInfo,
 };
 pub(crate) use oauth::{first, first_text};
+pub use oauth1::{OAuth1Def, OAuth1Method};
 pub use sigv4::SigV4Def;
 pub use template::{Piece, Template, TemplateError};
 
@@ -80,6 +82,8 @@ pub struct App {
     pub oauth: Option<OAuthDef>,
     /// How requests are signed, where the keys themselves are never sent.
     pub sigv4: Option<SigV4Def>,
+    /// How requests are signed by OAuth 1.0a.
+    pub oauth1: Option<OAuth1Def>,
     /// Whether placeholders may go over plain HTTP.
     pub insecure_http: bool,
     /// Whether hosts may be IP addresses.

@@ -6,6 +6,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::error::{Problems, Span};
 use super::oauth::{self, DraftOAuth};
+use super::oauth1::{self, DraftOAuth1};
 use super::sigv4::{self, DraftSigV4};
 
 /// A value and where it stands.
@@ -42,6 +43,7 @@ pub(super) struct Draft {
     pub signing: Vec<DraftSigning>,
     pub oauth: Option<DraftOAuth>,
     pub sigv4: Option<DraftSigV4>,
+    pub oauth1: Option<DraftOAuth1>,
 }
 
 #[derive(Default)]
@@ -145,6 +147,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Draft> {
     top.one("test", |t| draft.test = Some(test(t)));
     top.one("oauth", |t| draft.oauth = Some(oauth::read(t)));
     top.one("sigv4", |t| draft.sigv4 = Some(sigv4::read(t)));
+    top.one("oauth1", |t| draft.oauth1 = Some(oauth1::read(t)));
     top.any("headers", |t| draft.headers = t.all_texts());
     top.any("signing", |t| draft.signing = t.all(signing));
     top.end();

@@ -73,12 +73,7 @@ pub(super) fn read(t: &mut Reader<'_>) -> DraftSigV4 {
 }
 
 impl Judge<'_> {
-    pub(super) fn sigv4(
-        &mut self,
-        draft: DraftSigV4,
-        fields: &[FieldDef],
-        addresses: Addresses,
-    ) -> Option<SigV4Def> {
+    pub(super) fn sigv4(&mut self, draft: DraftSigV4, fields: &[FieldDef], addresses: Addresses) -> Option<SigV4Def> {
         let mut named = BTreeSet::new();
         for key in [&draft.access_key_id, &draft.secret_access_key, &draft.session_token].into_iter().flatten() {
             if let Some(field) = self.known(&key.value, &key.span, fields)
@@ -97,7 +92,8 @@ impl Judge<'_> {
             Some(template)
         });
         if draft.services.is_empty() {
-            let help = "add [sigv4.services] with s3 = [\"s3.{region}.amazonaws.com\"]: leave out those that give out keys";
+            let help =
+                "add [sigv4.services] with s3 = [\"s3.{region}.amazonaws.com\"]: leave out those that give out keys";
             self.add(&draft.span, "no service is signed for", help);
         }
         let mut services = BTreeMap::new();

@@ -34,8 +34,9 @@ use super::send::{Answer, TransportError};
 use super::survey::{self, BodyWatch, Format, Party, Refusal, Substituted, Survey};
 use super::{AccessError, Broker, Brokered, Field, Injected, Link, Scope, SendError, SignError};
 use crate::accounts::{Account, AccountId, UseError};
-use crate::apps::{App, Place};
+use crate::apps::{App, OAuth1Def, Place};
 use crate::oauth::Need;
+use crate::sign::oauth1;
 use crate::sign::sigv4::{self, Signable};
 use crate::sign::{self, ClaimError};
 use crate::vault::Secret;
@@ -88,6 +89,31 @@ struct Asked<'r> {
 /// told later.
 fn signs_whole_body(headers: &HeaderMap) -> bool {
     matches!(sigv4::Payload::of(headers), Ok(None))
+}
+
+/// Puts the signature over the request that leaves where the step asked for one.
+fn sign_oauth1(
+    survey: &Survey,
+    def: &OAuth1Def,
+    parts: &http::request::Parts,
+    body: Option<&[u8]>,
+    account: &Account,
+    secrets: &BTreeMap<String, Secret>,
+    leaving: &mut Substituted,
+) -> Result<(), SendError> {
+    let value =
+        |name: &str| secrets.get(name).map(Secret::expose).or_else(|| account.plain.get(name).map(String::as_str));
+    let keys = oauth1::keys(def, value).map_err(Refusal::Missing)?;
+    let request = oauth1::Signable {
+        method: &parts.method,
+        url: &leaving.url,
+        headers: &leaving.headers,
+        body: leaving.body.as_deref().or(body),
+    };
+    let header = oauth1::header(def.method, &keys, &request, Timestamp::now());
+    let header = header.map_err(|error| Refusal::OAuth1 { app: survey.party().app.name.clone(), error })?;
+    leaving.headers.insert(header::AUTHORIZATION, header);
+    Ok(())
 }
 
 /// What the session has handed out.
@@ -208,6 +234,7 @@ impl Session {
         let permit = self.permit(timeouts).await?;
         let must_be_whole =
             self.has_body_place(&parts.headers) || as_signed.as_ref().is_some_and(|signed| signs_whole_body(signed));
+        let must_be_whole = must_be_whole || (oauth1::is_form(&parts.headers) && self.has_oauth1());
         let body = Outbound::read(body, &parts.headers, limits, must_be_whole).await?;
         let Some(survey) = self.survey(&url, &parts.headers, body.whole().as_deref())? else {
             self.plain_may_reach(&url).await?;
@@ -268,6 +295,11 @@ impl Session {
     fn has_body_place(&self, headers: &HeaderMap) -> bool {
         let Some(format) = Format::of(headers) else { return false };
         self.state().parties.values().any(|party| party.app.all_places().any(|place| format.has(place)))
+    }
+
+    /// Whether an account that the step was handed signs by OAuth 1.0a, a form's fields included.
+    fn has_oauth1(&self) -> bool {
+        self.state().parties.values().any(|party| party.app.oauth1.is_some())
     }
 
     /// Sends what passed every check.
@@ -381,6 +413,9 @@ impl Session {
         secrets: &BTreeMap<String, Secret>,
         leaving: &mut Substituted,
     ) -> Result<(), SendError> {
+        if let Some(def) = survey.oauth1() {
+            return sign_oauth1(survey, def, asked.parts, body, account, secrets, leaving);
+        }
         let Some((def, claim)) = survey.signature() else { return Ok(()) };
         let refused = |error: ClaimError| SendError::from(survey.not_signed(error));
         let missing = |field: &str| SendError::from(Refusal::Missing(field.to_owned()));
@@ -392,9 +427,8 @@ impl Session {
         let verified = claim.verify(request, &placeholder, Timestamp::now()).map_err(refused)?;
         let of = |field: &str| secrets.get(field).map(Secret::expose).ok_or_else(|| missing(field));
         let request = Signable { method: &parts.method, url: &leaving.url, headers: &leaving.headers, body };
-        let (header, chunks) = claim
-            .again(verified, request, of(&def.access_key_id)?, of(&def.secret_access_key)?)
-            .map_err(refused)?;
+        let (header, chunks) =
+            claim.again(verified, request, of(&def.access_key_id)?, of(&def.secret_access_key)?).map_err(refused)?;
         leaving.headers.insert(header::AUTHORIZATION, header);
         leaving.chunks = chunks;
         Ok(())

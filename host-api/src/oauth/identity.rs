@@ -15,6 +15,7 @@ use super::answer::line;
 use crate::apps::{App, BaseUrlError, OAuthDef, OkCheck, Place, first_text};
 use crate::broker::scrub::Scrubber;
 use crate::broker::{CallError, label};
+use crate::sign::oauth1;
 use crate::vault::Secret;
 
 /// The plain field that, if a definition has it, is filled with what identifies the
@@ -198,9 +199,14 @@ fn request(
             Place::Segment { .. } | Place::Json { .. } | Place::Form { .. } | Place::Part { .. } => {}
         }
     }
+    let asked = method.clone();
     let mut request = Request::builder().method(method).uri(url.as_str());
     for (name, value) in headers {
         request = request.header(name, value);
+    }
+    if let (Some(def), Some(headers)) = (&app.oauth1, request.headers_mut()) {
+        let signed = oauth1::sign_own(def, &asked, &url, secrets, plain).ok_or(TestError::Field)?;
+        headers.insert(header::AUTHORIZATION, signed);
     }
     request.body(Vec::new()).map_err(|_| TestError::Field)
 }

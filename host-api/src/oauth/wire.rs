@@ -9,16 +9,16 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use http::header;
 use oauth2::basic::{
     BasicErrorResponse, BasicErrorResponseType, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
     BasicTokenType,
 };
-use http::header;
 use oauth2::{
-    AccessToken, AsyncHttpClient as _, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, DeviceAuthorizationUrl,
-    EndpointMaybeSet, EndpointNotSet, EndpointSet, ErrorResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
-    RequestTokenError, RevocationUrl, Scope, StandardDeviceAuthorizationResponse, StandardErrorResponse,
-    StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
+    AccessToken, AsyncHttpClient as _, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret,
+    DeviceAuthorizationUrl, EndpointMaybeSet, EndpointNotSet, EndpointSet, ErrorResponse, PkceCodeVerifier,
+    RedirectUrl, RefreshToken, RequestTokenError, RevocationUrl, Scope, StandardDeviceAuthorizationResponse,
+    StandardErrorResponse, StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
 };
 use url::Url;
 
@@ -176,7 +176,8 @@ impl<'a> Server<'a> {
             pairs.push(("grant_type".to_owned(), JWT_BEARER.to_owned()));
             pairs.push(("assertion".to_owned(), jwt.expose().to_owned()));
         }
-        let mut request = http::Request::post(self.client.token_uri().as_str()).header(header::ACCEPT, "application/json");
+        let mut request =
+            http::Request::post(self.client.token_uri().as_str()).header(header::ACCEPT, "application/json");
         if send == SendJwt::Bearer {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", jwt.expose()));
         }

@@ -11,14 +11,22 @@ use crate::vault::Secret;
 
 /// The HMAC (RFC 2104) of `message`, in the definition's text form.
 pub(crate) fn hmac(signing: &Signing, key: &Secret, message: &[u8]) -> String {
-    let key = key.expose().as_bytes();
-    let tag = match signing.hash {
+    written(signing.encoding, &tag_of(signing.hash, key.expose().as_bytes(), message))
+}
+
+/// The HMAC itself.
+pub(super) fn tag_of(hash: Hash, key: &[u8], message: &[u8]) -> Vec<u8> {
+    match hash {
         Hash::Sha1 => tag::<Hmac<Sha1>>(key, message),
         Hash::Sha256 => tag::<Hmac<Sha256>>(key, message),
         Hash::Sha512 => tag::<Hmac<Sha512>>(key, message),
-    };
-    match signing.encoding {
-        Encoding::Hex => super::hex(&tag),
+    }
+}
+
+/// The HMAC as text.
+pub(super) fn written(encoding: Encoding, tag: &[u8]) -> String {
+    match encoding {
+        Encoding::Hex => super::hex(tag),
         Encoding::Base64 => STANDARD.encode(tag),
     }
 }

@@ -105,8 +105,7 @@ impl Key {
             }
             (Algorithm::Es256, PrivateKeyDer::Pkcs8(der)) => {
                 let random = SystemRandom::new();
-                let key =
-                    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_pkcs8_der(), &random);
+                let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_pkcs8_der(), &random);
                 Ok(Self::Es256(Box::new(key.map_err(wrong)?)))
             }
             (Algorithm::EdDsa, PrivateKeyDer::Pkcs8(der)) => {

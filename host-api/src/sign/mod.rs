@@ -5,9 +5,11 @@
 
 pub(crate) mod hmac;
 pub(crate) mod jwt;
+pub(crate) mod oauth1;
 pub(crate) mod sigv4;
 
 pub use jwt::{JwtError, KeyError};
+pub use oauth1::OAuth1Error;
 pub use sigv4::{ChunkError, ClaimError};
 
 /// Lower-case hexadecimal.

@@ -12,8 +12,14 @@ use url::Url;
 /// What it is called, in the definitions too.
 pub const HOST: &str = "auth.acme.example";
 /// What else it is called: the hosts of definitions that come with Keyhole.
-pub const HOSTS: [&str; 5] =
-    [HOST, "api.github.com", "oauth2.googleapis.com", "storage.googleapis.com", "api.appstoreconnect.apple.com"];
+pub const HOSTS: [&str; 6] = [
+    HOST,
+    "api.x.com",
+    "api.github.com",
+    "oauth2.googleapis.com",
+    "storage.googleapis.com",
+    "api.appstoreconnect.apple.com",
+];
 /// Where a browser comes back to.
 pub const CALLBACK: &str = "http://127.0.0.1:8471/callback";
 

@@ -159,7 +159,10 @@ async fn a_key_that_cannot_sign_is_told_when_it_is_given() {
         ("ghs_something", "private_key: holds no private key in PEM"),
         ("{\"private_key\": \"…\"}", "private_key: is a JSON file"),
         ("-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----\n", "private_key: holds a public key"),
-        ("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMCow\n-----END ENCRYPTED PRIVATE KEY-----\n", "private_key: is encrypted"),
+        (
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMCow\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "private_key: is encrypted",
+        ),
     ] {
         let error = connect_github(&house, given).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

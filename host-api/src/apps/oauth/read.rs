@@ -1,8 +1,8 @@
 //! The `[oauth]` table as a [`DraftOAuth`]: the right keys with the right types.
 
-use super::jwt::{self, DraftJwt};
 use super::super::error::Span;
 use super::super::read::{At, Reader, Text};
+use super::jwt::{self, DraftJwt};
 
 /// The table with nothing judged.
 #[derive(Default)]

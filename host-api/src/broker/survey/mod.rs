@@ -20,9 +20,10 @@ use url::Url;
 
 use super::placeholder::{Origin, Table};
 use crate::accounts::{Account, AccountId};
-use crate::apps::{App, Place, SigV4Def, Template};
-use crate::sign::ClaimError;
+use crate::apps::{App, OAuth1Def, Place, SigV4Def, Template};
+use crate::sign::oauth1::asks_for;
 use crate::sign::sigv4::{Claim, is_signed};
+use crate::sign::{ClaimError, OAuth1Error};
 use body::Writing;
 use readings::{decode_base64, readings};
 
@@ -77,8 +78,18 @@ pub enum Refusal {
         /// What is wrong with it.
         error: ClaimError,
     },
+    /// A request that can't be signed.
+    #[error("not signed for {app}: {error}")]
+    OAuth1 {
+        /// The account's app.
+        app: String,
+        /// Why.
+        error: OAuth1Error,
+    },
     /// A signature in a URL works for whoever has the URL.
-    #[error("the query holds a credential of {0}, as in a presigned URL; such URLs are not made, send the request itself")]
+    #[error(
+        "the query holds a credential of {0}, as in a presigned URL; such URLs are not made, send the request itself"
+    )]
     Presigned(String),
     /// A session token without a signature.
     #[error("the header {0} goes with a signature alone; let an AWS SDK sign the request")]
@@ -96,6 +107,8 @@ pub(super) struct Survey {
     party: Arc<Party>,
     spots: Vec<Spot>,
     signature: Option<Claim>,
+    /// Whether it asks for a signature by OAuth 1.0a.
+    oauth1: bool,
 }
 
 /// An account whose placeholders the table holds, with its app.
@@ -149,6 +162,11 @@ impl Survey {
         Some((self.party.app.sigv4.as_ref()?, self.signature.as_ref()?))
     }
 
+    /// The signature that the step asks for.
+    pub(super) fn oauth1(&self) -> Option<&OAuth1Def> {
+        self.party.app.oauth1.as_ref().filter(|_| self.oauth1)
+    }
+
     /// The refusal of that signature.
     pub(super) fn not_signed(&self, error: ClaimError) -> Refusal {
         Refusal::Signature { app: self.party.app.name.clone(), error }
@@ -169,6 +187,9 @@ impl Survey {
         if let Some((def, _)) = self.signature() {
             fields.extend([def.access_key_id.as_str(), &def.secret_access_key]);
         }
+        if let Some(def) = self.oauth1() {
+            fields.extend(def.fields());
+        }
         fields.retain(|field| !self.party.account.plain.contains_key(*field));
         fields
     }
@@ -182,7 +203,7 @@ pub(super) fn survey(
     headers: &HeaderMap,
     body: Option<&[u8]>,
 ) -> Result<Option<Survey>, Refusal> {
-    let mut found = Found { table, parties, party: None, spots: Vec::new(), signature: None };
+    let mut found = Found { table, parties, party: None, spots: Vec::new(), signature: None, oauth1: false };
     found.headers(headers)?;
     found.query(url.query().unwrap_or_default())?;
     found.path(url.path())?;
@@ -196,7 +217,8 @@ pub(super) fn survey(
     {
         return Err(Refusal::Unsigned(name.to_string()));
     }
-    Ok(found.party.map(|party| Survey { party, spots: found.spots, signature: found.signature }))
+    let Found { party, spots, signature, oauth1, .. } = found;
+    Ok(party.map(|party| Survey { party, spots, signature, oauth1 }))
 }
 
 struct Found<'t> {
@@ -205,6 +227,7 @@ struct Found<'t> {
     party: Option<Arc<Party>>,
     spots: Vec<Spot>,
     signature: Option<Claim>,
+    oauth1: bool,
 }
 
 impl<'t> Found<'t> {
@@ -319,6 +342,17 @@ impl<'t> Found<'t> {
                 }
                 if name == header::AUTHORIZATION && party.app.sigv4.is_some() && is_signed(headers) {
                     self.signature = Some(self.claim(&party, value)?);
+                    continue;
+                }
+                if name == header::AUTHORIZATION
+                    && let Some(def) = &party.app.oauth1
+                {
+                    let token = self.table.placeholder_of(&party.account.id, &def.token);
+                    let asked = token.zip(value.to_str().ok()).is_some_and(|(token, value)| asks_for(value, token));
+                    if !asked {
+                        return Err(misplaced(&place, &party.app));
+                    }
+                    self.oauth1 = true;
                     continue;
                 }
                 let spot = self.header_spot(&party, name, value).ok_or_else(|| misplaced(&place, &party.app))?;

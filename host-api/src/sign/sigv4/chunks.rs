@@ -50,7 +50,10 @@ impl Chain {
 /// What comes next in the body.
 enum At {
     Chunk,
-    Trailers { count: usize, canonical: String },
+    Trailers {
+        count: usize,
+        canonical: String,
+    },
     /// The empty line after the last chunk.
     LastLine,
     End,

@@ -185,12 +185,7 @@ impl Claim {
     }
 
     /// Whether the signature is the one that `secret` makes over `request`, now.
-    pub(crate) fn verify(
-        &self,
-        request: Signable<'_>,
-        secret: &str,
-        now: Timestamp,
-    ) -> Result<Verified, ClaimError> {
+    pub(crate) fn verify(&self, request: Signable<'_>, secret: &str, now: Timestamp) -> Result<Verified, ClaimError> {
         let time = request.header("x-amz-date").ok_or(ClaimError::Time)?;
         let at = DateTime::strptime("%Y%m%dT%H%M%SZ", &time).and_then(|at| TimeZone::UTC.to_timestamp(at));
         let at = at.map_err(|_| ClaimError::Time)?;

@@ -21,8 +21,8 @@ use zeroize::Zeroizing;
 use super::hex;
 use super::hmac::sha256 as hmac_sha256;
 
-pub(crate) use chunks::Chunks;
 pub use chunks::ChunkError;
+pub(crate) use chunks::Chunks;
 pub use claim::ClaimError;
 pub(crate) use claim::{Claim, Payload, is_signed};
 
@@ -79,8 +79,11 @@ impl Signable<'_> {
     fn path(&self, service: &str) -> String {
         match service {
             "s3" => {
-                let decoded: Vec<u8> = percent_decode_str(self.url.path()).collect();
-                percent_encode(&decoded, PATH).to_string()
+                let again = |part: &str| {
+                    let decoded: Vec<u8> = percent_decode_str(part).collect();
+                    percent_encode(&decoded, UNRESERVED).to_string()
+                };
+                self.url.path().split('/').map(again).collect::<Vec<_>>().join("/")
             }
             _ => utf8_percent_encode(self.url.path(), PATH).to_string(),
         }

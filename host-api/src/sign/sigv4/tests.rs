@@ -19,9 +19,8 @@ const PLACEHOLDER_ID: &str = "AKIAkhp1AbCdEfGhIjKlMnOpQrStUvWxYz012345";
 const PLACEHOLDER_SECRET: &str = "khp1AbCdEfGhIjKlMnOpQrStUvWxYz0123456789";
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
-    let pair = |(name, value): &(&str, &str)| {
-        (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap())
-    };
+    let pair =
+        |(name, value): &(&str, &str)| (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
     pairs.iter().map(pair).collect()
 }
 
