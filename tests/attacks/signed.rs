@@ -7,7 +7,8 @@ use keyhole_host_api::accounts::AccountId;
 use keyhole_host_api::broker::{Broker, Egress, MARKER, Session};
 use keyhole_tests::aws::{Key, Signed, verify};
 use keyhole_tests::host::{Answer, Host, audit_text, scope, send};
-use keyhole_tests::server::{Authority, Received, Server, answer};
+use keyhole_tests::server::{Authority, Received, Server, answer, json};
+use serde_json::json;
 
 use crate::rig::*;
 
@@ -60,6 +61,15 @@ impl Cloud {
         let authority = Authority::default();
         let hosts = [BUCKET, QUEUE, STS, OTHER_REGION];
         let server = Server::http(&authority, &hosts, |request: &Received| {
+            if request.header("host") == Some(STS) {
+                return match verify(request, STS, REAL) {
+                    Ok(_) => json(
+                        200,
+                        &json!({"GetCallerIdentityResponse": {"GetCallerIdentityResult": {"UserId": "AIDA"}}}),
+                    ),
+                    Err(_) => json(403, &json!({"Error": {"Code": "SignatureDoesNotMatch"}})),
+                };
+            }
             let shown = request.header("authorization").unwrap_or_default().to_owned();
             answer(200, "text/plain", format!("{shown} {}", REAL.secret))
         });
@@ -128,6 +138,28 @@ async fn e2_a_signature_made_with_placeholders_is_made_again_for_the_accounts_ow
     assert!(!audit.contains(MARKER) && !audit.contains(REAL.id) && !audit.contains("Signature"), "{audit}");
 }
 
+/// `accounts test`, and the test before an account is stored: a request that the host signs and no step can send.
+#[tokio::test(flavor = "multi_thread")]
+async fn e2_whose_the_keys_are_is_asked_by_the_host_alone() {
+    let cloud = Cloud::new().await;
+    let account =
+        cloud.host.accounts.usable(&cloud.account, &keyhole_tests::host::member("alice")).await.expect("hers");
+    let app = cloud.host.accounts.catalog().get("aws").expect("the app").clone();
+    let secret = |secret: &str| keyhole_host_api::vault::Secret::new(secret.to_owned());
+    let mut secrets = std::collections::BTreeMap::from([
+        ("access_key_id".to_owned(), secret(REAL.id)),
+        ("secret_access_key".to_owned(), secret(REAL.secret)),
+    ]);
+    let found =
+        cloud.broker.oauth().test(&app, &account.plain, &secrets).await.expect("AWS says").expect("it is asked");
+    assert_eq!(found.uid.as_deref(), Some("AIDA"));
+    let received = cloud.server.received().pop().expect("it arrived");
+    assert_eq!(verify(&received, STS, REAL).as_deref(), Ok("eu-west-3/sts"));
+    secrets.insert("secret_access_key".to_owned(), secret("another secret, which makes other signatures"));
+    let error = cloud.broker.oauth().test(&app, &account.plain, &secrets).await.expect_err("another key").to_string();
+    assert!(error.contains("answered 403: SignatureDoesNotMatch"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn e2_nothing_is_signed_for_another_service_region_host_or_time() {
     let cloud = Cloud::new().await;
@@ -151,6 +183,7 @@ async fn e2_nothing_is_signed_for_another_service_region_host_or_time() {
         assert!(!reason.contains(MARKER), "{reason}");
     }
     assert!(cloud.server.received().is_empty(), "nothing left");
+    cloud.broker.settle().await.expect("the audit is written");
     Scene::all_refused(&cloud.broker.audit().uses(None).await.expect("the audit"), table.len());
 }
 

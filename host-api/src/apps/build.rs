@@ -10,6 +10,7 @@ use url::Url;
 
 use super::error::{Problems, Span};
 use super::field::{MAX_PLAIN, Pattern};
+use super::oauth::Rules;
 use super::read::{At, Draft, DraftField, Text};
 use super::template::is_field_name;
 use super::{
@@ -42,9 +43,14 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
     let title = judge.line("title", draft.title);
     let fields = judge.fields(draft.fields);
     let addresses = if draft.allow_ip { Addresses::Allowed } else { Addresses::Refused };
-    let sigv4 = draft.sigv4.and_then(|sigv4| judge.sigv4(sigv4, &fields, addresses));
+    let rules = Rules { addresses, http: draft.insecure_http };
+    let sigv4 = draft.sigv4.and_then(|sigv4| judge.sigv4(sigv4, &fields, rules));
     let mut hosts = judge.hosts(&draft.hosts, sigv4.is_some(), addresses, &fields);
     hosts.extend(sigv4.iter().flat_map(|sigv4| sigv4.services.values().flatten().cloned()));
+    if let (Some(_), Some(test)) = (&sigv4, &draft.test) {
+        let help = "ask with [sigv4.identity], which names the service that it is signed for";
+        judge.add(&test.span, "a test request would not be signed", help);
+    }
     let docs = draft.docs.and_then(|docs| judge.docs(&docs));
     let base_url = draft.base_url.and_then(|url| {
         let template = judge.template(&url)?;

@@ -7,11 +7,12 @@ use url::Url;
 
 use super::build::Judge;
 use super::error::Span;
+use super::oauth::{DraftUserInfo, Rules, UserInfo, userinfo};
 use super::read::{Reader, Text};
-use super::{Addresses, FieldDef, HostError, HostTemplate, Template};
+use super::{FieldDef, HostError, HostTemplate, Template};
 
 /// How an app's requests are signed by AWS Signature Version 4.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SigV4Def {
     /// The secret field with the access key's id. A step's SDK is given its placeholder.
     pub access_key_id: String,
@@ -23,6 +24,9 @@ pub struct SigV4Def {
     pub region: Template,
     /// The services that are signed for, by the name that a signature has, and where each is.
     pub services: BTreeMap<String, Vec<HostTemplate>>,
+    /// The host's own request that tells whose the keys are, and the service that it is signed for: no
+    /// step's to call.
+    pub identity: Option<(String, UserInfo)>,
 }
 
 impl SigV4Def {
@@ -56,6 +60,7 @@ pub(super) struct DraftSigV4 {
     session_token: Option<Text>,
     region: Option<Text>,
     services: Vec<(Text, Vec<Text>)>,
+    identity: Option<(Option<Text>, DraftUserInfo)>,
 }
 
 /// Reads the table.
@@ -68,12 +73,13 @@ pub(super) fn read(t: &mut Reader<'_>) -> DraftSigV4 {
         region: t.needed("region"),
         ..DraftSigV4::default()
     };
+    t.one("identity", |i| draft.identity = Some((i.needed("service"), userinfo(i))));
     t.any("services", |services| draft.services = services.all_lists());
     draft
 }
 
 impl Judge<'_> {
-    pub(super) fn sigv4(&mut self, draft: DraftSigV4, fields: &[FieldDef], addresses: Addresses) -> Option<SigV4Def> {
+    pub(super) fn sigv4(&mut self, draft: DraftSigV4, fields: &[FieldDef], rules: Rules) -> Option<SigV4Def> {
         let mut named = BTreeSet::new();
         for key in [&draft.access_key_id, &draft.secret_access_key, &draft.session_token].into_iter().flatten() {
             if let Some(field) = self.known(&key.value, &key.span, fields)
@@ -99,7 +105,7 @@ impl Judge<'_> {
         let mut services = BTreeMap::new();
         for (name, hosts) in draft.services {
             let hosts = hosts.iter().filter_map(|host| {
-                let parsed = HostTemplate::parse_signed(&host.value, addresses);
+                let parsed = HostTemplate::parse_signed(&host.value, rules.addresses);
                 self.host_of(host, parsed, fields)
             });
             let hosts: Vec<HostTemplate> = hosts.collect();
@@ -108,12 +114,16 @@ impl Judge<'_> {
             }
             services.insert(name.value, hosts);
         }
+        let identity = draft
+            .identity
+            .and_then(|(service, request)| Some((service?.value, self.userinfo(request, fields, rules)?)));
         Some(SigV4Def {
             access_key_id: draft.access_key_id?.value,
             secret_access_key: draft.secret_access_key?.value,
             session_token: draft.session_token.map(|token| token.value),
             region: region?,
             services,
+            identity,
         })
     }
 }

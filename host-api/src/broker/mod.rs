@@ -19,6 +19,7 @@ mod policy;
 mod record;
 mod send;
 mod session;
+mod signature;
 mod survey;
 
 use std::collections::BTreeMap;

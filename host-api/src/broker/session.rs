@@ -15,9 +15,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{self, HeaderMap};
+use http::header::HeaderMap;
 use http::{Method, Request, Response, StatusCode};
-use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -31,14 +30,13 @@ use super::policy;
 use super::record::{self, Record, Requests};
 use super::scrub::{Latest, Scrubber};
 use super::send::{Answer, TransportError};
-use super::survey::{self, BodyWatch, Format, Party, Refusal, Substituted, Survey};
+use super::signature::{self, Asked};
+use super::survey::{self, BodyWatch, Format, Party, Substituted, Survey};
 use super::{AccessError, Broker, Brokered, Field, Injected, Link, Scope, SendError, SignError};
 use crate::accounts::{Account, AccountId, UseError};
-use crate::apps::{App, OAuth1Def, Place};
+use crate::apps::{App, Place};
 use crate::oauth::Need;
-use crate::sign::oauth1;
-use crate::sign::sigv4::{self, Signable};
-use crate::sign::{self, ClaimError};
+use crate::sign::{self, oauth1, sigv4};
 use crate::vault::Secret;
 
 /// Longest message that is signed, in bytes.
@@ -74,46 +72,6 @@ impl Traffic {
             latest: Arc::new(Mutex::new(Arc::new(Scrubber::new(Vec::new())))),
         }
     }
-}
-
-/// A request as the step made it.
-#[derive(Clone, Copy)]
-struct Asked<'r> {
-    parts: &'r http::request::Parts,
-    url: &'r Url,
-    /// The headers before the broker took out its own, if an SDK signed them.
-    as_signed: Option<&'r HeaderMap>,
-}
-
-/// Whether the hash that was signed can be told only from the body itself. What is wrong with the header is
-/// told later.
-fn signs_whole_body(headers: &HeaderMap) -> bool {
-    matches!(sigv4::Payload::of(headers), Ok(None))
-}
-
-/// Puts the signature over the request that leaves where the step asked for one.
-fn sign_oauth1(
-    survey: &Survey,
-    def: &OAuth1Def,
-    parts: &http::request::Parts,
-    body: Option<&[u8]>,
-    account: &Account,
-    secrets: &BTreeMap<String, Secret>,
-    leaving: &mut Substituted,
-) -> Result<(), SendError> {
-    let value =
-        |name: &str| secrets.get(name).map(Secret::expose).or_else(|| account.plain.get(name).map(String::as_str));
-    let keys = oauth1::keys(def, value).map_err(Refusal::Missing)?;
-    let request = oauth1::Signable {
-        method: &parts.method,
-        url: &leaving.url,
-        headers: &leaving.headers,
-        body: leaving.body.as_deref().or(body),
-    };
-    let header = oauth1::header(def.method, &keys, &request, Timestamp::now());
-    let header = header.map_err(|error| Refusal::OAuth1 { app: survey.party().app.name.clone(), error })?;
-    leaving.headers.insert(header::AUTHORIZATION, header);
-    Ok(())
 }
 
 /// What the session has handed out.
@@ -232,9 +190,9 @@ impl Session {
         policy::clean(&parts.method, &mut parts.headers)?;
 
         let permit = self.permit(timeouts).await?;
-        let must_be_whole =
-            self.has_body_place(&parts.headers) || as_signed.as_ref().is_some_and(|signed| signs_whole_body(signed));
-        let must_be_whole = must_be_whole || (oauth1::is_form(&parts.headers) && self.has_oauth1());
+        let must_be_whole = self.has_body_place(&parts.headers)
+            || as_signed.as_ref().is_some_and(signature::needs_whole_body)
+            || (oauth1::is_form(&parts.headers) && self.has_oauth1());
         let body = Outbound::read(body, &parts.headers, limits, must_be_whole).await?;
         let Some(survey) = self.survey(&url, &parts.headers, body.whole().as_deref())? else {
             self.plain_may_reach(&url).await?;
@@ -392,7 +350,8 @@ impl Session {
         }
         let mut substituted =
             survey::substitute(survey, url, &parts.headers, body.as_deref(), |field| secrets.get(field))?;
-        self.sign_again(survey, asked, body.as_deref(), &account, &secrets, &mut substituted)?;
+        let placeholder = |field: &str| self.state().table.placeholder_of(&account.id, field).map(str::to_owned);
+        signature::sign(survey, asked, body.as_deref(), &account, &secrets, placeholder, &mut substituted)?;
         // One use, one intent, also if it is sent again with refreshed tokens.
         if !record.intended {
             self.broker.audit.intent(&record.used).await.map_err(|error| SendError::Unavailable(error.to_string()))?;
@@ -400,38 +359,6 @@ impl Session {
             self.broker.accounts.usage().note(&account.id);
         }
         Ok((account, substituted))
-    }
-
-    /// Puts the signature that the real keys make in the place of the one that an SDK made with
-    /// placeholders, if that is what it should be.
-    fn sign_again(
-        &self,
-        survey: &Survey,
-        asked: Asked<'_>,
-        body: Option<&[u8]>,
-        account: &Account,
-        secrets: &BTreeMap<String, Secret>,
-        leaving: &mut Substituted,
-    ) -> Result<(), SendError> {
-        if let Some(def) = survey.oauth1() {
-            return sign_oauth1(survey, def, asked.parts, body, account, secrets, leaving);
-        }
-        let Some((def, claim)) = survey.signature() else { return Ok(()) };
-        let refused = |error: ClaimError| SendError::from(survey.not_signed(error));
-        let missing = |field: &str| SendError::from(Refusal::Missing(field.to_owned()));
-        let Asked { parts, url, as_signed } = asked;
-        policy::scope_fits(def, &claim.scope, url, &account.plain).map_err(refused)?;
-        let placeholder = self.state().table.placeholder_of(&account.id, &def.secret_access_key).map(str::to_owned);
-        let placeholder = placeholder.ok_or_else(|| missing(&def.secret_access_key))?;
-        let request = Signable { method: &parts.method, url, headers: as_signed.unwrap_or(&parts.headers), body };
-        let verified = claim.verify(request, &placeholder, Timestamp::now()).map_err(refused)?;
-        let of = |field: &str| secrets.get(field).map(Secret::expose).ok_or_else(|| missing(field));
-        let request = Signable { method: &parts.method, url: &leaving.url, headers: &leaving.headers, body };
-        let (header, chunks) =
-            claim.again(verified, request, of(&def.access_key_id)?, of(&def.secret_access_key)?).map_err(refused)?;
-        leaving.headers.insert(header::AUTHORIZATION, header);
-        leaving.chunks = chunks;
-        Ok(())
     }
 
     /// A request without a placeholder goes to hosts that the workflow opened, and to

@@ -36,9 +36,9 @@ const OURS: [&str; 14] = [
 
 /// What holds for every endpoint of a definition.
 #[derive(Clone, Copy)]
-struct Rules {
-    addresses: Addresses,
-    http: bool,
+pub(in crate::apps) struct Rules {
+    pub addresses: Addresses,
+    pub http: bool,
 }
 
 impl Judge<'_> {
@@ -333,7 +333,12 @@ impl Judge<'_> {
         Some(OkCheck { pointer: self.pointer(Some(pointer))?, equals })
     }
 
-    fn userinfo(&mut self, draft: DraftUserInfo, fields: &[FieldDef], rules: Rules) -> Option<UserInfo> {
+    pub(in crate::apps) fn userinfo(
+        &mut self,
+        draft: DraftUserInfo,
+        fields: &[FieldDef],
+        rules: Rules,
+    ) -> Option<UserInfo> {
         let Some(url) = draft.url else {
             self.missing("url", &draft.span);
             return None;

@@ -208,3 +208,84 @@ impl Judge<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::apps::{AppError, check};
+
+    const GOOD: &str = r#"keyhole = 1
+name = "acme"
+title = "Acme"
+hosts = ["acme.example.com"]
+[[field]]
+name = "client"
+[[field]]
+name = "team"
+optional = true
+[[field]]
+name = "pem"
+secret = true
+host_only = true
+lines = true
+[[field]]
+name = "token"
+secret = true
+[[place]]
+header = "Authorization"
+template = "Bearer {token}"
+[oauth]
+flow = "jwt"
+access_token = "token"
+[oauth.jwt]
+algorithm = "RS256"
+key = "pem"
+issuer = "{client}"
+lifetime = 600
+"#;
+
+    fn told(error: &AppError) -> String {
+        format!("{} ({})", error.message, error.help)
+    }
+
+    #[test]
+    fn every_error_of_a_jwt_names_its_line_and_what_to_do() {
+        assert!(check(GOOD, "acme.toml").is_ok());
+        for (from, to, line, expected) in [
+            ("RS256", "RS512", 25, "'RS512' is not an algorithm (use RS256"),
+            ("RS256", "none", 25, "'none' is not an algorithm"),
+            ("key = \"pem\"", "", 24, "key is missing"),
+            ("key = \"pem\"", "key = \"token\"", 26, "a signing key must never be handed to a step"),
+            ("key = \"pem\"", "key = \"pme\"", 26, "there is no field pme (did you mean pem?)"),
+            ("{client}", "{token}", 27, "a JWT would show the secret token"),
+            ("{client}", "{pem}", 27, "a JWT would show the secret pem"),
+            ("{client}", "{team}", 27, "a JWT needs team, which is optional"),
+            ("lifetime = 600", "lifetime = 90", 28, "90 is not the life of a JWT in seconds (use 120 to 86400"),
+            ("lifetime = 600", "lifetime = 999999", 28, "999999 is not the life"),
+            ("lifetime = 600", "", 24, "lifetime is missing"),
+            ("lifetime = 600", "lifetime = 600\nsend = \"bearer\"", 29, "this JWT is the access token itself"),
+            ("lifetime = 600", "lifetime = 600\nsend = \"cookie\"", 29, "'cookie' is no way to send a JWT"),
+            ("lifetime = 600", "lifetime = 600\nclaims = { sub = \"x\" }", 29, "sub is no further claim (use subject"),
+            ("lifetime = 600", "lifetime = 600\nclaims = { exp = \"9\" }", 29, "exp is no further claim (use lifetime"),
+            (
+                "flow = \"jwt\"",
+                "flow = \"client_credentials\"\ntoken_url = \"https://a.example/t\"",
+                25,
+                "no JWT is made",
+            ),
+            ("[oauth.jwt]", "[signing.any]", 21, "flow = \"jwt\" needs to know what the JWT says"),
+            ("host_only = true\n", "", 10, "lines is for keys that steps never send"),
+        ] {
+            let errors = check(&GOOD.replacen(from, to, 1), "acme.toml").unwrap_err();
+            let found = errors.iter().any(|error| error.line == line && told(error).contains(expected));
+            assert!(found, "{from} → {to}: wanted {line}: {expected}, found {errors:#?}");
+        }
+    }
+
+    /// The attack E2: with an HMAC under the key, a step would sign claims of its own.
+    #[test]
+    fn bound_e2_no_step_has_hmacs_under_the_key_of_a_jwt() {
+        let text = GOOD.replace("RS256", "HS256") + "[signing.hook]\nkey = \"pem\"\n";
+        let errors = check(&text, "acme.toml").unwrap_err();
+        assert!(told(&errors[0]).contains("pem makes JWTs, so no step may have HMACs under it"), "{errors:#?}");
+    }
+}

@@ -15,8 +15,9 @@ use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
 use url::Url;
 
+pub(super) use build::Rules;
 pub use jwt::{Algorithm, JwtDef, SendJwt};
-pub(super) use read::{DraftOAuth, oauth as read};
+pub(super) use read::{DraftOAuth, DraftUserInfo, oauth as read, userinfo};
 
 use super::host::HostTemplate;
 use super::{BaseUrlError, Deny, IN_A_SEGMENT, OkCheck, PathPattern, Template};

@@ -88,17 +88,20 @@ pub(in crate::apps) fn oauth(t: &mut Reader<'_>) -> DraftOAuth {
     t.any("authorize_parameters", |p| draft.authorize_parameters = p.all_texts());
     t.any("token_parameters", |p| draft.token_parameters = p.all_texts());
     t.one("answer", |a| draft.answer = answer(a));
-    t.one("userinfo", |u| {
-        draft.userinfo = Some(DraftUserInfo {
-            span: u.span.clone(),
-            method: u.text("method"),
-            url: u.text("url"),
-            ok: u.ok("ok"),
-            uid: u.text_or_texts("uid"),
-            nickname: u.text_or_texts("nickname"),
-        });
-    });
+    t.one("userinfo", |u| draft.userinfo = Some(userinfo(u)));
     draft
+}
+
+/// Reads a request that tells whose an account is.
+pub(in crate::apps) fn userinfo(t: &mut Reader<'_>) -> DraftUserInfo {
+    DraftUserInfo {
+        span: t.span.clone(),
+        method: t.text("method"),
+        url: t.text("url"),
+        ok: t.ok("ok"),
+        uid: t.text_or_texts("uid"),
+        nickname: t.text_or_texts("nickname"),
+    }
 }
 
 fn answer(t: &mut Reader<'_>) -> DraftAnswer {

@@ -10,9 +10,11 @@
 mod chunks;
 mod claim;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
+use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
 use url::Url;
@@ -20,6 +22,8 @@ use zeroize::Zeroizing;
 
 use super::hex;
 use super::hmac::sha256 as hmac_sha256;
+use crate::apps::SigV4Def;
+use crate::vault::Secret;
 
 pub use chunks::ChunkError;
 pub(crate) use chunks::Chunks;
@@ -137,6 +141,41 @@ impl SigningKey {
     fn sign(&self, kind: &str, time: &str, scope: &CredentialScope, rest: &str) -> String {
         hex(&hmac_sha256(&*self.0, format!("{kind}\n{time}\n{scope}\n{rest}").as_bytes()))
     }
+}
+
+/// Signs a request of the host's own, without a body, and adds what it needs to its headers. `None` if the
+/// account lacks a key.
+pub(crate) fn sign_own(
+    def: &SigV4Def,
+    service: &str,
+    (method, url, headers): (&Method, &Url, &mut HeaderMap),
+    plain: &BTreeMap<String, String>,
+    secrets: &BTreeMap<String, Secret>,
+    now: Timestamp,
+) -> Option<()> {
+    let of = |field: &str| secrets.get(field).map(Secret::expose);
+    let sensitive = |text: &str| {
+        let mut value = HeaderValue::from_str(text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    };
+    let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+    headers.insert("x-amz-date", HeaderValue::from_str(&time).ok()?);
+    let mut signed = vec!["host", "x-amz-date"];
+    if let Some(token) = def.session_token.as_deref().and_then(of) {
+        headers.insert("x-amz-security-token", sensitive(token)?);
+        signed.push("x-amz-security-token");
+    }
+    let region = def.region.render(|field| plain.get(field).map(String::as_str))?;
+    let scope = CredentialScope { date: time.get(..8)?.to_owned(), region, service: service.to_owned() };
+    let canonical =
+        Signable { method, url, headers, body: Some(b"") }.canonical(service, &signed, &sha256(b"")).ok()?;
+    let key = SigningKey::new(of(&def.secret_access_key)?, &scope);
+    let signature = key.sign(ALGORITHM, &time, &scope, &sha256(canonical.as_bytes()));
+    let (id, signed) = (of(&def.access_key_id)?, signed.join(";"));
+    let header = format!("{ALGORITHM} Credential={id}/{scope}, SignedHeaders={signed}, Signature={signature}");
+    headers.insert(header::AUTHORIZATION, sensitive(&header)?);
+    Some(())
 }
 
 fn sha256(bytes: &[u8]) -> String {
