@@ -125,3 +125,30 @@ impl Judge<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::apps::check;
+
+    #[test]
+    fn every_error_of_oauth1_says_what_to_do() {
+        const GOOD: &str = include_str!("../../catalog/x.toml");
+        for (from, to, expected) in [
+            ("consumer_secret = \"consumer_secret\"", "", "consumer_secret is missing"),
+            ("\"consumer_secret\"\n", "\"access_token\"\n", "a signing key must never be handed to a step"),
+            ("token = \"access_token\"", "token = \"consumer_key\"", "steps send a placeholder of consumer_key"),
+            (
+                "consumer_key = \"consumer_key\"",
+                "consumer_key = \"access_token\"",
+                "steps have no use for a placeholder",
+            ),
+            ("token = \"access_token\"", "token = \"acces_token\"", "there is no field acces_token"),
+            ("[oauth1]", "[oauth1]\nmethod = \"RSA-SHA1\"", "'RSA-SHA1' is not a signature method"),
+        ] {
+            let (fields, table) = GOOD.split_once("[oauth1]").unwrap();
+            let text = format!("{fields}{}", format!("[oauth1]{table}").replacen(from, to, 1));
+            let errors = check(&text, "x.toml").unwrap_err();
+            assert!(errors.iter().any(|error| error.message.contains(expected)), "{from} → {to}: {errors:#?}");
+        }
+    }
+}

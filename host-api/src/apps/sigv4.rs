@@ -127,3 +127,80 @@ impl Judge<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use url::Url;
+
+    use crate::apps::check;
+
+    const GOOD: &str = r#"keyhole = 1
+name = "cloud"
+title = "Cloud"
+[[field]]
+name = "region"
+pattern = "[a-z0-9-]+"
+[[field]]
+name = "id"
+secret = true
+[[field]]
+name = "secret"
+secret = true
+[[field]]
+name = "pem"
+secret = true
+host_only = true
+[sigv4]
+access_key_id = "id"
+secret_access_key = "secret"
+region = "{region}"
+[sigv4.services]
+s3 = ["s3.{region}.amazonaws.com", "*.s3.{region}.amazonaws.com"]
+"#;
+
+    #[test]
+    fn every_error_of_sigv4_says_what_to_do() {
+        assert!(check(GOOD, "cloud.toml").is_ok());
+        for (from, to, expected) in [
+            ("access_key_id = \"id\"", "", "access_key_id is missing"),
+            ("access_key_id = \"id\"", "access_key_id = \"pem\"", "an SDK signs with a placeholder of pem"),
+            ("access_key_id = \"id\"", "access_key_id = \"secret\"", "secret is named twice"),
+            ("access_key_id = \"id\"", "access_key_id = \"ip\"", "there is no field ip"),
+            ("region = \"{region}\"", "region = \"{id}\"", "region would show the secret id"),
+            ("s3.{region}", "s3.{id}", "a host would show the secret id"),
+            ("[\"s3.{region}.amazonaws.com\", \"*.s3.{region}.amazonaws.com\"]", "[]", "s3 has no host"),
+            ("[\"s3.{region}.amazonaws.com\", \"*.s3.{region}.amazonaws.com\"]", "\"x\"", "not a list of strings"),
+            ("[sigv4.services]", "[test]\npath = \"x\"\n[sigv4.services]", "a test request would not be signed"),
+            (
+                "[sigv4]",
+                "[[place]]\nheader = \"x-key\"\ntemplate = \"{secret}\"\n[sigv4]",
+                "secret makes signatures, so it has no place in a request",
+            ),
+        ] {
+            let errors = check(&GOOD.replacen(from, to, 1), "cloud.toml").unwrap_err();
+            assert!(errors.iter().any(|error| error.message.contains(expected)), "{from} → {to}: {errors:#?}");
+        }
+    }
+
+    /// `s3.eu-west-3.amazonaws.com` is a public suffix, where anyone can have a host.
+    #[test]
+    fn bound_a_service_is_at_its_own_hosts_public_suffixes_included() {
+        let app = check(GOOD, "cloud.toml").unwrap();
+        let def = app.sigv4.as_ref().unwrap();
+        let plain = BTreeMap::from([("region".to_owned(), "eu-west-3".to_owned())]);
+        for (service, url, expected) in [
+            ("s3", "https://s3.eu-west-3.amazonaws.com/", true),
+            ("s3", "https://b.s3.eu-west-3.amazonaws.com/", true),
+            ("s3", "https://s3.us-east-1.amazonaws.com/", false),
+            ("s3", "https://s3.eu-west-3.amazonaws.com.evil.example/", false),
+            ("s3", "https://s3.eu-west-3.amazonaws.com:444/", false),
+            ("sts", "https://s3.eu-west-3.amazonaws.com/", false),
+        ] {
+            assert_eq!(def.serves(service, &Url::parse(url).unwrap(), &plain), Ok(expected), "{service} {url}");
+        }
+        let smuggled = BTreeMap::from([("region".to_owned(), "a.evil.example/".to_owned())]);
+        assert!(def.serves("s3", &Url::parse("https://s3.a.evil.example/").unwrap(), &smuggled).is_err());
+    }
+}
