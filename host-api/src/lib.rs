@@ -8,6 +8,7 @@ pub mod apps;
 pub mod broker;
 pub mod members;
 pub mod oauth;
+pub mod sign;
 pub mod store;
 pub mod tokens;
 pub mod upkeep;

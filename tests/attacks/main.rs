@@ -9,6 +9,7 @@ mod http2;
 mod places;
 mod rebinding;
 mod rig;
+mod signed;
 mod table;
 #[path = "where.rs"]
 mod where_to;

@@ -6,3 +6,4 @@ mod examples;
 mod house;
 mod libraries;
 mod placing;
+mod signed;

@@ -10,6 +10,7 @@ import { readFileSync } from 'node:fs';
 import { createSecureServer } from 'node:http2';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Provider from 'oidc-provider';
+import { makeKey, signed } from './signed.mjs';
 
 // Nobody reads standard output after the port.
 console.log = console.info = console.error;
@@ -103,6 +104,10 @@ async function control(ctx) {
       knobs = { ...NORMAL, ...JSON.parse(await body(ctx)) };
       ctx.body = knobs;
       break;
+    // A private key that the services of signed.mjs know.
+    case 'POST /test/key':
+      ctx.body = await makeKey(JSON.parse(await body(ctx)));
+      break;
     case 'POST /test/forget':
       await Promise.all(issued.map((token) => token.destroy()));
       issued = [];
@@ -156,6 +161,7 @@ async function broken(ctx) {
 provider.use(async (ctx, next) => {
   if (ctx.path.startsWith('/test/')) return control(ctx);
   if (ctx.path === '/api/notes') return resource(ctx);
+  if (await signed(ctx, knobs, count, body)) return undefined;
   if (ctx.path !== '/token') {
     if (ctx.path === '/token/revocation') count('revocation');
     return next();

@@ -84,7 +84,24 @@ function asymmetric(type, key) {
 export const createPrivateKey = (key) => asymmetric("private", key);
 export const createPublicKey = (key) => asymmetric("public", key);
 
-export const createHash = (algorithm) => require("create-hash/browser.js")(String(algorithm).replace(/^(sha)-(\d+)$/i, "$1$2"));
+export const createHash = (algorithm) => copyable(() => require("create-hash/browser.js")(String(algorithm).replace(/^(sha)-(\d+)$/i, "$1$2")));
+
+/** A hash that can be copied in mid-stream, as Node.js' own can: what it is made of has no such thing. */
+function copyable(make) {
+  const hash = make();
+  hash.copy = () => {
+    const copy = copyable(make);
+    // SHA is an object within a stream, MD5 and RIPEMD are the stream.
+    const [from, to] = hash._hash ? [hash._hash, copy._hash] : [hash, copy];
+    for (const [name, value] of Object.entries(from)) {
+      if (Buffer.isBuffer(value)) to[name] = Buffer.from(value);
+      else if (Array.isArray(value)) to[name] = [...value];
+      else if (typeof value === "number" || typeof value === "boolean") to[name] = value;
+    }
+    return copy;
+  };
+  return hash;
+}
 export const createHmac = (algorithm, key) => require("create-hmac/browser.js")(algorithm, typeof raw(key) === "string" ? raw(key) : Buffer.from(raw(key)));
 
 function signer(create) {

@@ -10,6 +10,7 @@ use super::change::ChangeError;
 use super::{Access, Account, AccountId, Accounts, Entry, Health, Shape, Tokens, terms};
 use crate::apps::{App, BaseUrlError, CUSTOM, CustomApp, CustomError, FieldDef, FieldError, HostError, REFRESH_TOKEN};
 use crate::members::MemberId;
+use crate::sign;
 use crate::store::{Expect, StoreError};
 use crate::vault::{Secret, VaultError};
 
@@ -310,6 +311,14 @@ impl Prepared {
             let mine = app.fields.iter().map(|field| field.name.as_str()).filter(|name| !later(name));
             let known: Vec<&str> = mine.collect();
             wrong.push(format!("{name}: {} has no such field; its fields are {}", app.title, known.join(", ")));
+        }
+        if let Some(jwt) = app.jwt()
+            && let Some(key) = self.secrets.get(&jwt.key)
+            && let Err(error) = sign::jwt::check(jwt.algorithm, key)
+        {
+            let find = app.field(&jwt.key).and_then(|field| field.find.as_ref());
+            let find = find.map(|find| format!("; you find it here: {find}")).unwrap_or_default();
+            wrong.push(format!("{}: {error}{find}", jwt.key));
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }

@@ -10,9 +10,12 @@ use url::Url;
 
 use super::error::{Problems, Span};
 use super::field::{MAX_PLAIN, Pattern};
+use super::oauth::Rules;
 use super::read::{At, Draft, DraftField, Text};
 use super::template::is_field_name;
-use super::{Addresses, App, CUSTOM, Deny, FieldDef, HostTemplate, OAuthDef, Source, Template};
+use super::{
+    Addresses, App, CUSTOM, Deny, FieldDef, HostError, HostTemplate, OAuth1Def, OAuthDef, SigV4Def, Source, Template,
+};
 
 /// What frames a message or belongs to the connection is the broker's alone.
 pub(super) const BROKERS: [&str; 14] = [
@@ -40,18 +43,32 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
     let title = judge.line("title", draft.title);
     let fields = judge.fields(draft.fields);
     let addresses = if draft.allow_ip { Addresses::Allowed } else { Addresses::Refused };
-    let hosts = judge.hosts(&draft.hosts, addresses, &fields);
+    let rules = Rules { addresses, http: draft.insecure_http };
+    let sigv4 = draft.sigv4.and_then(|sigv4| judge.sigv4(sigv4, &fields, rules));
+    let mut hosts = judge.hosts(&draft.hosts, sigv4.is_some(), addresses, &fields);
+    hosts.extend(sigv4.iter().flat_map(|sigv4| sigv4.services.values().flatten().cloned()));
+    if let (Some(_), Some(test)) = (&sigv4, &draft.test) {
+        let help = "ask with [sigv4.identity], which names the service that it is signed for";
+        judge.add(&test.span, "a test request would not be signed", help);
+    }
     let docs = draft.docs.and_then(|docs| judge.docs(&docs));
     let base_url = draft.base_url.and_then(|url| {
         let template = judge.template(&url)?;
         judge.plain_only("base_url", &url.span, &template, &fields);
         Some(At { value: template, span: url.span })
     });
-    let (places, alternatives) = judge.places(draft.places, &fields);
+    let oauth1 = draft.oauth1.and_then(|oauth1| judge.oauth1(oauth1, &fields, sigv4.is_some()));
+    let signed_with: Vec<&str> =
+        sigv4.iter().flat_map(SigV4Def::placed).chain(oauth1.iter().map(|oauth1| oauth1.token.as_str())).collect();
+    let (mut places, alternatives) = judge.places(draft.places, &signed_with, &fields);
+    places.extend(oauth1.as_ref().and_then(OAuth1Def::place));
     let headers = judge.headers(&draft.headers, &fields);
     let mut deny: Vec<Deny> = draft.deny.into_iter().filter_map(|deny| judge.deny(deny)).collect();
-    let signing = judge.signing(draft.signing, &fields);
     let oauth = draft.oauth.and_then(|oauth| judge.oauth(oauth, &fields, addresses, draft.insecure_http));
+    if let Some(jwt) = oauth.as_ref().and_then(|def| def.jwt.as_ref()) {
+        judge.no_hmac_under(&jwt.key, &draft.signing);
+    }
+    let signing = judge.signing(draft.signing, &fields);
     deny.extend(oauth.iter().flat_map(OAuthDef::deny));
     let base_span = base_url.as_ref().map_or(0..0, |url| url.span.clone());
     let test_span = draft.test.as_ref().map(|test| test.path.as_ref().map_or(test.span.clone(), |p| p.span.clone()));
@@ -68,6 +85,8 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
         test: draft.test.and_then(|test| judge.test(test, &fields)),
         signing,
         oauth,
+        sigv4,
+        oauth1,
         insecure_http: draft.insecure_http,
         allow_ip: draft.allow_ip,
         source: Source::Keyhole,
@@ -185,6 +204,10 @@ impl Judge<'_> {
                     self.add(&prefix.span, format_args!("'{}' cannot be a prefix", prefix.value), help);
                 }
             }
+            if draft.lines && !draft.host_only {
+                let help = "no header takes a line break: add host_only = true, or leave lines out";
+                self.add(&draft.span, "lines is for keys that steps never send", help);
+            }
             if let (true, Some(default)) = (draft.secret, &draft.default) {
                 self.add(&default.span, "a secret cannot have a default", "leave it out");
             }
@@ -197,6 +220,7 @@ impl Judge<'_> {
                 name: name.value,
                 secret: draft.secret,
                 host_only: draft.host_only,
+                lines: draft.lines,
                 optional: draft.optional || draft.default.is_some(),
                 pattern,
                 choices: draft.choices.iter().map(|choice| choice.value.clone()).collect(),
@@ -252,10 +276,10 @@ impl Judge<'_> {
         }
     }
 
-    fn hosts(&mut self, texts: &[Text], addresses: Addresses, fields: &[FieldDef]) -> Vec<HostTemplate> {
+    fn hosts(&mut self, texts: &[Text], signed: bool, addresses: Addresses, fields: &[FieldDef]) -> Vec<HostTemplate> {
         // A secret that no step ever sends needs no host.
         let kept = fields.iter().any(|field| field.secret) && !fields.iter().any(FieldDef::has_placeholder);
-        if texts.is_empty() && !kept {
+        if texts.is_empty() && !signed && !kept {
             let help = "add hosts = [\"api.example.com\"]: the only ones that credentials may go to";
             self.add(&(0..0), "hosts is missing or empty", help);
         }
@@ -264,7 +288,17 @@ impl Judge<'_> {
 
     /// A host whose fields, if it has any, can make it no other's.
     pub(super) fn one_host(&mut self, text: &Text, addresses: Addresses, fields: &[FieldDef]) -> Option<HostTemplate> {
-        let host = match HostTemplate::parse(&text.value, addresses) {
+        self.host_of(text, HostTemplate::parse(&text.value, addresses), fields)
+    }
+
+    /// The same, of what `text` was parsed to.
+    pub(super) fn host_of(
+        &mut self,
+        text: &Text,
+        parsed: Result<HostTemplate, HostError>,
+        fields: &[FieldDef],
+    ) -> Option<HostTemplate> {
+        let host = match parsed {
             Ok(host) => host,
             Err(error) => {
                 self.add(&text.span, error, "");

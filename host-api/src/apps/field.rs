@@ -22,6 +22,8 @@ pub struct FieldDef {
     /// A secret that is not handed out at all, not even as a placeholder: signing keys,
     /// client secrets, refresh tokens.
     pub host_only: bool,
+    /// Whether its value has several lines, as a key in PEM has. Host-only fields alone.
+    pub lines: bool,
     /// Whether an account can do without it.
     pub optional: bool,
     /// What the whole value must look like.
@@ -103,7 +105,7 @@ impl FieldDef {
         if value.len() > limit {
             return Err(FieldError::TooLong { field: field(), length: value.len(), limit });
         }
-        if value.chars().any(char::is_control) {
+        if value.chars().any(|c| c.is_control() && !(self.lines && matches!(c, '\r' | '\n'))) {
             return Err(FieldError::Control { field: field() });
         }
         if !self.choices.is_empty() && !self.choices.iter().any(|choice| choice == value) {
@@ -192,6 +194,7 @@ mod tests {
             label: "token".into(),
             secret: true,
             host_only: false,
+            lines: false,
             optional: false,
             pattern: Some(Pattern::parse(pattern).unwrap()),
             choices: Vec::new(),

@@ -91,6 +91,18 @@ impl HostPattern {
 
     /// Like [`HostPattern::parse`]; `addresses` says whether IP addresses are taken too.
     pub fn parse_as(text: &str, addresses: Addresses) -> Result<Self, HostError> {
+        let pattern = Self::parse_signed(text, addresses)?;
+        match &pattern.hosts {
+            Hosts::Exact(host) if is_suffix(host) => Err(HostError::PublicSuffix(text.to_owned())),
+            Hosts::Under(zone) if is_suffix(&zone[1..]) => Err(HostError::PublicSuffix(text.to_owned())),
+            Hosts::Under(zone) if holds_suffixes(&zone[1..]) => Err(HostError::HoldsPublicSuffixes(text.to_owned())),
+            _ => Ok(pattern),
+        }
+    }
+
+    /// The same, public suffixes included: for requests that carry a signature and no credential. It is good
+    /// at its own host alone, so nothing is lost at one that somebody else has.
+    pub(super) fn parse_signed(text: &str, addresses: Addresses) -> Result<Self, HostError> {
         let (name, port) = split_port(text)?;
         let Some(zone) = name.strip_prefix("*.") else {
             return Ok(Self { hosts: exact(name, addresses)?, port });
@@ -101,9 +113,6 @@ impl HostPattern {
         };
         if !zone.contains('.') {
             return Err(HostError::PublicSuffix(text.to_owned()));
-        }
-        if holds_suffixes(&zone) {
-            return Err(HostError::HoldsPublicSuffixes(text.to_owned()));
         }
         Ok(Self { hosts: Hosts::Under(format!(".{zone}")), port })
     }
@@ -199,7 +208,7 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), HostError> {
     }
 }
 
-/// `name` as one host that is not a public suffix.
+/// `name` as one host.
 fn exact(name: &str, addresses: Addresses) -> Result<Hosts, HostError> {
     let syntax = || HostError::Syntax(name.to_owned());
     if name.contains('*') {
@@ -221,9 +230,6 @@ fn exact(name: &str, addresses: Addresses) -> Result<Hosts, HostError> {
     }
     if host.len() > 253 || !host.split('.').all(is_label) {
         return Err(syntax());
-    }
-    if is_suffix(&host) {
-        return Err(HostError::PublicSuffix(name.to_owned()));
     }
     Ok(Hosts::Exact(host))
 }
@@ -260,6 +266,8 @@ fn holds_suffixes(zone: &str) -> bool {
 pub struct HostTemplate {
     template: Template,
     addresses: Addresses,
+    /// Whether what goes there carries a signature and no credential.
+    signed: bool,
     /// What it comes to for every account, if it has no fields.
     fixed: Option<HostPattern>,
 }
@@ -268,18 +276,34 @@ impl HostTemplate {
     /// Parses a host pattern with fields. One without a field must be a pattern already;
     /// one with fields must not leave a public registry's suffix as its fixed end.
     pub fn parse(text: &str, addresses: Addresses) -> Result<Self, HostError> {
+        Self::parse_for(text, addresses, false)
+    }
+
+    /// The same, public suffixes included, as `HostPattern::parse_signed` has it.
+    pub(super) fn parse_signed(text: &str, addresses: Addresses) -> Result<Self, HostError> {
+        Self::parse_for(text, addresses, true)
+    }
+
+    fn parse_for(text: &str, addresses: Addresses, signed: bool) -> Result<Self, HostError> {
         let template = Template::parse(text)?;
-        let mut this = Self { template, addresses, fixed: None };
+        let mut this = Self { template, addresses, signed, fixed: None };
         // A stand-in of one label, so that all that does not depend on a value is checked now.
         let stand_in = if this.whole().is_some() { "a.invalid" } else { "a" };
         let rendered = this.template.render(|_| Some(stand_in)).unwrap_or_default();
-        let pattern = HostPattern::parse_as(&rendered, addresses).map_err(|error| error.about(text))?;
+        let pattern = this.pattern(&rendered).map_err(|error| error.about(text))?;
         if this.template.fields().next().is_none() {
             this.fixed = Some(pattern);
         } else if this.whole().is_none() {
             this.check_end(text)?;
         }
         Ok(this)
+    }
+
+    fn pattern(&self, text: &str) -> Result<HostPattern, HostError> {
+        match self.signed {
+            true => HostPattern::parse_signed(text, self.addresses),
+            false => HostPattern::parse_as(text, self.addresses),
+        }
     }
 
     /// `{x}.com` would let the account's owner name any host: refused. `{shop}.myshopify.com`
@@ -306,10 +330,11 @@ impl HostTemplate {
         self.template.fields()
     }
 
-    /// The field that is the whole name, as in `{host}` or `{host}:8443`.
+    /// The field that is the whole name, as in `{host}` or `{host}:8443`; or, for signed requests, `*.{host}`.
     pub fn whole(&self) -> Option<&str> {
         match self.template.pieces() {
             [Piece::Field(name)] => Some(name),
+            [Piece::Text(any), Piece::Field(name)] if self.signed && any == "*." => Some(name),
             [Piece::Field(name), Piece::Text(port)] if port.starts_with(':') => Some(name),
             _ => None,
         }
@@ -333,7 +358,7 @@ impl HostTemplate {
             }
         }
         let text = self.template.render(|field| fields.get(field).map(String::as_str)).unwrap_or_default();
-        let pattern = HostPattern::parse_as(&text, self.addresses)?;
+        let pattern = self.pattern(&text)?;
         // What `url` made of it must be what was written: no mapping, no decoding.
         if !pattern.to_string().eq_ignore_ascii_case(&text) {
             return Err(HostError::Syntax(text));

@@ -10,9 +10,11 @@ mod field;
 mod host;
 pub mod import;
 mod oauth;
+mod oauth1;
 mod parts;
 mod reach;
 mod read;
+mod sigv4;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -32,10 +34,12 @@ pub use error::AppError;
 pub use field::{FieldDef, FieldError, MAX_PLAIN, MAX_SECRET, Pattern};
 pub use host::{Addresses, HostError, HostPattern, HostTemplate};
 pub use oauth::{
-    AnswerField, AnswerMap, ClientAuth, Endpoint, Flow, OAuthDef, OwnClient, Part, REFRESH_MARGIN, REFRESH_TOKEN,
-    UserInfo,
+    Algorithm, AnswerField, AnswerMap, ClientAuth, Endpoint, Flow, JwtDef, OAuthDef, OwnClient, Part, REFRESH_MARGIN,
+    REFRESH_TOKEN, SendJwt, UserInfo,
 };
 pub(crate) use oauth::{first, first_text};
+pub use oauth1::{OAuth1Def, OAuth1Method};
+pub use sigv4::SigV4Def;
 pub use template::{Piece, Template, TemplateError};
 
 /// The name of the app whose definition a member gives with the account.
@@ -76,6 +80,10 @@ pub struct App {
     pub signing: BTreeMap<String, Signing>,
     /// How accounts are connected by OAuth.
     pub oauth: Option<OAuthDef>,
+    /// How requests are signed, where the keys themselves are never sent.
+    pub sigv4: Option<SigV4Def>,
+    /// How requests are signed by OAuth 1.0a.
+    pub oauth1: Option<OAuth1Def>,
     /// Whether placeholders may go over plain HTTP.
     pub insecure_http: bool,
     /// Whether hosts may be IP addresses.
@@ -269,6 +277,11 @@ pub enum BaseUrlError {
 }
 
 impl App {
+    /// The JWT that the host makes with an account's key.
+    pub fn jwt(&self) -> Option<&JwtDef> {
+        self.oauth.as_ref().and_then(|def| def.jwt.as_ref())
+    }
+
     /// The field `name`.
     pub fn field(&self, name: &str) -> Option<&FieldDef> {
         self.fields.iter().find(|field| field.name == name)

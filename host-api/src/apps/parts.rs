@@ -10,9 +10,15 @@ use super::read::{At, DraftDeny, DraftPlace, DraftSigning, DraftTest, Text};
 use super::{Deny, Encoding, FieldDef, Hash, OkCheck, PathPattern, Place, Signing, TestRequest};
 
 impl Judge<'_> {
-    pub(super) fn places(&mut self, drafts: Vec<DraftPlace>, fields: &[FieldDef]) -> (Vec<Place>, Vec<Place>) {
+    /// The places and the alternatives. The fields in `signed_with` need none.
+    pub(super) fn places(
+        &mut self,
+        drafts: Vec<DraftPlace>,
+        signed_with: &[&str],
+        fields: &[FieldDef],
+    ) -> (Vec<Place>, Vec<Place>) {
         let (mut places, mut alternatives) = (Vec::new(), Vec::new());
-        let mut placed: BTreeSet<String> = BTreeSet::new();
+        let mut placed: BTreeSet<String> = signed_with.iter().map(|name| (*name).to_owned()).collect();
         for draft in drafts {
             let (span, alternative) = (draft.span.clone(), draft.alternative);
             let Some(place) = self.place(draft) else { continue };
@@ -21,6 +27,10 @@ impl Judge<'_> {
                 let Some(field) = self.known(name, &span, fields) else { continue };
                 placed.insert(name.to_owned());
                 secret |= field.secret;
+                if signed_with.contains(&name) {
+                    let help = "leave the place out: an SDK signs with it";
+                    self.add(&span, format_args!("{name} makes signatures, so it has no place in a request"), help);
+                }
                 if field.host_only {
                     let help = "leave host_only out, or the place";
                     self.add(&span, format_args!("{name} is host_only, so it has no place in a request"), help);

@@ -6,6 +6,8 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::error::{Problems, Span};
 use super::oauth::{self, DraftOAuth};
+use super::oauth1::{self, DraftOAuth1};
+use super::sigv4::{self, DraftSigV4};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub(super) struct Draft {
     pub test: Option<DraftTest>,
     pub signing: Vec<DraftSigning>,
     pub oauth: Option<DraftOAuth>,
+    pub sigv4: Option<DraftSigV4>,
+    pub oauth1: Option<DraftOAuth1>,
 }
 
 #[derive(Default)]
@@ -49,6 +53,7 @@ pub(super) struct DraftField {
     pub label: Option<Text>,
     pub secret: bool,
     pub host_only: bool,
+    pub lines: bool,
     pub optional: bool,
     pub pattern: Option<Text>,
     pub choices: Vec<Text>,
@@ -141,6 +146,8 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Draft> {
     top.each("deny", |t| draft.deny.push(deny(t)));
     top.one("test", |t| draft.test = Some(test(t)));
     top.one("oauth", |t| draft.oauth = Some(oauth::read(t)));
+    top.one("sigv4", |t| draft.sigv4 = Some(sigv4::read(t)));
+    top.one("oauth1", |t| draft.oauth1 = Some(oauth1::read(t)));
     top.any("headers", |t| draft.headers = t.all_texts());
     top.any("signing", |t| draft.signing = t.all(signing));
     top.end();
@@ -154,6 +161,7 @@ fn field(t: &mut Reader) -> DraftField {
         label: t.text("label"),
         secret: t.flag("secret"),
         host_only: t.flag("host_only"),
+        lines: t.flag("lines"),
         optional: t.flag("optional"),
         pattern: t.text("pattern"),
         choices: t.texts("choices"),
@@ -420,6 +428,27 @@ impl<'a> Reader<'a> {
                 }
                 _ => self.wrong(&name.value, value, "a string or a table", &format!("write it as \"/…\" or {like}")),
             }
+        }
+        all
+    }
+
+    /// A table whose keys are free, and whose values are lists of strings.
+    pub(super) fn all_lists(&mut self) -> Vec<(Text, Vec<Text>)> {
+        let mut all = Vec::new();
+        for (key, value) in self.table {
+            let name = At { value: key.get_ref().to_string(), span: key.span() };
+            let DeValue::Array(items) = value.get_ref() else {
+                self.wrong(&name.value, value, "a list of strings", "write it as [ \"…\" ]");
+                continue;
+            };
+            let mut texts = Vec::new();
+            for item in items.iter() {
+                match item.get_ref() {
+                    DeValue::String(text) => texts.push(At { value: text.to_string(), span: item.span() }),
+                    _ => self.wrong(&name.value, item, "a string", "put it in quotes"),
+                }
+            }
+            all.push((name, texts));
         }
         all
     }

@@ -82,6 +82,11 @@ impl Template {
         Ok(Self(pieces))
     }
 
+    /// The field alone.
+    pub(crate) fn of_field(name: &str) -> Self {
+        Self(vec![Piece::Field(name.to_owned())])
+    }
+
     /// The parts, in order. No two texts are neighbours.
     pub fn pieces(&self) -> &[Piece] {
         &self.0

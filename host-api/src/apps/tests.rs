@@ -279,7 +279,7 @@ fn how_accounts_are_connected_is_read_in_full() {
     let app = check(&format!("{GOOD}{OAUTH}"), "acme.toml").unwrap();
     let oauth = app.oauth.as_ref().unwrap();
     let plain = BTreeMap::from([("sub".to_owned(), "x".to_owned())]);
-    assert_eq!(oauth.token.url(&plain).unwrap().as_str(), "https://x.acme.example.com/oauth/token");
+    assert_eq!(oauth.token.as_ref().unwrap().url(&plain).unwrap().as_str(), "https://x.acme.example.com/oauth/token");
     assert_eq!(oauth.device.as_ref().unwrap().url(&plain).unwrap().as_str(), "https://acme.example.com/device?v=1");
     assert_eq!((oauth.flow, oauth.pkce, oauth.client_auth), (Flow::Member, false, ClientAuth::Body));
     assert_eq!((oauth.refresh_margin.as_secs(), oauth.expires_in.unwrap().as_secs()), (30, 7200));
@@ -295,7 +295,7 @@ fn how_accounts_are_connected_is_read_in_full() {
         assert!(app.denied(&Method::POST, &url).is_some(), "{path}");
     }
     let smuggled = BTreeMap::from([("sub".to_owned(), "evil.example/".to_owned())]);
-    assert!(oauth.token.url(&smuggled).is_err());
+    assert!(oauth.token.as_ref().unwrap().url(&smuggled).is_err());
 
     let minimal = format!(
         "{GOOD}\n[oauth]\ntoken_url = \"https://a.example.com/t\"\nflow = \"client_credentials\"\naccess_token = \"key\"\n"

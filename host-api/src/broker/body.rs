@@ -15,6 +15,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::scrub::Unsearchable;
 use super::survey::{BodyWatch, Refusal};
+use crate::sign::ChunkError;
+use crate::sign::sigv4::Chunks;
 
 /// A body as engine and broker hand it to each other.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -42,6 +44,9 @@ pub enum BodyError {
     /// What can't be searched for credentials is not passed on.
     #[error(transparent)]
     Unsearchable(#[from] Unsearchable),
+    /// A chunk of the request is not signed as it says.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
     /// A placeholder stands where none may be.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -79,6 +84,49 @@ impl http_body::Body for Outgoing {
             }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
+    }
+}
+
+/// A step's request body whose chunks are signed, with the real key in the place of the placeholder.
+pub(super) struct SignedAgain {
+    inner: Body,
+    chunks: Chunks,
+    ended: bool,
+}
+
+impl SignedAgain {
+    pub(super) fn new(inner: Body, chunks: Chunks) -> Self {
+        Self { inner, chunks, ended: false }
+    }
+}
+
+impl http_body::Body for SignedAgain {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        while !self.ended {
+            match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                None => {
+                    self.ended = true;
+                    self.chunks.end()?;
+                }
+                Some(frame) => {
+                    // Trailers of HTTP's own are dropped further on; those of the chunks are in the body.
+                    let Ok(data) = frame?.into_data() else { continue };
+                    let again = self.chunks.push(&data)?;
+                    if !again.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(again.into()))));
+                    }
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // As many bytes leave as come in; but some are held for a while.
+        SizeHint::default()
     }
 }
 

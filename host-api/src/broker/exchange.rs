@@ -11,13 +11,15 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, Full, Limited};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::body::{Body, BodyError, Incoming, Outgoing};
+use super::body::{Body, BodyError, Incoming, Outgoing, SignedAgain};
 use super::limits::{BODY_WITH_PLACE, BUFFERED_BODY, Limits, Timeouts};
 use super::record::Record;
 use super::scrub::{Latest, ScrubBody, forget_measures};
 use super::send::Answer;
 use super::survey::BodyWatch;
 use super::{SendError, TransportError};
+use crate::sign::ChunkError;
+use crate::sign::sigv4::Chunks;
 
 /// A request's body, as far as the survey sees it before the request leaves.
 pub(super) enum Outbound {
@@ -61,6 +63,20 @@ impl Outbound {
     /// This body, or what was written anew with credentials in it.
     pub(super) fn or_rewritten(self, rewritten: Option<Bytes>) -> Self {
         rewritten.map_or(self, Self::Whole)
+    }
+
+    /// The same, with its chunks signed again.
+    pub(super) fn signed_again(self, chunks: Option<Chunks>) -> Result<Self, SendError> {
+        let Some(mut chunks) = chunks else { return Ok(self) };
+        let refused = |error: ChunkError| SendError::Refused(error.to_string());
+        match self {
+            Self::Whole(bytes) => {
+                let again = chunks.push(&bytes).map_err(refused)?;
+                chunks.end().map_err(refused)?;
+                Ok(Self::Whole(again.into()))
+            }
+            Self::Streaming(body) => Ok(Self::Streaming(SignedAgain::new(body, chunks).boxed_unsync())),
+        }
     }
 
     /// The same once more, if it is still there.

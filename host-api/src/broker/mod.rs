@@ -19,7 +19,7 @@ mod policy;
 mod record;
 mod send;
 mod session;
-mod sign;
+mod signature;
 mod survey;
 
 use std::collections::BTreeMap;

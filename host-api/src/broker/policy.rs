@@ -3,6 +3,7 @@
 //! The step's URI becomes a [`url::Url`] here, once. That value is what is checked and
 //! what is sent: no second parser may have another opinion.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,7 +11,9 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Uri};
 use url::Url;
 
-use crate::apps::{Addresses, App, HostError, HostPattern};
+use crate::apps::{Addresses, App, HostError, HostPattern, SigV4Def};
+use crate::sign::ClaimError;
+use crate::sign::sigv4::CredentialScope;
 
 /// A host that a workflow opens to requests without a placeholder: `api.example.com`,
 /// `*.example.com:8443`, or `http://host:port` where plain HTTP is meant.
@@ -193,6 +196,28 @@ pub(super) fn account_may_reach(
         return Err(Denied::Range);
     }
     Ok(())
+}
+
+/// Whether a signature is for what the account's requests may be signed for: its region, a service of the
+/// definition, and that service's own host.
+pub(super) fn scope_fits(
+    def: &SigV4Def,
+    scope: &CredentialScope,
+    url: &Url,
+    plain: &BTreeMap<String, String>,
+) -> Result<(), ClaimError> {
+    let wanted = def.region.render(|field| plain.get(field).map(String::as_str)).unwrap_or_default();
+    if scope.region != wanted {
+        return Err(ClaimError::Region { got: scope.region.clone(), wanted });
+    }
+    if !def.services.contains_key(&scope.service) {
+        let listed = def.services.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Err(ClaimError::Service { got: scope.service.clone(), listed });
+    }
+    match def.serves(&scope.service, url, plain) {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(ClaimError::Host { service: scope.service.clone(), host: shown_host(url) }),
+    }
 }
 
 /// The error for a request without a placeholder to a host that nobody opened.

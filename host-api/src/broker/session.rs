@@ -31,12 +31,13 @@ use super::policy;
 use super::record::{self, Record, Requests};
 use super::scrub::{Latest, Scrubber};
 use super::send::{Answer, TransportError};
-use super::sign;
+use super::signature::{self, Asked};
 use super::survey::{self, BodyWatch, Format, Party, Substituted, Survey};
 use super::{AccessError, Broker, Brokered, Field, Injected, Link, Scope, SendError, SignError};
 use crate::accounts::{Account, AccountId, UseError};
 use crate::apps::{App, Place};
 use crate::oauth::Need;
+use crate::sign::{self, oauth1, sigv4};
 use crate::vault::Secret;
 
 /// Longest message that is signed, in bytes.
@@ -141,7 +142,7 @@ impl Session {
             .secret(&account, &signing.key)
             .map_err(|error| AccessError::Unavailable(error.to_string()))?;
         self.state().hold(&account);
-        Ok(sign::hmac(signing, &key, message))
+        Ok(sign::hmac::hmac(signing, &key, message))
     }
 
     /// Puts a label where `text` holds a placeholder. Whatever is recorded goes through here.
@@ -185,10 +186,15 @@ impl Session {
         let (mut parts, body) = request.into_parts();
         let url = policy::url(&parts.uri)?;
         record.destination(&url, &self.shown_path(&url));
+        // A signature may cover what is taken out next.
+        let as_signed = sigv4::is_signed(&parts.headers).then(|| parts.headers.clone());
         policy::clean(&parts.method, &mut parts.headers)?;
 
         let permit = self.permit(timeouts).await?;
-        let body = Outbound::read(body, &parts.headers, limits, self.has_body_place(&parts.headers)).await?;
+        let must_be_whole = self.has_body_place(&parts.headers)
+            || as_signed.as_ref().is_some_and(signature::needs_whole_body)
+            || (oauth1::is_form(&parts.headers) && self.has_oauth1());
+        let body = Outbound::read(body, &parts.headers, limits, must_be_whole).await?;
         let Some(survey) = self.survey(&url, &parts.headers, body.whole().as_deref())? else {
             self.plain_may_reach(&url).await?;
             let answer = self.forward(&parts.method, url, parts.headers, body, timeouts, record).await?;
@@ -204,8 +210,9 @@ impl Session {
             .await;
         };
         let again = body.again();
-        let (account, with) = self.credentialed(&survey, &parts, &url, body.whole(), timeouts, record).await?;
-        let body = body.or_rewritten(with.body);
+        let asked = Asked { parts: &parts, url: &url, as_signed: as_signed.as_ref() };
+        let (account, with) = self.credentialed(&survey, asked, body.whole(), timeouts, record).await?;
+        let body = body.or_rewritten(with.body).signed_again(with.chunks)?;
         let mut answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record).await?;
         record.status(answer.status());
         // Once: the tokens that come of it are fresh, so a second refusal is the service's word.
@@ -213,8 +220,8 @@ impl Session {
             && self.refreshed(&account, Need::Refusal, timeouts).await.is_ok_and(|changed| changed)
             && let Some(body) = again
         {
-            let (_, with) = self.credentialed(&survey, &parts, &url, body.whole(), timeouts, record).await?;
-            let body = body.or_rewritten(with.body);
+            let (_, with) = self.credentialed(&survey, asked, body.whole(), timeouts, record).await?;
+            let body = body.or_rewritten(with.body).signed_again(with.chunks)?;
             answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record).await?;
         }
         exchange::answer(answer, &parts.method, self.traffic().latest.clone(), limits, timeouts, record, permit).await
@@ -247,6 +254,11 @@ impl Session {
     fn has_body_place(&self, headers: &HeaderMap) -> bool {
         let Some(format) = Format::of(headers) else { return false };
         self.state().parties.values().any(|party| party.app.all_places().any(|place| format.has(place)))
+    }
+
+    /// Whether an account that the step was handed signs by OAuth 1.0a, a form's fields included.
+    fn has_oauth1(&self) -> bool {
+        self.state().parties.values().any(|party| party.app.oauth1.is_some())
     }
 
     /// Sends what passed every check.
@@ -305,12 +317,12 @@ impl Session {
     async fn credentialed(
         &self,
         survey: &Survey,
-        parts: &http::request::Parts,
-        url: &Url,
+        asked: Asked<'_>,
         body: Option<Bytes>,
         timeouts: Timeouts,
         record: &mut Record,
     ) -> Result<(Arc<Account>, Substituted), SendError> {
+        let Asked { parts, url, .. } = asked;
         let id = &survey.party().account.id;
         record.used.account = Some(id.to_string());
         record.used.app = Some(survey.party().account.app.clone());
@@ -337,7 +349,10 @@ impl Session {
                 .map_err(|error| SendError::Unavailable(error.to_string()))?;
             secrets.insert(field.to_owned(), secret);
         }
-        let substituted = survey::substitute(survey, url, &parts.headers, body.as_deref(), |field| secrets.get(field))?;
+        let mut substituted =
+            survey::substitute(survey, url, &parts.headers, body.as_deref(), |field| secrets.get(field))?;
+        let placeholder = |field: &str| self.state().table.placeholder_of(&account.id, field).map(str::to_owned);
+        signature::sign(survey, asked, body.as_deref(), &account, &secrets, placeholder, &mut substituted)?;
         // One use, one intent, also if it is sent again with refreshed tokens.
         if !record.intended {
             let intended = self.broker.audit.intent(&record.used).await;

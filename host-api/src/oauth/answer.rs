@@ -233,11 +233,15 @@ fn token(value: &Value, map: &AnswerMap) -> Result<Value, AnswerError> {
     Ok(Value::Object(token))
 }
 
-/// Numbers that came as text or with a fraction. Zero and less say nothing.
+/// Numbers that came as text or with a fraction, and times. Zero and less say nothing.
 fn seconds(value: &Value) -> Option<u64> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
-        Value::String(text) => text.trim().parse().ok()?,
+        Value::String(text) => match text.trim().parse::<jiff::Timestamp>() {
+            // Some say when, not in how long.
+            Ok(at) => at.duration_since(jiff::Timestamp::now()).as_secs_f64(),
+            Err(_) => text.trim().parse().ok()?,
+        },
         _ => return None,
     };
     // A cast from a float saturates.

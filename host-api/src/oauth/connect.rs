@@ -15,7 +15,7 @@ use super::error::OAuthError;
 use super::identity::OAUTH_UID;
 use super::wire::{ClientKeys, Granted, Server, is_redirect_uri};
 use crate::accounts::{AccountId, Connect, ConnectError, Connected, Prepared, Tokens};
-use crate::apps::{App, CUSTOM, Flow, OAuthDef, REFRESH_TOKEN};
+use crate::apps::{App, CUSTOM, OAuthDef, REFRESH_TOKEN};
 use crate::members::MemberId;
 use crate::vault::Secret;
 
@@ -216,20 +216,16 @@ impl OAuth {
         self.settle(by, ending, granted).await
     }
 
-    /// Connects an account of an app whose client asks for itself (RFC 6749, section 4.4).
+    /// Connects an account of an app that asks no member: its client asks for itself (RFC 6749, section 4.4), or
+    /// the account's key makes a JWT (RFC 7523).
     ///
     /// # Errors
     /// As the other ways.
     pub async fn connect_client(&self, by: &MemberId, start: Start) -> Result<Connected, OAuthError> {
         let ready = self.ready(by, start).await?;
         let def = ready.def()?;
-        if def.flow != Flow::ClientCredentials {
-            return Err(OAuthError::NoEndpoint { app: ready.app.name.clone(), what: "flow = \"client_credentials\"" });
-        }
-        let granted = {
-            let server = Server::new(&self.calls, def, &ready.plain, &ready.keys)?;
-            server.client_credentials(&ready.scopes).await?
-        };
+        let secret = |name: &str| Ok(ready.secrets.get(name).cloned());
+        let granted = self.granted_alone(&ready.app, def, &ready.plain, &ready.scopes, secret).await?;
         let Ready { app, plain, secrets, scopes, start, .. } = ready;
         let Start { nickname, account, other_identity, untested, .. } = start;
         let ending = Ending { app, nickname, account, other_identity, untested, scopes, plain, secrets };

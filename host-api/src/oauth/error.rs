@@ -7,6 +7,7 @@ use super::answer::AnswerError;
 use crate::accounts::{ChangeError, ConnectError};
 use crate::apps::BaseUrlError;
 use crate::broker::CallError;
+use crate::sign::JwtError;
 use crate::store::StoreError;
 use crate::vault::VaultError;
 
@@ -25,6 +26,12 @@ pub enum OAuthError {
         /// The key of the definition.
         what: &'static str,
     },
+    /// There is no server to ask.
+    #[error("this app's access tokens are made here: its definition has no token_url to ask")]
+    NoTokenEndpoint,
+    /// The account's key makes no JWT.
+    #[error(transparent)]
+    Jwt(#[from] JwtError),
     /// No operator has registered a client.
     #[error("no OAuth client is configured for {0}; an operator does that with: keyhole apps configure {0}")]
     NotConfigured(String),

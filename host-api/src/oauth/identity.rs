@@ -7,14 +7,16 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Request, header};
+use jiff::Timestamp;
 use serde_json::Value;
 use url::Url;
 
 use super::OAuth;
 use super::answer::line;
-use crate::apps::{App, BaseUrlError, OAuthDef, OkCheck, Place, first_text};
+use crate::apps::{App, BaseUrlError, OAuthDef, OkCheck, Place, SigV4Def, UserInfo, first_text};
 use crate::broker::scrub::Scrubber;
 use crate::broker::{CallError, label};
+use crate::sign::{oauth1, sigv4};
 use crate::vault::Secret;
 
 /// The plain field that, if a definition has it, is filled with what identifies the
@@ -85,6 +87,11 @@ impl OAuth {
         plain: &BTreeMap<String, String>,
         secrets: &BTreeMap<String, Secret>,
     ) -> Result<Option<Identity>, TestError> {
+        if let Some(def) = &app.sigv4
+            && let Some((service, whose)) = &def.identity
+        {
+            return self.identify_signed(app, def, service, whose, plain, secrets).await.map(Some);
+        }
         let (Some(test), Some(url)) = (&app.test, app.test_url(plain)) else { return Ok(None) };
         let request = request(app, test.method.clone(), url?, plain, secrets)?;
         let list = |pointer: &Option<String>| pointer.iter().cloned().collect::<Vec<_>>();
@@ -97,6 +104,31 @@ impl OAuth {
             nickname: &nickname,
         };
         self.ask_whose(app, request, expected, secrets).await.map(Some)
+    }
+
+    /// Whose the keys are that sign.
+    async fn identify_signed(
+        &self,
+        app: &App,
+        def: &SigV4Def,
+        service: &str,
+        whose: &UserInfo,
+        plain: &BTreeMap<String, String>,
+        secrets: &BTreeMap<String, Secret>,
+    ) -> Result<Identity, TestError> {
+        let url = whose.url.url(plain)?;
+        let mut request = Request::builder()
+            .method(whose.method.clone())
+            .uri(url.as_str())
+            .header(header::ACCEPT, "application/json")
+            .body(Vec::new())
+            .map_err(|_| TestError::Field)?;
+        let what = (&whose.method, &url, request.headers_mut());
+        sigv4::sign_own(def, service, what, plain, secrets, Timestamp::now()).ok_or(TestError::Field)?;
+        let error = [String::from("/Error/Message"), String::from("/Error/Code"), String::from("/message")];
+        let expected =
+            Expected { status: None, ok: whose.ok.as_ref(), error: &error, uid: &whose.uid, nickname: &whose.nickname };
+        self.ask_whose(app, request, expected, secrets).await
     }
 
     /// Whose the tokens are. Nothing is known of it where the definition has no request that tells.
@@ -198,9 +230,14 @@ fn request(
             Place::Segment { .. } | Place::Json { .. } | Place::Form { .. } | Place::Part { .. } => {}
         }
     }
+    let asked = method.clone();
     let mut request = Request::builder().method(method).uri(url.as_str());
     for (name, value) in headers {
         request = request.header(name, value);
+    }
+    if let (Some(def), Some(headers)) = (&app.oauth1, request.headers_mut()) {
+        let signed = oauth1::sign_own(def, &asked, &url, secrets, plain).ok_or(TestError::Field)?;
+        headers.insert(header::AUTHORIZATION, signed);
     }
     request.body(Vec::new()).map_err(|_| TestError::Field)
 }

@@ -12,7 +12,7 @@
 //! | `apps configure` | [`OAuth::configure`], [`OAuth::configured`], [`OAuth::unconfigure`]: the operator's client for an app |
 //! | `accounts connect` | [`OAuth::begin`] gives a URL for the browser; [`OAuth::finish`] takes the URL at which it came back. Any process on the store can finish what another began |
 //! | `accounts connect --device` | [`OAuth::begin_device`] gives a code to show; [`OAuth::poll_device`] asks once, [`OAuth::wait_device`] until it is done |
-//! | apps without a member to ask | [`OAuth::connect_client`] |
+//! | apps without a member to ask: client credentials, a JWT | [`OAuth::connect_client`] |
 //! | `accounts reconnect` | any of these, with [`Start::account`] |
 //! | `accounts test` | [`OAuth::test`] |
 //! | `accounts delete` | [`OAuth::delete`]: revokes at the service, then erases |
@@ -33,6 +33,7 @@
 //! It must never hand out a token before what came with it is on disk, nor send a code, a
 //! token or a client's secret anywhere but to the endpoints that the definition names.
 
+mod alone;
 mod answer;
 mod attempt;
 mod clients;
@@ -104,6 +105,10 @@ impl OAuth {
         plain: &BTreeMap<String, String>,
         secret: impl Fn(&str) -> Result<Option<Secret>, OAuthError>,
     ) -> Result<ClientKeys, OAuthError> {
+        if def.jwt.is_some() {
+            // The key of the JWT proves who asks.
+            return Ok(ClientKeys { id: String::new(), secret: None });
+        }
         let Some(own) = &def.own_client else { return self.operators_client(&app.name).await };
         let id = plain.get(&own.id).cloned().ok_or_else(|| OAuthError::NotConfigured(app.name.clone()))?;
         let secret = match &own.secret {

@@ -245,15 +245,12 @@ impl OAuth {
             true => self.accounts.secret(account, name).map(Some).map_err(OAuthError::from),
             false => Ok(None),
         };
+        let Some(token) = secret(REFRESH_TOKEN)? else {
+            let scopes = account.oauth.as_ref().map_or(&[][..], |tokens| &tokens.scopes);
+            return self.granted_alone(app, def, &account.plain, scopes, secret).await;
+        };
         let keys = self.keys(app, def, &account.plain, secret).await?;
-        let server = Server::new(&self.calls, def, &account.plain, &keys)?;
-        match secret(REFRESH_TOKEN)? {
-            Some(token) => server.refresh(&token).await,
-            None => {
-                let scopes = account.oauth.as_ref().map_or(&[][..], |tokens| &tokens.scopes);
-                server.client_credentials(scopes).await
-            }
-        }
+        Server::new(&self.calls, def, &account.plain, &keys)?.refresh(&token).await
     }
 
     /// The server has forgotten the old refresh token by now, so this is the only copy.

@@ -9,24 +9,28 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use http::header;
 use oauth2::basic::{
     BasicErrorResponse, BasicErrorResponseType, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
     BasicTokenType,
 };
 use oauth2::{
-    AccessToken, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, DeviceAuthorizationUrl,
-    EndpointMaybeSet, EndpointNotSet, EndpointSet, ErrorResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
-    RequestTokenError, RevocationUrl, Scope, StandardDeviceAuthorizationResponse, StandardErrorResponse,
-    StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
+    AccessToken, AsyncHttpClient as _, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret,
+    DeviceAuthorizationUrl, EndpointMaybeSet, EndpointNotSet, EndpointSet, ErrorResponse, PkceCodeVerifier,
+    RedirectUrl, RefreshToken, RequestTokenError, RevocationUrl, Scope, StandardDeviceAuthorizationResponse,
+    StandardErrorResponse, StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
 };
 use url::Url;
 
 use super::answer::{self, AnswerError, Asked, Extra, ExtraMember};
 use super::error::{OAuthError, TokenError};
-use crate::apps::{ClientAuth, OAuthDef};
+use crate::apps::{ClientAuth, OAuthDef, SendJwt};
 use crate::broker::scrub::Scrubber;
 use crate::broker::{CallError, OwnCalls, TransportError};
 use crate::vault::Secret;
+
+/// RFC 7523, section 2.1.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// How long a token endpoint has for a whole answer.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
@@ -86,6 +90,7 @@ impl<'a> Server<'a> {
         plain: &'a BTreeMap<String, String>,
         keys: &'a ClientKeys,
     ) -> Result<Self, OAuthError> {
+        let token = def.token.as_ref().ok_or(OAuthError::NoTokenEndpoint)?;
         let url = |endpoint: &Option<crate::apps::Endpoint>| endpoint.as_ref().map(|e| e.url(plain)).transpose();
         let mut client = oauth2::Client::new(ClientId::new(keys.id.clone())).set_auth_type(match def.client_auth {
             ClientAuth::Basic => AuthType::BasicAuth,
@@ -98,7 +103,7 @@ impl<'a> Server<'a> {
             .set_auth_uri_option(url(&def.authorization)?.map(AuthUrl::from_url))
             .set_device_authorization_url_option(url(&def.device)?.map(DeviceAuthorizationUrl::from_url))
             .set_revocation_url_option(url(&def.revocation)?.map(RevocationUrl::from_url))
-            .set_token_uri(TokenUrl::from_url(def.token.url(plain)?));
+            .set_token_uri(TokenUrl::from_url(token.url(plain)?));
         Ok(Self { calls, def, plain, keys, client })
     }
 
@@ -161,6 +166,38 @@ impl<'a> Server<'a> {
         }
         let answer = request.request_async(&self.wire(Asked::Token, LIMIT)).await;
         self.granted(answer, &[])
+    }
+
+    /// Exchanges a JWT for an access token: as a form (RFC 7523, section 2.1), or as the services have it
+    /// that take it for a bearer token.
+    pub async fn jwt(&self, jwt: &Secret, send: SendJwt) -> Result<Granted, OAuthError> {
+        let mut pairs = self.token_parameters();
+        if send == SendJwt::Assertion {
+            pairs.push(("grant_type".to_owned(), JWT_BEARER.to_owned()));
+            pairs.push(("assertion".to_owned(), jwt.expose().to_owned()));
+        }
+        let mut request =
+            http::Request::post(self.client.token_uri().as_str()).header(header::ACCEPT, "application/json");
+        if send == SendJwt::Bearer {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", jwt.expose()));
+        }
+        let mut body = Vec::new();
+        if !pairs.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+            body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish().into_bytes();
+        }
+        let failed = |error| self.failed::<BasicErrorResponseType>(error, &[Some(jwt.expose().to_owned())]);
+        let request = request.body(body).map_err(|error| failed(RequestTokenError::Other(error.to_string())))?;
+        let wire = self.wire(Asked::Token, LIMIT);
+        let answer = wire.call(request).await.map_err(|error| failed(RequestTokenError::Request(error)))?;
+        let garbage = |_| failed(RequestTokenError::Request(AnswerError::Garbage.into()));
+        match answer.status().is_success() {
+            true => serde_json::from_slice(answer.body()).map(|token| granted(&token)).map_err(garbage),
+            false => {
+                let told: BasicErrorResponse = serde_json::from_slice(answer.body()).map_err(garbage)?;
+                Err(failed(RequestTokenError::ServerResponse(told)))
+            }
+        }
     }
 
     pub async fn refresh(&self, token: &Secret) -> Result<Granted, OAuthError> {

@@ -16,7 +16,7 @@ use keyhole_host_api::store::redb::RedbStore;
 use keyhole_host_api::vault::{MasterKeySource, Secret, Vault};
 use serde_json::Value;
 
-use crate::server::{HOST, Server};
+use crate::server::{HOST, HOSTS, Server};
 
 pub fn who(name: &str) -> MemberId {
     name.parse().unwrap()
@@ -43,7 +43,7 @@ impl House {
         let egress = Egress {
             ca_certs: vec![pem.to_owned()],
             allow_ranges: vec!["127.0.0.0/8".parse().unwrap()],
-            resolve: vec![format!("{HOST}:443:127.0.0.1:{port}").parse().unwrap()],
+            resolve: HOSTS.map(|host| format!("{host}:443:127.0.0.1:{port}").parse().unwrap()).into(),
             ..Egress::default()
         };
         let broker = Arc::new(Broker::new(store.clone(), accounts.clone(), catalog, egress));

@@ -6,4 +6,6 @@ mod crash;
 mod house;
 mod keep;
 mod keys;
+mod oauth1;
 mod server;
+mod signed;

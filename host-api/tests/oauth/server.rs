@@ -11,6 +11,15 @@ use url::Url;
 
 /// What it is called, in the definitions too.
 pub const HOST: &str = "auth.acme.example";
+/// What else it is called: the hosts of definitions that come with Keyhole.
+pub const HOSTS: [&str; 6] = [
+    HOST,
+    "api.x.com",
+    "api.github.com",
+    "oauth2.googleapis.com",
+    "storage.googleapis.com",
+    "api.appstoreconnect.apple.com",
+];
 /// Where a browser comes back to.
 pub const CALLBACK: &str = "http://127.0.0.1:8471/callback";
 
@@ -28,7 +37,7 @@ impl Server {
     /// Starts one. Its packages are installed by `tests/run`.
     pub fn start(dir: &Path) -> Self {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new([HOST.to_owned()]).unwrap().self_signed(&key).unwrap();
+        let certificate = CertificateParams::new(HOSTS.map(str::to_owned)).unwrap().self_signed(&key).unwrap();
         let (cert_file, key_file) = (dir.join("server.pem"), dir.join("server.key"));
         std::fs::write(&cert_file, certificate.pem()).unwrap();
         std::fs::write(&key_file, key.serialize_pem()).unwrap();
@@ -69,6 +78,12 @@ impl Server {
     pub async fn set(&self, knobs: Value) {
         let set = self.http.post(format!("https://{HOST}/test/knobs")).body(knobs.to_string()).send().await.unwrap();
         assert!(set.status().is_success());
+    }
+
+    /// Asks something of `/test`.
+    pub async fn post(&self, what: &str, body: Value) -> Value {
+        let answer = self.http.post(format!("https://{HOST}/test/{what}")).body(body.to_string()).send().await.unwrap();
+        serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
     }
 
     /// Ends every access token.

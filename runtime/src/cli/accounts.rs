@@ -450,6 +450,7 @@ fn fields_of(account: &Summary) -> Vec<FieldView> {
         label: name.clone(),
         secret,
         host_only: false,
+        lines: false,
         optional: false,
         choices: Vec::new(),
         default: None,

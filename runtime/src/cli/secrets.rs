@@ -199,6 +199,16 @@ fn ask(field: &FieldView) -> Result<Option<Secret>> {
     } else if field.optional {
         hint = format!("{hint} [none]");
     }
+    if field.lines {
+        // A terminal gives one line at a time.
+        eprint!("{}, the path of the file that holds it{hint}: ", field.label);
+        let mut path = String::new();
+        std::io::stdin().lock().read_line(&mut path).doing("the terminal can't be read")?;
+        return match path.trim() {
+            "" => Ok(None),
+            path => from_file(std::path::Path::new(path)).map(Some),
+        };
+    }
     let prompt = format!("{}{hint}: ", field.label);
     let value = if field.secret {
         rpassword::prompt_password(&prompt).doing("the terminal can't be read")?

@@ -61,14 +61,14 @@ impl IntoResponse for Wrong {
 async fn ask(State(api): State<Arc<Api>>, peer: Peer, Path(text): Path<String>) -> Result<Response, Wrong> {
     let (link, app) = open(&api, &text, peer).await?;
     let fields = asked(&app);
-    let by_oauth = app.oauth.is_some();
+    let goes_on = app.oauth.as_ref().is_some_and(|def| def.flow == Flow::Member);
     let content = html! {
         h1 { "Connect " (app.title) }
         p { "The account will belong to " b { (link.member) } " in Keyhole. Steps can use it; none can see its keys. \
              Go on only if you expected this." }
         form method="post" autocomplete="off" {
             @for field in &fields { (input(field)) }
-            button { @if by_oauth { "Go to " (app.title) } @else { "Connect" } }
+            button { @if goes_on { "Go to " (app.title) } @else { "Connect" } }
         }
         p { small { "This link can be used once." } }
     };
@@ -79,7 +79,10 @@ fn input(field: &FieldView) -> Markup {
     html! {
         label {
             (field.label) @if field.optional { " (optional)" }
-            @if field.choices.is_empty() {
+            @if field.lines {
+                // Nothing hides what is typed into several lines; it is pasted, and goes when the form does.
+                textarea name=(field.name) rows="6" spellcheck="false" required[!field.optional] {}
+            } @else if field.choices.is_empty() {
                 input name=(field.name) type=(if field.secret { "password" } else { "text" })
                     required[!field.optional && field.default.is_none()] placeholder=[field.default.as_deref()];
             } @else {
@@ -119,7 +122,7 @@ async fn connect(
             api.links.redeem(&text).await?;
             Ok(done(&api.accounts.store(&link.member, prepared, uid).await?.into()))
         }
-        Some(Flow::ClientCredentials) => {
+        Some(Flow::ClientCredentials | Flow::Jwt) => {
             api.links.redeem(&text).await?;
             let start = Start { fields, ..Start::of(app.name.clone()) };
             Ok(done(&api.oauth().connect_client(&link.member, start).await?.into()))

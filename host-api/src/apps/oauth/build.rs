@@ -36,9 +36,9 @@ const OURS: [&str; 14] = [
 
 /// What holds for every endpoint of a definition.
 #[derive(Clone, Copy)]
-struct Rules {
-    addresses: Addresses,
-    http: bool,
+pub(in crate::apps) struct Rules {
+    pub addresses: Addresses,
+    pub http: bool,
 }
 
 impl Judge<'_> {
@@ -79,23 +79,36 @@ impl Judge<'_> {
         let token = endpoint(draft.token_url.clone(), "token_url");
         let device = endpoint(draft.device_url, "device_url");
         let revocation = endpoint(draft.revocation_url, "revocation_url");
-        if draft.token_url.is_none() {
+        if draft.token_url.is_none() && flow != Flow::Jwt {
             self.missing("token_url", &draft.span);
         }
+        let jwt = match (flow, draft.jwt) {
+            (Flow::Jwt, Some(jwt)) => self.jwt(jwt, draft.token_url.is_some(), fields),
+            (Flow::Jwt, None) => {
+                let help = "add [oauth.jwt] with algorithm, key and lifetime";
+                self.add(&draft.span, "flow = \"jwt\" needs to know what the JWT says", help);
+                None
+            }
+            (_, Some(jwt)) => {
+                self.add(&jwt.span, "no JWT is made in this flow", "add flow = \"jwt\", or leave [oauth.jwt] out");
+                None
+            }
+            (_, None) => None,
+        };
         match flow {
             Flow::Member if authorization.is_none() && device.is_none() && draft.token_url.is_some() => {
                 let help = "add authorization_url, device_url, or flow = \"client_credentials\"";
                 self.add(&draft.span, "nobody can be asked for a token", help);
             }
-            Flow::ClientCredentials => {
+            Flow::ClientCredentials | Flow::Jwt => {
                 if let Some((_, span)) = authorization.as_ref().or(device.as_ref()) {
-                    self.add(span, "client_credentials asks nobody", "leave this out, or the flow");
+                    self.add(span, format_args!("{} asks nobody", flow.name()), "leave this out, or the flow");
                 }
             }
             Flow::Member => {}
         }
         let own_client = self.own_client(draft.own_client, &draft.span, fields);
-        if own_client.is_none() {
+        if own_client.is_none() && flow != Flow::Jwt {
             // The operator's secret would go to whatever host a member names.
             let to_members = [&token, &device, &revocation].into_iter().flatten().filter(|(e, _)| e.is_the_members());
             for (_, span) in to_members {
@@ -126,7 +139,8 @@ impl Judge<'_> {
         Some(OAuthDef {
             flow,
             authorization: authorization.map(|(endpoint, _)| endpoint),
-            token: token?.0,
+            token: token.map(|(endpoint, _)| endpoint),
+            jwt,
             device: device.map(|(endpoint, _)| endpoint),
             revocation: revocation.map(|(endpoint, _)| endpoint),
             userinfo,
@@ -151,9 +165,10 @@ impl Judge<'_> {
         match flow.map(|flow| flow.value.as_str()) {
             None | Some("member") => Some(Flow::Member),
             Some("client_credentials") => Some(Flow::ClientCredentials),
+            Some("jwt") => Some(Flow::Jwt),
             Some(other) => {
                 let span = flow.map_or(0..0, |flow| flow.span.clone());
-                self.add(&span, format_args!("'{other}' is not a flow"), "use member or client_credentials");
+                self.add(&span, format_args!("'{other}' is not a flow"), "use member, client_credentials or jwt");
                 None
             }
         }
@@ -318,7 +333,12 @@ impl Judge<'_> {
         Some(OkCheck { pointer: self.pointer(Some(pointer))?, equals })
     }
 
-    fn userinfo(&mut self, draft: DraftUserInfo, fields: &[FieldDef], rules: Rules) -> Option<UserInfo> {
+    pub(in crate::apps) fn userinfo(
+        &mut self,
+        draft: DraftUserInfo,
+        fields: &[FieldDef],
+        rules: Rules,
+    ) -> Option<UserInfo> {
         let Some(url) = draft.url else {
             self.missing("url", &draft.span);
             return None;

@@ -4,6 +4,7 @@
 //! name in it. Nothing in here sees a credential.
 
 mod build;
+mod jwt;
 mod read;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,9 @@ use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
 use url::Url;
 
-pub(super) use read::{DraftOAuth, oauth as read};
+pub(super) use build::Rules;
+pub use jwt::{Algorithm, JwtDef, SendJwt};
+pub(super) use read::{DraftOAuth, DraftUserInfo, oauth as read, userinfo};
 
 use super::host::HostTemplate;
 use super::{BaseUrlError, Deny, IN_A_SEGMENT, OkCheck, PathPattern, Template};
@@ -33,8 +36,8 @@ pub struct OAuthDef {
     pub flow: Flow,
     /// Where the member is sent (RFC 6749, section 3.1).
     pub authorization: Option<Endpoint>,
-    /// Where tokens are given out (RFC 6749, section 3.2).
-    pub token: Endpoint,
+    /// Where tokens are given out (RFC 6749, section 3.2). None where a JWT is the access token.
+    pub token: Option<Endpoint>,
     /// Where a device begins (RFC 8628, section 3.1).
     pub device: Option<Endpoint>,
     /// Where tokens are revoked (RFC 7009).
@@ -49,12 +52,14 @@ pub struct OAuthDef {
     pub scopes: Vec<String>,
     /// What stands between scopes; a blank, but for servers that know better.
     pub scope_separator: String,
-    /// The authorization request's parameter that takes the scopes, where it is not `scope`.
+    /// The authorization request's parameter, or the JWT's claim, that takes the scopes, where it is not `scope`.
     pub scope_parameter: Option<String>,
     /// Whether a code is bound to who asked for it (RFC 7636). Off only where the server refuses it.
     pub pkce: bool,
     /// How the client proves itself at the token endpoint.
     pub client_auth: ClientAuth,
+    /// The JWT that the account's key makes, for [`Flow::Jwt`] and no other.
+    pub jwt: Option<JwtDef>,
     /// The fields that hold a client of the account's own, where it is not the operator's.
     pub own_client: Option<OwnClient>,
     /// The secret field that the access token fills.
@@ -78,6 +83,19 @@ pub enum Flow {
     Member,
     /// Nobody: the client asks for itself (RFC 6749, section 4.4).
     ClientCredentials,
+    /// Nobody: a JWT that the account's key makes is the access token, or is exchanged for one (RFC 7523).
+    Jwt,
+}
+
+impl Flow {
+    /// What a definition calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::ClientCredentials => "client_credentials",
+            Self::Jwt => "jwt",
+        }
+    }
 }
 
 /// How a client proves itself (RFC 6749, section 2.3.1).
@@ -221,7 +239,7 @@ impl OAuthDef {
 
     /// Steps get no token, and end none, whether or not the definition's author thought of it.
     pub(super) fn deny(&self) -> impl Iterator<Item = Deny> {
-        let token = self.token.deny("gives out tokens");
+        let token = self.token.as_ref().and_then(|endpoint| endpoint.deny("gives out tokens"));
         let device = self.device.as_ref().and_then(|endpoint| endpoint.deny("begins to give out a token"));
         let revocation = self.revocation.as_ref().and_then(|endpoint| endpoint.deny("revokes tokens"));
         token.into_iter().chain(device).chain(revocation)

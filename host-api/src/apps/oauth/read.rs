@@ -2,6 +2,7 @@
 
 use super::super::error::Span;
 use super::super::read::{At, Reader, Text};
+use super::jwt::{self, DraftJwt};
 
 /// The table with nothing judged.
 #[derive(Default)]
@@ -20,6 +21,7 @@ pub(in crate::apps) struct DraftOAuth {
     pub scope_parameter: Option<Text>,
     pub pkce: bool,
     pub client_auth: Option<Text>,
+    pub jwt: Option<DraftJwt>,
     pub own_client: Option<(Option<Text>, Option<Text>)>,
     pub access_token: Option<Text>,
     pub authorize_parameters: Vec<(Text, Text)>,
@@ -81,21 +83,25 @@ pub(in crate::apps) fn oauth(t: &mut Reader<'_>) -> DraftOAuth {
         expires_in: t.integer("expires_in"),
         ..DraftOAuth::default()
     };
+    t.one("jwt", |j| draft.jwt = Some(jwt::read(j)));
     t.one("own_client", |o| draft.own_client = Some((o.text("id"), o.text("secret"))));
     t.any("authorize_parameters", |p| draft.authorize_parameters = p.all_texts());
     t.any("token_parameters", |p| draft.token_parameters = p.all_texts());
     t.one("answer", |a| draft.answer = answer(a));
-    t.one("userinfo", |u| {
-        draft.userinfo = Some(DraftUserInfo {
-            span: u.span.clone(),
-            method: u.text("method"),
-            url: u.text("url"),
-            ok: u.ok("ok"),
-            uid: u.text_or_texts("uid"),
-            nickname: u.text_or_texts("nickname"),
-        });
-    });
+    t.one("userinfo", |u| draft.userinfo = Some(userinfo(u)));
     draft
+}
+
+/// Reads a request that tells whose an account is.
+pub(in crate::apps) fn userinfo(t: &mut Reader<'_>) -> DraftUserInfo {
+    DraftUserInfo {
+        span: t.span.clone(),
+        method: t.text("method"),
+        url: t.text("url"),
+        ok: t.ok("ok"),
+        uid: t.text_or_texts("uid"),
+        nickname: t.text_or_texts("nickname"),
+    }
 }
 
 fn answer(t: &mut Reader<'_>) -> DraftAnswer {

@@ -20,7 +20,10 @@ use url::Url;
 
 use super::placeholder::{Origin, Table};
 use crate::accounts::{Account, AccountId};
-use crate::apps::{App, Place, Template};
+use crate::apps::{App, OAuth1Def, Place, SigV4Def, Template};
+use crate::sign::oauth1::asks_for;
+use crate::sign::sigv4::{Claim, is_signed};
+use crate::sign::{ClaimError, OAuth1Error};
 use body::Writing;
 use readings::{decode_base64, readings};
 
@@ -67,15 +70,45 @@ pub enum Refusal {
         /// The place.
         place: String,
     },
+    /// A signature made with placeholders that is not made again.
+    #[error("not signed for {app}: {error}")]
+    Signature {
+        /// The account's app.
+        app: String,
+        /// What is wrong with it.
+        error: ClaimError,
+    },
+    /// A request that can't be signed.
+    #[error("not signed for {app}: {error}")]
+    OAuth1 {
+        /// The account's app.
+        app: String,
+        /// Why.
+        error: OAuth1Error,
+    },
+    /// A signature in a URL works for whoever has the URL.
+    #[error(
+        "the query holds a credential of {0}, as in a presigned URL; such URLs are not made, send the request itself"
+    )]
+    Presigned(String),
+    /// A session token without a signature.
+    #[error("the header {0} goes with a signature alone; let an AWS SDK sign the request")]
+    Unsigned(String),
     /// A credential that the account does not have.
     #[error("the account has no {0}; reconnect it")]
     Missing(String),
 }
 
+/// Where a session token goes with a signature.
+const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+
 /// The account whose placeholders a request carries, and where.
 pub(super) struct Survey {
     party: Arc<Party>,
     spots: Vec<Spot>,
+    signature: Option<Claim>,
+    /// Whether it asks for a signature by OAuth 1.0a.
+    oauth1: bool,
 }
 
 /// An account whose placeholders the table holds, with its app.
@@ -113,12 +146,33 @@ enum Spot {
     },
 }
 
+impl Spot {
+    fn is(&self, header: &HeaderName) -> bool {
+        matches!(self, Self::Header { name, .. } if name == header)
+    }
+}
+
 impl Survey {
     pub(super) fn party(&self) -> &Arc<Party> {
         &self.party
     }
 
-    /// The secret fields that the places need.
+    /// The signature that an SDK made with placeholders.
+    pub(super) fn signature(&self) -> Option<(&SigV4Def, &Claim)> {
+        Some((self.party.app.sigv4.as_ref()?, self.signature.as_ref()?))
+    }
+
+    /// The signature that the step asks for.
+    pub(super) fn oauth1(&self) -> Option<&OAuth1Def> {
+        self.party.app.oauth1.as_ref().filter(|_| self.oauth1)
+    }
+
+    /// The refusal of that signature.
+    pub(super) fn not_signed(&self, error: ClaimError) -> Refusal {
+        Refusal::Signature { app: self.party.app.name.clone(), error }
+    }
+
+    /// The secret fields that the places and the signature need.
     pub(super) fn fields(&self) -> BTreeSet<&str> {
         let mut fields = BTreeSet::new();
         for spot in &self.spots {
@@ -129,6 +183,12 @@ impl Survey {
                 | Spot::Body { template, .. } => fields.extend(template.fields()),
                 Spot::Basic { username, password } => fields.extend(username.fields().chain(password.fields())),
             }
+        }
+        if let Some((def, _)) = self.signature() {
+            fields.extend([def.access_key_id.as_str(), &def.secret_access_key]);
+        }
+        if let Some(def) = self.oauth1() {
+            fields.extend(def.fields());
         }
         fields.retain(|field| !self.party.account.plain.contains_key(*field));
         fields
@@ -143,7 +203,7 @@ pub(super) fn survey(
     headers: &HeaderMap,
     body: Option<&[u8]>,
 ) -> Result<Option<Survey>, Refusal> {
-    let mut found = Found { table, parties, party: None, spots: Vec::new() };
+    let mut found = Found { table, parties, party: None, spots: Vec::new(), signature: None, oauth1: false };
     found.headers(headers)?;
     found.query(url.query().unwrap_or_default())?;
     found.path(url.path())?;
@@ -151,7 +211,14 @@ pub(super) fn survey(
     if let Some(body) = body {
         found.body(headers, body)?;
     }
-    Ok(found.party.map(|party| Survey { party, spots: found.spots }))
+    if let (Some(party), None) = (&found.party, &found.signature)
+        && party.app.sigv4.is_some()
+        && let Some(Spot::Header { name, .. }) = found.spots.iter().find(|spot| spot.is(&SECURITY_TOKEN))
+    {
+        return Err(Refusal::Unsigned(name.to_string()));
+    }
+    let Found { party, spots, signature, oauth1, .. } = found;
+    Ok(party.map(|party| Survey { party, spots, signature, oauth1 }))
 }
 
 struct Found<'t> {
@@ -159,6 +226,8 @@ struct Found<'t> {
     parties: &'t BTreeMap<AccountId, Arc<Party>>,
     party: Option<Arc<Party>>,
     spots: Vec<Spot>,
+    signature: Option<Claim>,
+    oauth1: bool,
 }
 
 impl<'t> Found<'t> {
@@ -271,6 +340,21 @@ impl<'t> Found<'t> {
                 if headers.get_all(name).iter().count() > 1 {
                     return Err(Refusal::Twice(name.to_string()));
                 }
+                if name == header::AUTHORIZATION && party.app.sigv4.is_some() && is_signed(headers) {
+                    self.signature = Some(self.claim(&party, value)?);
+                    continue;
+                }
+                if name == header::AUTHORIZATION
+                    && let Some(def) = &party.app.oauth1
+                {
+                    let token = self.table.placeholder_of(&party.account.id, &def.token);
+                    let asked = token.zip(value.to_str().ok()).is_some_and(|(token, value)| asks_for(value, token));
+                    if !asked {
+                        return Err(misplaced(&place, &party.app));
+                    }
+                    self.oauth1 = true;
+                    continue;
+                }
                 let spot = self.header_spot(&party, name, value).ok_or_else(|| misplaced(&place, &party.app))?;
                 self.spots.push(spot);
             }
@@ -278,9 +362,27 @@ impl<'t> Found<'t> {
         Ok(())
     }
 
+    /// The signature that an SDK made, which names this account's access key. What it is over is
+    /// judged once the whole request is known.
+    fn claim(&self, party: &Party, value: &HeaderValue) -> Result<Claim, Refusal> {
+        let of_this = |error| Refusal::Signature { app: party.app.name.clone(), error };
+        let claim = value.to_str().map_err(|_| ClaimError::Form).and_then(Claim::parse).map_err(of_this)?;
+        let def = party.app.sigv4.as_ref().ok_or_else(|| of_this(ClaimError::Form))?;
+        match self.table.placeholder_of(&party.account.id, &def.access_key_id) {
+            Some(placeholder) if placeholder == claim.access_key_id => Ok(claim),
+            _ => Err(of_this(ClaimError::OtherKey)),
+        }
+    }
+
     /// The place of the definition that this header is, to the letter.
     fn header_spot(&self, party: &Party, name: &HeaderName, value: &HeaderValue) -> Option<Spot> {
         let value = value.to_str().ok()?;
+        if let Some(token) = party.app.sigv4.as_ref().and_then(|def| def.session_token.as_ref())
+            && *name == SECURITY_TOKEN
+            && self.table.placeholder_of(&party.account.id, token) == Some(value)
+        {
+            return Some(Spot::Header { name: name.clone(), template: Template::of_field(token) });
+        }
         let pair = (name == header::AUTHORIZATION).then(|| basic_pair(value)).flatten();
         party.app.all_places().find_map(|place| match place {
             Place::Header { name: named, template } if named == name => {
@@ -312,7 +414,13 @@ impl<'t> Found<'t> {
                 }
                 _ => None,
             });
-            self.spots.push(spot.ok_or_else(|| misplaced(place, &party.app))?);
+            let refused = || match party.app.sigv4 {
+                Some(_) if name.to_ascii_lowercase().starts_with(b"x-amz-") => {
+                    Refusal::Presigned(party.app.name.clone())
+                }
+                _ => misplaced(place, &party.app),
+            };
+            self.spots.push(spot.ok_or_else(refused)?);
         }
         Ok(())
     }
@@ -337,7 +445,8 @@ impl Survey {
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 fn misplaced(place: &str, app: &App) -> Refusal {
-    let places: Vec<String> = app.all_places().map(describe).collect();
+    let signed = app.sigv4.as_ref().map(|_| "the signature that an AWS SDK makes with it".to_owned());
+    let places: Vec<String> = app.all_places().map(describe).chain(signed).collect();
     Refusal::Place { place: place.to_owned(), app: app.name.clone(), allowed: places.join("; ") }
 }
 

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{QUERY, Refusal, Spot, Survey};
 use crate::apps::Template;
+use crate::sign::sigv4::Chunks;
 use crate::vault::Secret;
 
 /// A request with credentials in it.
@@ -21,6 +22,8 @@ pub(in super::super) struct Substituted {
     pub headers: HeaderMap,
     /// The body, if it was rewritten.
     pub body: Option<Bytes>,
+    /// What signs the body's chunks again.
+    pub chunks: Option<Chunks>,
 }
 
 /// Renders every place of the survey anew. `secret` gives the fields that [`Survey::fields`] named.
@@ -101,7 +104,7 @@ pub(in super::super) fn substitute<'s>(
         whole.extend_from_slice(&body[done..]);
         Bytes::from(whole)
     });
-    Ok(Substituted { url, headers, body })
+    Ok(Substituted { url, headers, body, chunks: None })
 }
 
 fn unfit(template: &Template, place: &str) -> Refusal {

@@ -1,6 +1,6 @@
 //! Apps, their fields, and the OAuth clients for them.
 
-use keyhole_host_api::apps::{App, FieldDef, Flow, Place, Source};
+use keyhole_host_api::apps::{App, FieldDef, Flow, Place, SigV4Def, Source};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -17,6 +17,9 @@ pub struct FieldView {
     pub secret: bool,
     /// Whether steps get not even a placeholder for it.
     pub host_only: bool,
+    /// Whether its value has several lines, as a key in PEM has.
+    #[serde(default)]
+    pub lines: bool,
     /// Whether an account can do without it.
     pub optional: bool,
     /// The values that there are. Empty: any.
@@ -39,6 +42,7 @@ impl FieldView {
             label: field.label.clone(),
             secret: field.secret,
             host_only: field.host_only,
+            lines: field.lines,
             optional: field.optional,
             choices: field.choices.clone(),
             default: field.default.clone(),
@@ -139,7 +143,7 @@ impl From<&App> for AppView {
             base_url: app.base_url.as_ref().map(ToString::to_string),
             hosts: app.hosts.iter().map(ToString::to_string).collect(),
             fields: app.fields.iter().map(|field| FieldView::new(field, by_oauth(&field.name))).collect(),
-            places: app.places.iter().map(place).collect(),
+            places: app.places.iter().map(place).chain(app.sigv4.iter().map(signature)).collect(),
             alternatives: app.alternatives.iter().map(place).collect(),
             headers: app.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
             denied: app.deny.iter().map(ToString::to_string).collect(),
@@ -167,6 +171,10 @@ fn place(place: &Place) -> String {
         Place::Part { name, template } => format!("multipart field {name}={template}"),
         other => format!("{other:?}"),
     }
+}
+
+fn signature(def: &SigV4Def) -> String {
+    format!("signature of {{{}}} and {{{}}} (AWS Signature Version 4)", def.access_key_id, def.secret_access_key)
 }
 
 /// Where it is from. Not the operator's path: that is nobody else's business.

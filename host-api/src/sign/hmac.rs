@@ -1,5 +1,4 @@
-//! Signatures that the host makes with a key that no step holds, as the app's
-//! definition fixes them.
+//! The `signer` interface: HMACs for the purposes that a definition lists.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,17 +10,32 @@ use crate::apps::{Encoding, Hash, Signing};
 use crate::vault::Secret;
 
 /// The HMAC (RFC 2104) of `message`, in the definition's text form.
-pub(super) fn hmac(signing: &Signing, key: &Secret, message: &[u8]) -> String {
-    let key = key.expose().as_bytes();
-    let tag = match signing.hash {
+pub(crate) fn hmac(signing: &Signing, key: &Secret, message: &[u8]) -> String {
+    written(signing.encoding, &tag_of(signing.hash, key.expose().as_bytes(), message))
+}
+
+/// The HMAC itself.
+pub(super) fn tag_of(hash: Hash, key: &[u8], message: &[u8]) -> Vec<u8> {
+    match hash {
         Hash::Sha1 => tag::<Hmac<Sha1>>(key, message),
         Hash::Sha256 => tag::<Hmac<Sha256>>(key, message),
         Hash::Sha512 => tag::<Hmac<Sha512>>(key, message),
-    };
-    match signing.encoding {
-        Encoding::Hex => tag.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
+/// The HMAC as text.
+pub(super) fn written(encoding: Encoding, tag: &[u8]) -> String {
+    match encoding {
+        Encoding::Hex => super::hex(tag),
         Encoding::Base64 => STANDARD.encode(tag),
     }
+}
+
+/// HMAC-SHA256.
+pub(super) fn sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(message);
+    mac.finalize().into_bytes().into()
 }
 
 fn tag<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Vec<u8> {
