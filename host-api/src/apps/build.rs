@@ -45,7 +45,11 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
     let addresses = if draft.allow_ip { Addresses::Allowed } else { Addresses::Refused };
     let rules = Rules { addresses, http: draft.insecure_http };
     let sigv4 = draft.sigv4.and_then(|sigv4| judge.sigv4(sigv4, &fields, rules));
-    let mut hosts = judge.hosts(&draft.hosts, sigv4.is_some(), addresses, &fields);
+    // A secret that no step ever sends needs no host, and what is signed for AWS has its own.
+    let kept = draft.oauth.is_none()
+        && fields.iter().any(|field| field.secret)
+        && !fields.iter().any(FieldDef::has_placeholder);
+    let mut hosts = judge.hosts(&draft.hosts, sigv4.is_some() || kept, addresses, &fields);
     hosts.extend(sigv4.iter().flat_map(|sigv4| sigv4.services.values().flatten().cloned()));
     if let (Some(_), Some(test)) = (&sigv4, &draft.test) {
         let help = "ask with [sigv4.identity], which names the service that it is signed for";
@@ -276,10 +280,14 @@ impl Judge<'_> {
         }
     }
 
-    fn hosts(&mut self, texts: &[Text], signed: bool, addresses: Addresses, fields: &[FieldDef]) -> Vec<HostTemplate> {
-        // A secret that no step ever sends needs no host.
-        let kept = fields.iter().any(|field| field.secret) && !fields.iter().any(FieldDef::has_placeholder);
-        if texts.is_empty() && !signed && !kept {
+    fn hosts(
+        &mut self,
+        texts: &[Text],
+        hostless: bool,
+        addresses: Addresses,
+        fields: &[FieldDef],
+    ) -> Vec<HostTemplate> {
+        if texts.is_empty() && !hostless {
             let help = "add hosts = [\"api.example.com\"]: the only ones that credentials may go to";
             self.add(&(0..0), "hosts is missing or empty", help);
         }
