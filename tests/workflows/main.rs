@@ -2,6 +2,7 @@
 //! the clock, killed in the middle, and looked into.
 
 mod deploy;
+mod examples;
 mod http_request;
 mod kill;
 mod rig;
