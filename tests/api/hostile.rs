@@ -10,7 +10,7 @@ use crate::rig::{Answer, Served, by, call, client_at};
 const NOTHING: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
 /// A workflow that needs nobody's account.
-const WORKFLOW: &str = "keyhole = 1\nname = \"w\"\n[[steps]]\nname = \"a\"\nuses = \"http-request\"\n\
+const WORKFLOW: &str = "keyhole = 1\nname = \"theirs\"\n[[steps]]\nname = \"a\"\nuses = \"http-request\"\n\
 props.url = \"https://nowhere.example/\"\nallow_hosts = [\"nowhere.example\"]\n";
 
 struct Call {
@@ -134,7 +134,7 @@ fn fill(path: &str, id: &str) -> String {
         filled.push_str(match part {
             "{account}" | "{token}" | "{link}" | "{run}" | "{digest}" => id,
             "{member}" | "{owner}" => "alice",
-            "{name}" => "w",
+            "{name}" => "theirs",
             "{app}" => "acme",
             fixed => fixed,
         });
@@ -153,7 +153,7 @@ async fn what_is_not_yours_looks_like_what_is_not_there_whichever_call_you_try()
     let link_id = link["id"].as_str().unwrap().to_owned();
     let (mallorys, _) = served.token("mallory", &[]);
     by(&alices, "post", &format!("{}/api/workflows", served.url), Some(&json!({"file": WORKFLOW}))).await.ok();
-    let runs = format!("{}/api/workflows/alice/w/runs", served.url);
+    let runs = format!("{}/api/workflows/alice/theirs/runs", served.url);
     let run = by(&alices, "post", &runs, Some(&json!({}))).await.ok().json()["run"].as_str().unwrap().to_owned();
     let before = served.keyhole.call(&["--json", "accounts", "show", &account, "--as", "alice"]).ok().stdout;
 
@@ -167,7 +167,7 @@ async fn what_is_not_yours_looks_like_what_is_not_there_whichever_call_you_try()
             // Which apps there are is known to all; whether one has a client is not.
             Some("{app}") if call_.name != "apps_show" => vec![("slack", "acme")],
             Some("{run}") => vec![(&run, NOTHING)],
-            Some("{owner}") => vec![("w", "v")],
+            Some("{owner}") => vec![("theirs", "nobodys")],
             // What a component does is nobody's secret; what it is used for is.
             Some("{digest}" | "{app}") | None => vec![],
             Some(other) => panic!("{}: say what {other} may be", call_.name),
@@ -207,7 +207,7 @@ async fn what_is_not_yours_looks_like_what_is_not_there_whichever_call_you_try()
     by(&alices, "get", &format!("{}/api/me", served.url), None).await.ok();
     let seen = by(&mallorys, "get", &format!("{}/api/accounts", served.url), None).await.ok().text;
     assert!(!seen.contains(&account), "{seen}");
-    let workflow = by(&alices, "get", &format!("{}/api/workflows/alice/w", served.url), None).await.ok().json();
+    let workflow = by(&alices, "get", &format!("{}/api/workflows/alice/theirs", served.url), None).await.ok().json();
     assert_eq!((&workflow["version"], &workflow["enabled"]), (&json!(1), &json!(true)));
     for theirs in ["workflows", "runs"] {
         let seen = by(&mallorys, "get", &format!("{}/api/{theirs}", served.url), None).await.ok().json();

@@ -166,7 +166,9 @@ mod tests {
             let hosts = app.hosts_for(&plain).unwrap();
             let Some(url) = app.test_url(&plain) else {
                 // What a key may do at AWS, and a service account at Google, is different for each.
-                assert!(app.sigv4.is_some() || app.jwt().is_some(), "{}: a test", app.name);
+                // What is never sent can't be tried.
+                let kept = app.fields.iter().all(|field| !field.has_placeholder());
+                assert!(kept || app.sigv4.is_some() || app.jwt().is_some(), "{}: a test", app.name);
                 continue;
             };
             let url = url.unwrap();

@@ -2,8 +2,8 @@
 //! outcome after it, one record for each refusal.
 //!
 //! Each writer chains its records by hash, keyed with what only the vault can derive, so that a record that
-//! was taken out or changed shows ([`verify`]). A chain has no gap: a record that the disk did not take is
-//! tried again before those that follow it. [`keep`] takes whole beginnings away, and leaves marks.
+//! was taken out or changed shows (`verify`). A chain has no gap: a record that the disk did not take is
+//! tried again before those that follow it. `keep` takes whole beginnings away, and leaves marks.
 
 mod entry;
 mod follow;

@@ -3,7 +3,7 @@
 //!
 //! What this proves, and what it can't, is in ARCHITECTURE.md; keep that true.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -334,7 +334,10 @@ impl Verifier {
             let (writer, at) = (Some(writer.to_string()), Some(at));
             self.push(Finding { writer, seq: Some(to), at, what, place: None });
         }
-        for ((writer, seq), (head, met)) in std::mem::take(&mut self.wanted) {
+        let mut wanted: Vec<_> = std::mem::take(&mut self.wanted).into_iter().collect();
+        wanted.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(*place));
+        let mut told = HashSet::new();
+        for ((writer, seq), (head, met)) in wanted {
             let reached = self.writers.get(&writer).map_or(0, |reached| reached.seq);
             let removed = marks.is_none_or(|marks| {
                 marks.removed_at(head.at) || marks.writers.get(&writer).is_some_and(|mark| mark.seq >= seq)
@@ -344,6 +347,8 @@ impl Verifier {
                 Some(false) => What::Changed,
                 // A damaged one in its place, or a gap, is a finding by itself.
                 None if removed || reached >= seq => continue,
+                // The last that anybody saw; those before it are among what it counts.
+                None if !told.insert(writer) => continue,
                 None => What::Missing { records: seq - reached },
             };
             let at = Some(head.at);
