@@ -27,6 +27,8 @@ use crate::workflow::trigger::{HttpTrigger, RespondWith, event_of};
 const WAIT: Duration = Duration::from_secs(30);
 /// How long a body may take to come.
 const BODY: Duration = Duration::from_secs(30);
+/// Bytes that are read of a body that is too long.
+const DISCARDED: usize = 8 << 20;
 /// The field of the app `webhook` that has the secret.
 const SECRET: &str = "secret";
 
@@ -63,6 +65,8 @@ async fn accept(api: &Api, id: WorkflowId, secret: &str, path: &str, request: Re
     let limit = usize::try_from(trigger.body_limit).unwrap_or(usize::MAX);
     let stated = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if stated.is_some_and(|stated: u64| stated > trigger.body_limit) {
+        // Read all the same, if it is not without end: most clients look at an answer when they have sent all.
+        let _ = tokio::time::timeout(BODY, to_bytes(body, DISCARDED)).await;
         return Err(too_long(&trigger));
     }
     let body = tokio::time::timeout(BODY, to_bytes(body, limit)).await;
