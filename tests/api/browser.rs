@@ -156,6 +156,26 @@ fn a_person_connects_from_a_terminal_and_chromium_comes_back_to_it() {
 }
 
 #[test]
+fn a_client_that_asks_for_itself_is_connected_without_a_browser() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut keyhole = Keyhole::default();
+    let service = Service::start(&keyhole.authority, dir.path());
+    keyhole.lead_to("auth.acme.example", service.port);
+    keyhole.member("alice");
+    let flags: Vec<&str> = keyhole.flags().iter().map(String::as_str).collect();
+    let args = ["--json", "accounts", "connect", "robot", "--as", "alice", "--field", "client_id=robot", "--stdin"];
+    let args = [&args[..], &flags].concat();
+    let said = keyhole.call_with(&args, "a-wrong-secret").json_error()["message"].to_string();
+    assert!(said.contains("invalid_client"), "{said}");
+    let connected = keyhole.call_with(&args, "robot-secret-4f1b7c2e9d").ok().json();
+    let id = connected["id"].as_str().unwrap();
+    let tested = keyhole.call(&[&["--json", "accounts", "test", id, "--as", "alice"], &flags[..]].concat()).ok().json();
+    assert_eq!(tested["works"], true, "{tested:#}");
+    let shown = keyhole.call(&["--json", "accounts", "show", id, "--as", "alice"]).ok().json();
+    assert_eq!(shown["uid"], "robot", "{shown:#}");
+}
+
+#[test]
 fn a_person_connects_a_machine_without_a_browser_by_a_code_in_chromium_elsewhere() {
     if !there_is_none() {
         from_the_terminal("--device", "or open");

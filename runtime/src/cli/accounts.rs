@@ -369,7 +369,7 @@ async fn connect(flags: ConnectFlags, settings: &Settings) -> Result {
         let app = client.app(&flags.app).await?;
         (None, app.fields, app.oauth)
     };
-    let connected = match oauth.filter(|_| flags.oauth.wanted(&flags.values, &fields)) {
+    let connected = match oauth.filter(|oauth| flags.oauth.wanted(oauth, &flags.values, &fields)) {
         Some(oauth) => {
             let start = keyhole::server::model::StartOAuth {
                 app: flags.app.clone(),
@@ -406,7 +406,7 @@ async fn reconnect(flags: ReconnectFlags, settings: &Settings) -> Result {
         let app = client.app(&account.app).await?;
         (app.fields, app.oauth)
     };
-    let connected = match oauth.filter(|_| flags.oauth.wanted(&flags.values, &fields)) {
+    let connected = match oauth.filter(|oauth| flags.oauth.wanted(oauth, &flags.values, &fields)) {
         Some(oauth) => {
             // Fields that are not given stay as they are.
             let fields: Vec<FieldView> =

@@ -46,7 +46,7 @@ pub struct OAuthFlags {
 
 impl OAuthFlags {
     /// Whether OAuth is meant: not if the values that it would bring are given.
-    pub fn wanted(&self, values: &Values, fields: &[FieldView]) -> bool {
+    pub fn wanted(&self, oauth: &OAuthView, values: &Values, fields: &[FieldView]) -> bool {
         let given =
             |name: &str| values.field.iter().any(|pair| pair.split_once('=').is_some_and(|(given, _)| given == name));
         let from_file = |name: &str| {
@@ -54,7 +54,9 @@ impl OAuthFlags {
         };
         let brought =
             fields.iter().filter(|field| field.by_oauth).any(|field| given(&field.name) || from_file(&field.name));
-        self.device || !(values.stdin || values.key_file.is_some() || brought)
+        // A client that asks for itself, or signs, has a secret of its own to give.
+        let own = !oauth.asks_member && fields.iter().any(|field| field.secret && !field.by_oauth);
+        self.device || !(brought || !own && (values.stdin || values.key_file.is_some()))
     }
 
     /// Refuses them for an app that has no use for them.
