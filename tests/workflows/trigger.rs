@@ -98,6 +98,17 @@ async fn with_a_signature_only_who_has_the_secret_starts_a_run() {
     let stored = keyhole.stored_bytes();
     assert!(memchr::memmem::find(&stored, secret.as_bytes()).is_none());
     assert_eq!(list(&keyhole, &[]).len(), 1);
+
+    // The account is meant, not its nickname: one that another member shares under it opens nothing.
+    keyhole.call(&["accounts", "rename", "hook", "renamed", "--as", "alice"]).ok();
+    assert_eq!(status(signed("{}", secret), "{}").await, StatusCode::ACCEPTED);
+    keyhole.call(&["accounts", "delete", "renamed", "--as", "alice"]).ok();
+    keyhole.member("mallory");
+    let connect = ["accounts", "connect", "webhook", "--nickname", "hook", "--as", "mallory", "--stdin", "--no-test"];
+    keyhole.call_with(&connect, "another secret").ok();
+    keyhole.call(&["accounts", "access", "hook", "workspace", "--as", "mallory"]).ok();
+    assert_eq!(status(signed("{}", "another secret"), "{}").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(signed("{}", secret), "{}").await, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

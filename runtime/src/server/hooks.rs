@@ -10,7 +10,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{Router, any};
 use jiff::Timestamp;
-use keyhole_host_api::accounts::UseError;
+use keyhole_host_api::accounts::{AccountId, UseError};
 use serde_json::json;
 use serde_json::value::to_raw_value;
 use subtle::ConstantTimeEq as _;
@@ -132,9 +132,11 @@ async fn signed(
     let Some(signature) = &trigger.signature else { return Ok(()) };
     let refused =
         |detail: String| Problem::new(StatusCode::UNAUTHORIZED, "signature", "The signature is not right", detail);
-    let found = api.accounts.find(&workflow.owner, &signature.secret).await;
-    let found = found.map_err(|_| refused("this workflow's secret is not there any more".to_owned()))?;
-    let account = match api.accounts.usable(&found.id, &workflow.owner).await {
+    let id: AccountId = signature
+        .secret
+        .parse()
+        .map_err(|_| refused("this workflow's secret is not known; it must be deployed again".to_owned()))?;
+    let account = match api.accounts.usable(&id, &workflow.owner).await {
         Ok(account) if account.app == "webhook" => account,
         Err(UseError::Store(error)) => return Err(error.into()),
         _ => return Err(refused("this workflow's secret can't be used".to_owned())),

@@ -128,7 +128,7 @@ impl Workflows {
         deploy: &Deploy,
     ) -> Result<(File, Version, Vec<AccountId>), DeployError> {
         let text = deploy.file.as_str();
-        let file = File::parse(text)?;
+        let mut file = File::parse(text)?;
         let wrong = |span: Range<usize>, message: String| DeployError::from(FileError::at(text, span.start, message));
         if let Some(named) = &file.owner
             && named.get_ref() != owner.as_str()
@@ -145,11 +145,13 @@ impl Workflows {
             cron.next(Timestamp::now()).map_err(|error| wrong(place_of(text, "schedule"), error.to_string()))?;
         }
         let mut used = Used { owner, accounts: None, work: &self.work, found: Vec::new() };
-        if let Some(http) = &file.trigger.http {
+        if let Some(http) = &mut file.trigger.http {
             let place = || place_of(text, "signature");
-            if let Some(signature) = &http.signature {
+            if let Some(signature) = &mut http.signature {
                 signature.check().map_err(|message| wrong(place(), message.to_owned()))?;
-                used.account(&signature.secret, Some("webhook")).await?.map_err(|message| wrong(place(), message))?;
+                let account = used.account(&signature.secret, Some("webhook")).await?;
+                // From here on by its id: another account may come to have the nickname, another member's even.
+                signature.secret = account.map_err(|message| wrong(place(), message))?.id.to_string();
             }
             if http.body_limit == 0 || http.body_limit > 8 << 20 {
                 return Err(wrong(place_of(text, "body_limit"), "a body may have up to 8 MiB".to_owned()));
