@@ -94,6 +94,7 @@ pub fn scope(who: &str, links: &[(&str, &str, Option<&AccountId>)]) -> Scope {
         props,
         allow_hosts: Vec::new(),
         limits: Limits::default(),
+        retries: 0,
     }
 }
 

@@ -103,18 +103,23 @@ impl HostPattern {
     /// The same, public suffixes included: for requests that carry a signature and no credential. It is good
     /// at its own host alone, so nothing is lost at one that somebody else has.
     pub(super) fn parse_signed(text: &str, addresses: Addresses) -> Result<Self, HostError> {
+        let pattern = Self::parse_closed(text, addresses)?;
+        match &pattern.hosts {
+            Hosts::Under(zone) if !zone[1..].contains('.') => Err(HostError::PublicSuffix(text.to_owned())),
+            _ => Ok(pattern),
+        }
+    }
+
+    /// The same, whole top-level domains included: for hosts that are closed rather than opened.
+    pub(crate) fn parse_closed(text: &str, addresses: Addresses) -> Result<Self, HostError> {
         let (name, port) = split_port(text)?;
         let Some(zone) = name.strip_prefix("*.") else {
             return Ok(Self { hosts: exact(name, addresses)?, port });
         };
-        let zone = match exact(zone, Addresses::Refused)? {
-            Hosts::Exact(zone) => zone,
-            _ => return Err(HostError::Address(text.to_owned())),
-        };
-        if !zone.contains('.') {
-            return Err(HostError::PublicSuffix(text.to_owned()));
+        match exact(zone, Addresses::Refused)? {
+            Hosts::Exact(zone) => Ok(Self { hosts: Hosts::Under(format!(".{zone}")), port }),
+            _ => Err(HostError::Address(text.to_owned())),
         }
-        Ok(Self { hosts: Hosts::Under(format!(".{zone}")), port })
     }
 
     /// Whether `host` is one of these, whatever the port.

@@ -13,6 +13,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use sync_wrapper::SyncWrapper;
 use tokio::time::{Instant, Sleep};
 
+use super::meter::{Tally, Way};
 use super::scrub::Unsearchable;
 use super::survey::{BodyWatch, Refusal};
 use crate::sign::ChunkError;
@@ -41,6 +42,9 @@ pub enum BodyError {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// A limit that holds for more than this body.
+    #[error("limit: {0}")]
+    Limit(String),
     /// What can't be searched for credentials is not passed on.
     #[error(transparent)]
     Unsearchable(#[from] Unsearchable),
@@ -60,11 +64,12 @@ pub(super) struct Outgoing {
     watch: BodyWatch,
     sent: Arc<AtomicU64>,
     limit: u64,
+    tally: Tally,
 }
 
 impl Outgoing {
-    pub(super) fn new(inner: Body, watch: BodyWatch, limit: u64, sent: Arc<AtomicU64>) -> Self {
-        Self { inner: SyncWrapper::new(inner), watch, sent, limit }
+    pub(super) fn new(inner: Body, watch: BodyWatch, limit: u64, sent: Arc<AtomicU64>, tally: Tally) -> Self {
+        Self { inner: SyncWrapper::new(inner), watch, sent, limit, tally }
     }
 }
 
@@ -82,6 +87,7 @@ impl http_body::Body for Outgoing {
             if sent > self.limit {
                 return Poll::Ready(Some(Err(BodyError::TooLong { direction: "request", limit: self.limit })));
             }
+            self.tally.bytes(Way::Out, data.len()).map_err(BodyError::Limit)?;
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
     }
@@ -139,13 +145,14 @@ pub(super) struct Incoming {
     received: u64,
     limit: u64,
     silence: Duration,
+    tally: Tally,
     timer: Option<Pin<Box<Sleep>>>,
     on_end: Option<OnEnd>,
 }
 
 impl Incoming {
-    pub(super) fn new(inner: Body, limit: u64, silence: Duration, on_end: OnEnd) -> Self {
-        Self { inner, received: 0, limit, silence, timer: None, on_end: Some(on_end) }
+    pub(super) fn new(inner: Body, limit: u64, silence: Duration, tally: Tally, on_end: OnEnd) -> Self {
+        Self { inner, received: 0, limit, silence, tally, timer: None, on_end: Some(on_end) }
     }
 
     fn end(&mut self, failure: Option<String>) {
@@ -177,10 +184,14 @@ impl http_body::Body for Incoming {
             Poll::Ready(Some(Err(error))) => self.fail(error),
             Poll::Ready(Some(Ok(frame))) => {
                 this.timer = None;
-                this.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                this.received += bytes as u64;
                 if this.received > this.limit {
                     let limit = this.limit;
                     return self.fail(BodyError::TooLong { direction: "answer's", limit });
+                }
+                if let Err(limit) = this.tally.bytes(Way::In, bytes) {
+                    return self.fail(BodyError::Limit(limit));
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

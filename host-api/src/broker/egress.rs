@@ -1,12 +1,19 @@
-//! The operator's word on where requests may go: `--resolve`, `--ca-cert`,
-//! `--allow-range` and how strictly the audit is kept.
+//! The operator's word on where requests may go and by which way, how many there may be, and how strictly the
+//! audit is kept.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use url::{Host, Url};
 
 use super::audit::AuditMode;
+use super::client::ClientError;
+use super::limits::Shares;
+use crate::apps::{Addresses, HostError, HostPattern};
+use crate::vault::Secret;
 
 /// Settings of the way out. The default opens nothing.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +24,101 @@ pub struct Egress {
     pub ca_certs: Vec<String>,
     /// Ranges that requests may reach although they are not globally routable.
     pub allow_ranges: Vec<IpNet>,
+    /// Hosts that no request reaches, at any port unless one is named.
+    pub closed_hosts: Vec<ClosedHost>,
+    /// The proxy by which every request leaves.
+    pub proxy: Option<Proxy>,
+    /// Name servers to ask instead of the system's.
+    pub name_servers: Vec<SocketAddr>,
+    /// Where Keyhole itself is reached: nothing goes there.
+    pub own: Own,
+    /// How much requests may be.
+    pub shares: Shares,
     /// How strictly the audit is kept.
     pub audit: AuditMode,
+}
+
+/// A host that is closed: a name, `*.` and a name, or an address, each with an optional port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedHost(HostPattern);
+
+impl ClosedHost {
+    /// Whether requests to this host and port are refused. Without a port, it closes all of them.
+    pub(super) fn closes(&self, host: &Host<&str>, port: u16) -> bool {
+        self.0.matches(host) && self.0.port().is_none_or(|one| one == port)
+    }
+}
+
+impl FromStr for ClosedHost {
+    type Err = HostError;
+
+    fn from_str(text: &str) -> Result<Self, HostError> {
+        HostPattern::parse_closed(text, Addresses::Allowed).map(Self)
+    }
+}
+
+/// Where this Keyhole is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Own {
+    /// What it listens on.
+    pub listen: Vec<SocketAddr>,
+    /// Names and ports that lead to it.
+    pub names: Vec<(String, u16)>,
+}
+
+impl Own {
+    /// These and those of another of its processes.
+    pub fn add(&mut self, other: Self) {
+        self.listen.extend(other.listen);
+        self.names.extend(other.names);
+    }
+}
+
+/// An HTTP proxy that connects to addresses for us (`CONNECT`, RFC 9110, section 9.3.6).
+#[derive(Clone)]
+pub struct Proxy {
+    /// Where it is: `http://HOST:PORT`.
+    pub url: Url,
+    /// `USER:PASSWORD` for it.
+    pub credentials: Option<Secret>,
+}
+
+impl Proxy {
+    /// The proxy's address for the client.
+    pub(super) fn uri(&self) -> Result<http::Uri, ClientError> {
+        self.url.as_str().parse().map_err(|_| ClientError::Http(format!("{} is not a proxy's address", self.url)))
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy").field("url", &self.url.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// What is wrong with a proxy's address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a proxy's address; write http://HOST:PORT, and put USER:PASSWORD into a file")]
+pub struct ProxyError(String);
+
+impl FromStr for Proxy {
+    type Err = ProxyError;
+
+    fn from_str(text: &str) -> Result<Self, ProxyError> {
+        let wrong = || ProxyError(text.to_owned());
+        let url = Url::parse(text).map_err(|_| wrong())?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        // A password on a command line is seen by everybody on the machine.
+        let open = url.username().is_empty() && url.password().is_none();
+        if url.scheme() != "http" || !url.has_host() || !bare {
+            return Err(wrong());
+        }
+        // Not repeated in the message.
+        if !open {
+            return Err(ProxyError(format!("http://…@{}", url.host_str().unwrap_or_default())));
+        }
+        Ok(Self { url, credentials: None })
+    }
 }
 
 /// One `HOST:PORT:ADDR`, as curl's `--resolve` has it. `ADDR` may carry a port of its
@@ -86,6 +186,19 @@ mod tests {
         let r: Resolve = "slack.com:443:[::1]:8443,[::2],::3".parse().unwrap();
         assert_eq!(r.addresses.len(), 3);
         assert_eq!(r.addresses[1], "[::2]:443".parse().unwrap());
+    }
+
+    #[test]
+    fn a_proxys_password_is_neither_taken_from_its_address_nor_shown() {
+        assert!("http://proxy.example:3128".parse::<Proxy>().is_ok());
+        for bad in ["proxy:3128", "https://proxy:3128", "socks5://proxy:1080", "http://proxy:3128/path"] {
+            assert!(bad.parse::<Proxy>().is_err(), "{bad}");
+        }
+        let error = "http://me:hunter2@proxy:3128".parse::<Proxy>().unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+        let credentials = Some(Secret::new("me:hunter2".to_owned()));
+        let proxy = Proxy { credentials, ..("http://proxy:3128".parse().unwrap()) };
+        assert!(!format!("{proxy:?}").contains("hunter2"));
     }
 
     #[test]

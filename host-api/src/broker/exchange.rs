@@ -9,13 +9,14 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full, Limited};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::{Body, BodyError, Incoming, Outgoing, SignedAgain};
+use super::client::Answer;
 use super::limits::{BODY_WITH_PLACE, BUFFERED_BODY, Limits, Timeouts};
+use super::meter::{Tally, Way};
 use super::record::Record;
 use super::scrub::{Latest, ScrubBody, forget_measures};
-use super::send::Answer;
+use super::session::Admitted;
 use super::survey::BodyWatch;
 use super::{SendError, TransportError};
 use crate::sign::ChunkError;
@@ -102,19 +103,27 @@ impl Outbound {
         watch: BodyWatch,
         limits: &Limits,
         sent: &Arc<AtomicU64>,
-    ) -> Option<reqwest::Body> {
-        match self {
+        tally: &Tally,
+    ) -> Result<Option<reqwest::Body>, SendError> {
+        Ok(match self {
             // The client states the length itself.
             Self::Whole(bytes) => {
+                tally.bytes(Way::Out, bytes.len()).map_err(SendError::Limit)?;
                 headers.remove(header::CONTENT_LENGTH);
                 sent.store(bytes.len() as u64, Ordering::Relaxed);
                 (!bytes.is_empty()).then(|| bytes.into())
             }
             Self::Streaming(body) => {
-                Some(reqwest::Body::wrap(Outgoing::new(body, watch, limits.request_bytes, sent.clone())))
+                let body = Outgoing::new(body, watch, limits.request_bytes, sent.clone(), tally.clone());
+                Some(reqwest::Body::wrap(body))
             }
-        }
+        })
     }
+}
+
+/// A body of these bytes.
+pub(super) fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// The length that the headers state. Of two, or of one such as `+5`, the client and servers read different
@@ -149,7 +158,7 @@ pub(super) async fn answer(
     limits: &Limits,
     timeouts: Timeouts,
     record: &mut Record,
-    permit: OwnedSemaphorePermit,
+    admitted: Admitted,
 ) -> Result<Response<Body>, SendError> {
     let (mut parts, body) = answer.into_parts();
     record.status(parts.status);
@@ -171,8 +180,9 @@ pub(super) async fn answer(
         })
         .boxed_unsync();
     let stated = body.size_hint().exact();
+    let Admitted { places, tally } = admitted;
     let silence = timeouts.between_bytes.unwrap_or(limits.between_bytes).min(limits.between_bytes);
-    let body = Incoming::new(body, limits.response_bytes, silence, record.on_end(permit));
+    let body = Incoming::new(body, limits.response_bytes, silence, tally, record.on_end(places));
 
     if scrubber.is_empty() {
         return Ok(Response::from_parts(parts, ScrubBody::following(body, latest).boxed_unsync()));
@@ -192,10 +202,11 @@ pub(super) async fn answer(
         if scrubbed.rewrote() {
             forget_measures(&mut parts.headers);
         }
-        let whole = Full::new(whole.to_bytes()).map_err(|never| match never {});
         let body = match trailers {
-            None => whole.boxed_unsync(),
-            Some(trailers) => whole.with_trailers(std::future::ready(Some(Ok(trailers)))).boxed_unsync(),
+            None => self::whole(whole.to_bytes()),
+            Some(trailers) => {
+                self::whole(whole.to_bytes()).with_trailers(std::future::ready(Some(Ok(trailers)))).boxed_unsync()
+            }
         };
         return Ok(Response::from_parts(parts, body));
     }

@@ -12,12 +12,14 @@ pub mod limits;
 pub mod scrub;
 
 mod body;
+mod client;
 mod exchange;
+mod meter;
 mod own;
 mod placeholder;
 mod policy;
 mod record;
-mod send;
+mod retry;
 mod session;
 mod signature;
 mod survey;
@@ -26,18 +28,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
 pub use audit::{Audit, AuditError, AuditMode, Decision, Use};
 pub use body::{Body, BodyError};
-pub use egress::{Egress, Resolve};
+pub use client::{ClientError, Closed, TransportError};
+pub use egress::{ClosedHost, Egress, Own, Proxy, Resolve};
 pub use fetch::{Fetch, FetchError, Fetched};
-pub use limits::{Limits, Timeouts};
+pub use limits::{Limits, Rate, Share, Shares, Timeouts};
 pub use own::CallError;
 pub(crate) use own::OwnCalls;
 pub use placeholder::{MARKER, label};
 pub use policy::AllowedHost;
-pub use send::{ClientError, TransportError};
 pub use session::Session;
 pub use survey::Refusal;
 
@@ -46,6 +49,7 @@ use crate::apps::Catalog;
 use crate::members::MemberId;
 use crate::oauth::OAuth;
 use crate::store::Store;
+use meter::Meters;
 use own::WayOut;
 
 /// Everything that sessions share: one for each open data directory.
@@ -55,6 +59,7 @@ pub struct Broker {
     audit: Arc<Audit>,
     oauth: Arc<OAuth>,
     way_out: Arc<WayOut>,
+    meters: ArcSwap<Meters>,
 }
 
 impl Broker {
@@ -62,9 +67,30 @@ impl Broker {
     pub fn new(store: Arc<dyn Store>, accounts: Arc<Accounts>, catalog: Arc<Catalog>, egress: Egress) -> Self {
         let (vault, workspace) = accounts.vault();
         let audit = Arc::new(Audit::new(store.clone(), vault, workspace, egress.audit));
+        let meters = ArcSwap::from_pointee(Meters::new(egress.shares.clone()));
         let way_out = Arc::new(WayOut::new(egress));
         let oauth = OAuth::new(store, accounts.clone(), OwnCalls::new(way_out.clone()));
-        Self { accounts, catalog, audit, oauth, way_out }
+        Self { accounts, catalog, audit, oauth, way_out, meters }
+    }
+
+    /// Takes other settings from the next request on. What is under way goes on as it began.
+    ///
+    /// # Errors
+    /// They make no sense, and everything stays as it was.
+    pub fn change(&self, egress: Egress) -> Result<(), ClientError> {
+        let (shares, mode) = (egress.shares.clone(), egress.audit);
+        self.way_out.change(egress)?;
+        self.audit.set_mode(mode);
+        // Those that stay as they are keep their books.
+        if *self.meters.load().shares() != shares {
+            self.meters.store(Arc::new(Meters::new(shares)));
+        }
+        Ok(())
+    }
+
+    /// The operator's limits on a run's requests.
+    pub fn limits(&self) -> Limits {
+        self.meters.load().shares().run.clone()
     }
 
     /// The audit that its sessions write.
@@ -91,8 +117,8 @@ impl Broker {
         Arc::new(Session::new(self.clone(), scope))
     }
 
-    fn client(&self) -> Result<&send::Client, ClientError> {
-        self.way_out.client()
+    fn meters(&self) -> Arc<Meters> {
+        self.meters.load_full()
     }
 }
 
@@ -111,6 +137,9 @@ pub struct Scope {
     pub allow_hosts: Vec<AllowedHost>,
     /// Limits on its requests.
     pub limits: Limits,
+    /// How often a request that may be sent again is sent again by itself, where the service asks for it or
+    /// can't be reached.
+    pub retries: u32,
 }
 
 /// An app prop of a step.
@@ -297,7 +326,7 @@ impl From<TransportError> for SendError {
     fn from(error: TransportError) -> Self {
         match error {
             // The address is known only once the name is resolved; it is the broker's refusal all the same.
-            TransportError::Address(refused) => Self::Refused(refused.to_string()),
+            TransportError::Closed(closed) => Self::Refused(closed.to_string()),
             other => Self::Transport(other),
         }
     }

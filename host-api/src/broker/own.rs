@@ -7,32 +7,56 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http_body_util::{BodyExt as _, Limited};
 
+use super::client::{Client, ClientError, TransportError};
 use super::egress::Egress;
-use super::send::{Client, ClientError, TransportError};
 
 /// Longest answer that is read, in bytes.
 const ANSWER: usize = 1 << 20;
 /// Some services refuse requests that don't say who asks.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("keyhole/", env!("CARGO_PKG_VERSION")));
 
-/// The client, made when the first request leaves: reading the system's certificates takes
-/// milliseconds.
+/// The client, as the operator's settings have it now.
 pub(crate) struct WayOut {
+    line: ArcSwap<Line>,
+}
+
+/// One set of settings and its client, whose connections no other set shares.
+pub(super) struct Line {
     egress: Egress,
+    /// Made when the first request leaves: reading the system's certificates takes milliseconds.
     client: OnceLock<Result<Client, ClientError>>,
 }
 
-impl WayOut {
-    pub(super) fn new(egress: Egress) -> Self {
+impl Line {
+    fn new(egress: Egress) -> Self {
         Self { egress, client: OnceLock::new() }
     }
 
     pub(super) fn client(&self) -> Result<&Client, ClientError> {
         self.client.get_or_init(|| Client::new(&self.egress)).as_ref().map_err(Clone::clone)
+    }
+}
+
+impl WayOut {
+    pub(super) fn new(egress: Egress) -> Self {
+        Self { line: ArcSwap::from_pointee(Line::new(egress)) }
+    }
+
+    pub(super) fn line(&self) -> Arc<Line> {
+        self.line.load_full()
+    }
+
+    /// From now on requests leave by `egress`, if a client can be made of it. What is under way goes on.
+    pub(super) fn change(&self, egress: Egress) -> Result<(), ClientError> {
+        let line = Line::new(egress);
+        line.client()?;
+        self.line.store(Arc::new(line));
+        Ok(())
     }
 }
 
@@ -82,7 +106,8 @@ impl OwnCalls {
             if let Some(credential) = headers.get_mut(header::AUTHORIZATION) {
                 credential.set_sensitive(true);
             }
-            let client = self.way_out.client().map_err(TransportError::from)?;
+            let line = self.way_out.line();
+            let client = line.client().map_err(TransportError::from)?;
             let (parts, body) = client.send(request).await?.into_parts();
             let body = Limited::new(body, most).collect().await.map_err(|error| {
                 error

@@ -90,8 +90,8 @@ impl Record {
         self.finish(bytes_in, None);
     }
 
-    /// What runs when the answer's body has ended. Gives the request's place in the queue back.
-    pub(super) fn on_end(&mut self, permit: OwnedSemaphorePermit) -> OnEnd {
+    /// What runs when the answer's body has ended. Gives the request's places in the queues back.
+    pub(super) fn on_end(&mut self, places: Vec<OwnedSemaphorePermit>) -> OnEnd {
         let mut rest = Self {
             used: self.used.clone(),
             intended: self.intended,
@@ -107,7 +107,7 @@ impl Record {
         self.finished = true;
         Box::new(move |bytes_in, failure| {
             rest.finish(bytes_in, failure);
-            drop(permit);
+            drop(places);
         })
     }
 

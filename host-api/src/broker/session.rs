@@ -24,13 +24,15 @@ use url::Url;
 
 use super::audit::AuditError;
 use super::body::Body;
+use super::client::{Answer, TransportError};
 use super::exchange::{self, Outbound};
-use super::limits::Timeouts;
+use super::limits::{Limits, Timeouts};
+use super::meter::{RunMeter, Tally};
 use super::placeholder::{Origin, Shape, Table, label};
 use super::policy;
 use super::record::{self, Record, Requests};
+use super::retry::Attempts;
 use super::scrub::{Latest, Scrubber};
-use super::send::{Answer, TransportError};
 use super::signature::{self, Asked};
 use super::survey::{self, BodyWatch, Format, Party, Substituted, Survey};
 use super::{AccessError, Broker, Brokered, Field, Injected, Link, Scope, SendError, SignError};
@@ -57,6 +59,7 @@ struct Traffic {
     requests: Requests,
     count: AtomicU64,
     permits: Arc<Semaphore>,
+    meter: Arc<RunMeter>,
     /// The requests that are not over.
     open: TaskTracker,
     /// Finds every secret that the attempt was handed so far, for answers under way, too.
@@ -64,15 +67,24 @@ struct Traffic {
 }
 
 impl Traffic {
-    fn new(at_once: usize) -> Self {
+    fn new(limits: &Limits) -> Self {
         Self {
             requests: Arc::default(),
             count: AtomicU64::new(0),
-            permits: Arc::new(Semaphore::new(at_once)),
+            permits: Arc::new(Semaphore::new(limits.at_once)),
+            meter: Arc::new(RunMeter::new(limits)),
             open: TaskTracker::new(),
             latest: Arc::new(Mutex::new(Arc::new(Scrubber::new(Vec::new())))),
         }
     }
+}
+
+/// A request that was let in.
+pub(super) struct Admitted {
+    /// Its places among the requests at once. They are held until the answer's body has ended.
+    pub(super) places: Vec<OwnedSemaphorePermit>,
+    /// Who counts its bytes.
+    pub(super) tally: Tally,
 }
 
 /// What the session has handed out.
@@ -99,7 +111,7 @@ impl Session {
     }
 
     fn traffic(&self) -> &Traffic {
-        self.traffic.get_or_init(|| Traffic::new(self.scope.limits.at_once))
+        self.traffic.get_or_init(|| Traffic::new(&self.scope.limits))
     }
 
     /// What the session was made for.
@@ -156,24 +168,50 @@ impl Session {
         requests.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
-    /// Sends one request of the step, or refuses it.
+    /// Sends one request of the step, or refuses it. Again, where the scope asks for that and it does no harm.
     pub async fn send(
         self: Arc<Self>,
         request: Request<Body>,
         timeouts: Timeouts,
     ) -> Result<Response<Body>, SendError> {
-        let limits = &self.scope.limits;
-        let traffic = self.traffic();
-        if traffic.count.fetch_add(1, Ordering::Relaxed) >= limits.requests {
-            return Err(SendError::Limit(format!("a run may send {} requests", limits.requests)));
+        if self.scope.retries == 0 || !request.method().is_idempotent() {
+            return self.once(request, timeouts).await;
         }
-        let mut record =
-            Record::new(&self.scope, request.method(), &self.broker.audit, &traffic.requests, traffic.open.token());
+        let (parts, body) = request.into_parts();
+        let body = match Outbound::read(body, &parts.headers, &self.scope.limits, false).await {
+            Ok(Outbound::Whole(body)) => body,
+            Ok(Outbound::Streaming(body)) => return self.once(Request::from_parts(parts, body), timeouts).await,
+            Err(error) => {
+                self.record(&parts.method)?.failed(&error);
+                return Err(error);
+            }
+        };
+        let mut attempts = Attempts::new(self.scope.retries, self.first_byte(timeouts));
+        loop {
+            let request = Request::from_parts(parts.clone(), exchange::whole(body.clone()));
+            let outcome = self.once(request, attempts.within(timeouts)).await;
+            let Some(again) = attempts.next(&outcome) else { return outcome };
+            drop(outcome);
+            tokio::time::sleep_until(again).await;
+        }
+    }
+
+    async fn once(&self, request: Request<Body>, timeouts: Timeouts) -> Result<Response<Body>, SendError> {
+        let mut record = self.record(request.method())?;
         let outcome = self.attempt(request, timeouts, &mut record).await.map_err(|error| self.cleaned(error));
         if let Err(error) = &outcome {
             record.failed(error);
         }
         outcome
+    }
+
+    /// The record of one more request, if the run may send one more.
+    fn record(&self, method: &Method) -> Result<Record, SendError> {
+        let (most, traffic) = (self.scope.limits.requests, self.traffic());
+        if traffic.count.fetch_add(1, Ordering::Relaxed) >= most {
+            return Err(SendError::Limit(format!("a run may send {most} requests")));
+        }
+        Ok(Record::new(&self.scope, method, &self.broker.audit, &traffic.requests, traffic.open.token()))
     }
 
     async fn attempt(
@@ -190,14 +228,14 @@ impl Session {
         let as_signed = sigv4::is_signed(&parts.headers).then(|| parts.headers.clone());
         policy::clean(&parts.method, &mut parts.headers)?;
 
-        let permit = self.permit(timeouts).await?;
+        let mut admitted = self.admitted(timeouts).await?;
         let must_be_whole = self.has_body_place(&parts.headers)
             || as_signed.as_ref().is_some_and(signature::needs_whole_body)
             || (oauth1::is_form(&parts.headers) && self.has_oauth1());
         let body = Outbound::read(body, &parts.headers, limits, must_be_whole).await?;
         let Some(survey) = self.survey(&url, &parts.headers, body.whole().as_deref())? else {
             self.plain_may_reach(&url).await?;
-            let answer = self.forward(&parts.method, url, parts.headers, body, timeouts, record).await?;
+            let answer = self.forward(&parts.method, url, parts.headers, body, timeouts, record, &admitted).await?;
             return exchange::answer(
                 answer,
                 &parts.method,
@@ -205,26 +243,26 @@ impl Session {
                 limits,
                 timeouts,
                 record,
-                permit,
+                admitted,
             )
             .await;
         };
         let again = body.again();
         let asked = Asked { parts: &parts, url: &url, as_signed: as_signed.as_ref() };
-        let (account, with) = self.credentialed(&survey, asked, body.whole(), timeouts, record).await?;
+        let (account, with) = self.credentialed(&survey, asked, body.whole(), timeouts, record, &mut admitted).await?;
         let body = body.or_rewritten(with.body).signed_again(with.chunks)?;
-        let mut answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record).await?;
+        let mut answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record, &admitted).await?;
         record.status(answer.status());
         // Once: the tokens that come of it are fresh, so a second refusal is the service's word.
         if answer.status() == StatusCode::UNAUTHORIZED
             && self.refreshed(&account, Need::Refusal, timeouts).await.is_ok_and(|changed| changed)
             && let Some(body) = again
         {
-            let (_, with) = self.credentialed(&survey, asked, body.whole(), timeouts, record).await?;
+            let (_, with) = self.credentialed(&survey, asked, body.whole(), timeouts, record, &mut admitted).await?;
             let body = body.or_rewritten(with.body).signed_again(with.chunks)?;
-            answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record).await?;
+            answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record, &admitted).await?;
         }
-        exchange::answer(answer, &parts.method, self.traffic().latest.clone(), limits, timeouts, record, permit).await
+        exchange::answer(answer, &parts.method, self.traffic().latest.clone(), limits, timeouts, record, admitted).await
     }
 
     /// Waits until every request is over. They end by themselves when the step's instance is gone.
@@ -270,19 +308,26 @@ impl Session {
         body: Outbound,
         timeouts: Timeouts,
         record: &mut Record,
+        admitted: &Admitted,
     ) -> Result<Answer, SendError> {
-        let limits = &self.scope.limits;
         let mut request = reqwest::Request::new(method.clone(), url);
         *request.headers_mut() = headers;
-        *request.body_mut() = body.into_client_body(request.headers_mut(), self.watch(), limits, &record.sent);
+        *request.body_mut() = body.into_client_body(
+            request.headers_mut(),
+            self.watch(),
+            &self.scope.limits,
+            &record.sent,
+            &admitted.tally,
+        )?;
         // What can't be scrubbed must not be asked for.
         self.know_secrets().await?;
-        let client = self.broker.client().map_err(TransportError::from)?;
+        let line = self.broker.way_out.line();
+        let client = line.client().map_err(TransportError::from)?;
         // It is sent a second time where the first was answered 401.
         let left_before = std::mem::replace(&mut record.left, true);
         let answer = tokio::time::timeout(self.first_byte(timeouts), client.send(request)).await;
         let answer = answer.map_err(|_| TransportError::Timeout).and_then(|answer| answer);
-        if matches!(answer, Err(TransportError::Address(_))) {
+        if matches!(answer, Err(TransportError::Closed(_))) {
             record.left = left_before;
         }
         Ok(answer?)
@@ -301,14 +346,19 @@ impl Session {
         }
     }
 
-    /// A place among the requests at once. It is held until the answer's body has ended.
-    async fn permit(&self, timeouts: Timeouts) -> Result<OwnedSemaphorePermit, SendError> {
-        let limits = &self.scope.limits;
+    /// Lets a request in: the run's turn, then the workspace's.
+    async fn admitted(&self, timeouts: Timeouts) -> Result<Admitted, SendError> {
+        let (limits, traffic, patience) = (&self.scope.limits, self.traffic(), self.first_byte(timeouts));
+        traffic.meter.enter(patience).await?;
         let full = || SendError::Limit(format!("{} requests of this run are open; end some first", limits.at_once));
-        let permit = tokio::time::timeout(self.first_byte(timeouts), self.traffic().permits.clone().acquire_owned())
-            .await
-            .map_err(|_| full())?;
-        permit.map_err(|_| full())
+        let place = tokio::time::timeout(patience, traffic.permits.clone().acquire_owned()).await;
+        let place = place.map_err(|_| full())?.map_err(|_| full())?;
+        let mut admitted = Admitted { places: vec![place], tally: Tally::new(traffic.meter.clone()) };
+        if let Some(workspace) = self.broker.meters().workspace() {
+            admitted.places.extend(workspace.enter(patience).await?);
+            admitted.tally.add(workspace.clone());
+        }
+        Ok(admitted)
     }
 
     /// The request carries a placeholder: reads the grant again, holds the destination
@@ -321,6 +371,7 @@ impl Session {
         body: Option<Bytes>,
         timeouts: Timeouts,
         record: &mut Record,
+        admitted: &mut Admitted,
     ) -> Result<(Arc<Account>, Substituted), SendError> {
         let Asked { parts, url, .. } = asked;
         let id = &survey.party().account.id;
@@ -331,6 +382,14 @@ impl Session {
             other => SendError::Refused(other.to_string()),
         };
         let mut account = self.usable(id).await.map_err(refused)?;
+        if !record.intended
+            && let Some(meter) = self.broker.meters().account(id)
+        {
+            admitted.places.extend(meter.enter(self.first_byte(timeouts)).await?);
+            admitted.tally.add(meter);
+            // It may have been revoked while the turn was waited for.
+            account = self.usable(id).await.map_err(refused)?;
+        }
         if self.refreshed(&account, Need::Expiry, timeouts).await? {
             // The grant, too: it may have been revoked while the refresh was waited for.
             account = self.usable(id).await.map_err(refused)?;

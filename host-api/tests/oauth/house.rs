@@ -76,6 +76,7 @@ impl House {
             props: BTreeMap::from([("it".to_owned(), link)]),
             allow_hosts: Vec::new(),
             limits: Limits::default(),
+            retries: 0,
         })
     }
 

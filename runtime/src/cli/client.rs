@@ -96,7 +96,7 @@ impl LocalWorkflows {
     pub async fn open(settings: &Settings, egress: &EgressFlags, as_member: &AsMember) -> Result<Self> {
         let home = Home::open(settings).await?;
         let member = home.member(as_member, settings).await?;
-        let api = home.api(settings, settings.egress(egress)?, None);
+        let api = home.api(settings, settings.egress(egress)?, None).await?;
         Ok(Self { member, workflows: api.workflows.clone() })
     }
 }
@@ -112,7 +112,7 @@ impl Client {
             return Self::there(remote);
         }
         let home = Home::open(settings).await?;
-        let api = home.api(settings, settings.egress(egress)?, None);
+        let api = home.api(settings, settings.egress(egress)?, None).await?;
         Ok(Self::here(home, api))
     }
 

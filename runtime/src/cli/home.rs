@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use keyhole::engine::CodeCacheConfig;
 use keyhole::server::Api;
-use keyhole::workflow::{Components, Runner, SystemClock, Work, Workflows};
+use keyhole::workflow::{Components, Runner, SystemClock, Work, Workflows, reached};
 use keyhole_host_api::accounts::{Accounts, Summary};
 use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{Broker, Egress};
@@ -96,20 +96,22 @@ impl Home {
     }
 
     /// The one way out, with the operator's word on where it leads.
-    pub fn broker(&self, egress: Egress) -> Arc<Broker> {
-        Arc::new(Broker::new(self.store.clone(), self.accounts.clone(), self.catalog.clone(), egress))
+    pub async fn broker(&self, mut egress: Egress) -> Result<Arc<Broker>> {
+        egress.own.add(reached(&self.store).await?);
+        Ok(Arc::new(Broker::new(self.store.clone(), self.accounts.clone(), self.catalog.clone(), egress)))
     }
 
     /// The API on this data directory. `public_url` is where browsers reach it, if they can.
-    pub fn api(&self, settings: &Settings, egress: Egress, public_url: Option<url::Url>) -> Arc<Api> {
-        let broker = self.broker(egress);
+    pub async fn api(&self, settings: &Settings, egress: Egress, public_url: Option<url::Url>) -> Result<Arc<Api>> {
+        let broker = self.broker(egress).await?;
         let cache = self.code_cache(settings);
         let make = move || super::run::engine_with(Some(cache.clone()), None, None);
         let components = Components::new(self.store.clone(), make);
         let work = Arc::new(Work { components, broker: broker.clone(), accounts: self.accounts.clone() });
         let workflows = Arc::new(Workflows::new(self.store.clone(), work));
         let runner = Runner::new(self.store.clone(), workflows.clone(), Arc::new(SystemClock));
-        Api::new(&self.store, self.members.clone(), self.accounts.clone(), broker, workflows, runner, public_url)
+        let (members, accounts) = (self.members.clone(), self.accounts.clone());
+        Ok(Api::new(&self.store, members, accounts, broker, workflows, runner, public_url))
     }
 
     /// Where compiled code is kept, and what authenticates it.

@@ -39,7 +39,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use keyhole::engine::compile::worker_main;
 use keyhole::engine::runtime_builder;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use serde_json::json;
 
 use error::{Error, Result};
@@ -166,9 +166,10 @@ fn not_understood(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// No core dumps, which would hold credentials, and as many descriptors as the system
+/// No core dumps and no debuggers, which would see credentials, and as many descriptors as the system
 /// lets us have.
 fn guard_process() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // Not 0: the kernel ignores that where cores go to a program. It takes 1 as "none".
     let none = Rlimit { current: Some(1), maximum: Some(1) };
     if setrlimit(Resource::Core, none).is_err() {
@@ -176,6 +177,15 @@ fn guard_process() {
     }
     let descriptors = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: descriptors.maximum, ..descriptors });
+}
+
+/// Runs `open` as a process that may open its own `/proc/self/pagemap`, which the engine's pools do as they are made
+/// and one that can't be dumped may not, unless it is root's. A debugger could attach meanwhile.
+fn while_dumpable<T>(open: impl FnOnce() -> T) -> T {
+    let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
+    let opened = open();
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    opened
 }
 
 fn choose_colors(color: Color) {

@@ -14,7 +14,7 @@ use keyhole::engine::{
     Limits, LogLine, MAX_DEADLINE, RunOutcome, Step, StepFailure, StepHost,
 };
 use keyhole_host_api::accounts::AccountId;
-use keyhole_host_api::broker::{self, AllowedHost, Broker, Brokered, Link, Scope, Session};
+use keyhole_host_api::broker::{AllowedHost, Broker, Brokered, Link, Scope, Session};
 use keyhole_host_api::members::MemberId;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -63,6 +63,11 @@ pub struct Run {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory: Option<u64>,
 
+    /// Send a request again, so often at most, where the service asks for that (429, 502, 503, 504) or can't be reached,
+    /// and where it does no harm
+    #[arg(long, value_name = "TIMES", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10))]
+    retry_requests: u32,
+
     #[command(flatten)]
     as_member: AsMember,
 
@@ -90,8 +95,9 @@ impl Run {
             }
         }
         let props = given_props(&self.prop, &step.definition)?;
-        let mut attempt = Attempt { member, links, props, event, allow_hosts: self.allow_host, limits };
-        let broker = home.broker(egress);
+        let retries = self.retry_requests;
+        let mut attempt = Attempt { member, links, props, event, allow_hosts: self.allow_host, limits, retries };
+        let broker = home.broker(egress).await?;
         if let Some(prop) = &self.configure {
             let answer = configure::ask(&attempt, &engine, &step, &broker, prop).await?;
             return settings.out.either(&answer, || pretty(&answer));
@@ -120,6 +126,8 @@ pub struct Attempt {
     pub allow_hosts: Vec<AllowedHost>,
     /// What it may take.
     pub limits: Limits,
+    /// How often a request is sent again by itself.
+    pub retries: u32,
 }
 
 /// What came of an attempt.
@@ -182,7 +190,8 @@ impl Attempt {
             member: self.member.clone(),
             props,
             allow_hosts: self.allow_hosts.clone(),
-            limits: broker::Limits::default(),
+            limits: broker.limits(),
+            retries: self.retries,
         });
         (run, session)
     }
@@ -203,7 +212,7 @@ pub fn engine_with(
     let worker = CompileWorker { program: "/proc/self/exe".into(), args: vec!["__compile".into()] };
     let mut config = EngineConfig { slots, code_cache: cache, worker: Some(worker), ..EngineConfig::default() };
     config.max_memory = config.max_memory.max(memory.unwrap_or(0));
-    Engine::new(config)
+    super::while_dumpable(|| Engine::new(config))
 }
 
 /// The component's bytes: a file's, or those built from source.

@@ -10,8 +10,13 @@ use jiff::Timestamp;
 use keyhole::server::Api;
 use keyhole::server::listen::{Listen, ListenError, Server};
 use keyhole::server::router;
+use keyhole::workflow::reached;
+use keyhole_host_api::broker::Own;
 use keyhole_host_api::broker::audit::Pruned;
+use keyhole_host_api::store::Store;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use url::Url;
 
 use super::error::{Error, Result};
@@ -70,7 +75,9 @@ impl Serve {
             return Err(Error::usage("--public-url is not of the form https://HOST").at(url));
         }
         let listen = Listen { address: self.listen, tls: self.tls_cert.zip(self.tls_key), insecure: self.insecure };
-        let egress = settings.egress(&self.egress)?;
+        let mut egress = settings.egress(&self.egress)?;
+        // From here on it does not end the program.
+        let hangups = signal(SignalKind::hangup())?;
         // Before the data directory is touched: a wrong address or certificate should change nothing.
         let server = Server::bind(&listen).map_err(told)?;
         let home = Home::open(settings).await?;
@@ -80,15 +87,21 @@ impl Serve {
             Some(url) => url,
             None => Url::parse(&url)?,
         };
-        let api = home.api(settings, egress, Some(public_url));
+        let own = Own { listen: vec![server.address()], names: name_of(&public_url).into_iter().collect() };
+        egress.own = own.clone();
+        let api = home.api(settings, egress, Some(public_url)).await?;
+        let kept = watch::Sender::new(Kept::of(settings));
+        api.runner.reached_at(own.clone());
         api.serve_runs().await?;
         let router = router(api.clone());
         match settings.out.json {
             true => settings.out.document(&json!({ "url": url }))?,
             false => output::stderr_line(&format!("keyhole serves on {url}")),
         }
-        let retention = tokio::spawn(retain(api.clone(), settings.retention));
-        let history = tokio::spawn(retain_runs(api.clone(), settings.keep_runs));
+        let retention = tokio::spawn(retain(api.clone(), kept.subscribe()));
+        let (store, settings_then, flags) = (home.store.clone(), settings.clone(), self.egress);
+        let reload = Reload { api: api.clone(), store, settings: settings_then, flags, own, kept };
+        let changes = tokio::spawn(reload.run(hangups));
         let stop = {
             let api = api.clone();
             async move {
@@ -98,7 +111,7 @@ impl Serve {
         };
         server.run(router, stop).await.map_err(told)?;
         retention.abort();
-        history.abort();
+        changes.abort();
         let left = api.runner.stop(GRACE).await;
         if left > 0 {
             settings.out.note(format!("{left} runs were under way and go on when Keyhole is started again"));
@@ -111,43 +124,109 @@ impl Serve {
     }
 }
 
-/// Every hour, removes what the audit is not to keep. Broken off at any point, the next time does the rest.
-async fn retain(api: Arc<Api>, Retention { keep, keep_records }: Retention) {
-    let audit = api.broker.audit();
-    let mut hours = tokio::time::interval(RETENTION);
-    hours.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while keep.is_some() || keep_records.is_some() {
-        hours.tick().await;
-        let pruned = async {
-            let by_age = keep.and_then(|keep| Timestamp::now().checked_sub(keep).ok());
-            let by_count = match keep_records {
-                Some(count) => audit.newest(count).await?.map(|at| at.min(Timestamp::now())),
-                None => None,
-            };
-            match by_age.max(by_count) {
-                Some(before) => audit.prune(before, "retention", usize::MAX).await,
-                None => Ok(Pruned::default()),
+/// The name and port by which browsers reach it.
+fn name_of(url: &Url) -> Option<(String, u16)> {
+    Some((url.domain()?.to_owned(), url.port_or_known_default()?))
+}
+
+/// What takes over, with each hang-up signal, what the configuration file says now: all of it, or nothing.
+struct Reload {
+    api: Arc<Api>,
+    store: Arc<dyn Store>,
+    settings: Settings,
+    flags: EgressFlags,
+    own: Own,
+    kept: watch::Sender<Kept>,
+}
+
+impl Reload {
+    async fn run(self, mut hangups: Signal) {
+        while hangups.recv().await.is_some() {
+            match self.read_again().await {
+                Ok(fresh) => {
+                    self.kept.send_replace(Kept::of(&fresh));
+                    let file = fresh.config.as_ref().map(|path| path.display().to_string());
+                    output::stderr_line(&format!("settings read again: {}", file.as_deref().unwrap_or("no file")));
+                    for name in self.settings.only_at_start(&fresh) {
+                        output::stderr_line(&format!("{name} stays as it was until Keyhole is started again"));
+                    }
+                }
+                Err(error) => {
+                    // Its exit code is for commands that end.
+                    let _ = error.report(self.settings.out.json);
+                    output::stderr_line("the settings stay as they were");
+                }
             }
-        };
-        match pruned.await {
-            Ok(pruned) => tracing::info!(pruned.removed, pruned.kept, "the audit's retention"),
-            Err(error) => tracing::error!(%error, "old records of the audit could not be removed"),
         }
+    }
+
+    async fn read_again(&self) -> Result<Settings> {
+        let fresh = self.settings.again()?;
+        let mut egress = fresh.egress(&self.flags)?;
+        egress.own = self.own.clone();
+        egress.own.add(reached(&self.store).await?);
+        self.api.broker.change(egress)?;
+        Ok(fresh)
     }
 }
 
-/// Every hour, removes runs that ended longer ago than they are kept.
-async fn retain_runs(api: Arc<Api>, keep: Option<Duration>) {
-    let Some(keep) = keep else { return };
+/// How much stays of what is kept of the past.
+#[derive(Clone, Copy)]
+struct Kept {
+    audit: Retention,
+    runs: Option<Duration>,
+}
+
+impl Kept {
+    fn of(settings: &Settings) -> Self {
+        Self { audit: settings.retention, runs: settings.keep_runs }
+    }
+}
+
+/// Every hour, and when that changes, removes what is not to be kept.
+async fn retain(api: Arc<Api>, mut kept: watch::Receiver<Kept>) {
     let mut hours = tokio::time::interval(RETENTION);
     hours.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        hours.tick().await;
-        let Ok(before) = Timestamp::now().checked_sub(keep) else { return };
-        match api.runner.history().prune(before).await {
-            Ok(removed) => tracing::info!(removed, "the history's retention"),
-            Err(error) => tracing::error!(%error, "old runs could not be removed"),
+        tokio::select! {
+            _ = hours.tick() => {}
+            changed = kept.changed() => if changed.is_err() { return },
         }
+        let Kept { audit, runs } = *kept.borrow_and_update();
+        retain_audit(&api, audit).await;
+        retain_runs(&api, runs).await;
+    }
+}
+
+/// Removes what the audit is not to keep. Broken off at any point, the next time does the rest.
+async fn retain_audit(api: &Api, Retention { keep, keep_records }: Retention) {
+    if keep.is_none() && keep_records.is_none() {
+        return;
+    }
+    let audit = api.broker.audit();
+    let pruned = async {
+        let by_age = keep.and_then(|keep| Timestamp::now().checked_sub(keep).ok());
+        let by_count = match keep_records {
+            Some(count) => audit.newest(count).await?.map(|at| at.min(Timestamp::now())),
+            None => None,
+        };
+        match by_age.max(by_count) {
+            Some(before) => audit.prune(before, "retention", usize::MAX).await,
+            None => Ok(Pruned::default()),
+        }
+    };
+    match pruned.await {
+        Ok(pruned) => tracing::info!(pruned.removed, pruned.kept, "the audit's retention"),
+        Err(error) => tracing::error!(%error, "old records of the audit could not be removed"),
+    }
+}
+
+/// Removes runs that ended longer ago than they are kept.
+async fn retain_runs(api: &Api, keep: Option<Duration>) {
+    let Some(before) = keep.and_then(|keep| Timestamp::now().checked_sub(keep).ok()) else { return };
+    match api.runner.history().prune(before).await {
+        Ok(removed) => tracing::info!(removed, "the history's retention"),
+        Err(error) => tracing::error!(%error, "old runs could not be removed"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keyhole_host_api::accounts::{AccountId, Accounts, UseError};
-use keyhole_host_api::broker::{self, AccessError, Broker, Link, Scope, Session};
+use keyhole_host_api::broker::{AccessError, Broker, Link, Scope, Session};
 use keyhole_host_api::members::MemberId;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -259,7 +259,8 @@ impl Work {
                 .collect(),
             // Checked at deploy; what can't be read any more opens nothing.
             allow_hosts: step.allow_hosts.iter().filter_map(|host| host.parse().ok()).collect(),
-            limits: broker::Limits::default(),
+            limits: self.broker.limits(),
+            retries: step.retry_requests,
         })
     }
 

@@ -257,6 +257,7 @@ impl Workflows {
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
             memory: step.memory.unwrap_or(file.limits.memory),
             retry: step.retry.clone().or_else(|| file.retry.clone()),
+            retry_requests: step.retry_requests,
         }))
     }
 

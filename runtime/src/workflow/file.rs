@@ -22,6 +22,8 @@ use crate::engine::MAX_DEADLINE;
 const STEPS: usize = 100;
 /// Most bytes of a file.
 pub const FILE_BYTES: usize = 256 * 1024;
+/// Most times that one request is sent again.
+pub const MAX_RETRIES: u32 = 10;
 /// What `uses` says for the step that needs no component.
 pub const HTTP_REQUEST: &str = "http-request";
 
@@ -188,6 +190,11 @@ pub struct Step {
     /// When it is tried again, in the place of the workflow's.
     #[serde(default)]
     pub retry: Option<Retry>,
+    /// How often one of its requests is sent again by itself if the service asks for that (429, 502, 503, 504) or
+    /// can't be reached: GET, HEAD, PUT, DELETE and OPTIONS with at most 64 KiB, within the time for an answer.
+    #[serde(default)]
+    #[schemars(range(max = 10))]
+    pub retry_requests: u32,
 }
 
 /// A host that is opened, as it was written.
@@ -275,7 +282,10 @@ impl File {
                 step.memory.unwrap_or(self.limits.memory),
                 step.retry.as_ref(),
             )
-            .or_else(|m| wrong(at, m))?;
+            .or_else(|m| wrong(at.clone(), m))?;
+            if step.retry_requests > MAX_RETRIES {
+                return wrong(at, "a request is sent again 10 times at most");
+            }
             let template = |source: &str, span: std::ops::Range<usize>| {
                 Template::parse(source)
                     .and_then(|template| template.check(&earlier))

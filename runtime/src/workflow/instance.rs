@@ -1,8 +1,9 @@
 //! Which processes run workflows, and which of them are gone, so that another takes over what they had.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::{SignedDuration, Timestamp};
+use keyhole_host_api::broker::Own;
 use keyhole_host_api::store::records::{Record, Records};
 use keyhole_host_api::store::{Expect, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,9 @@ struct Instance {
     began: String,
     /// When it last said that it is there.
     beat: Timestamp,
+    /// Where it is reached, if it serves.
+    #[serde(default)]
+    own: Own,
 }
 
 impl Record for Instance {
@@ -35,19 +39,46 @@ pub(super) struct Instances {
     /// This one's id.
     pub id: String,
     boot: String,
+    own: OnceLock<Own>,
 }
 
 impl Instances {
     pub fn new(store: Arc<dyn Store>) -> Self {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self { records: Records::new(store), id: ulid::Ulid::generate().to_string(), boot: boot.trim().to_owned() }
+        Self {
+            records: Records::new(store),
+            id: ulid::Ulid::generate().to_string(),
+            boot: boot.trim().to_owned(),
+            own: OnceLock::new(),
+        }
+    }
+
+    /// From now on says where it is reached, too.
+    pub fn reached_at(&self, own: Own) {
+        let _ = self.own.set(own);
+    }
+
+    /// Where the processes that are there are reached.
+    pub async fn reached(&self) -> Result<Own, StoreError> {
+        let mut all = Own::default();
+        for (_, instance, _) in self.records.all().await? {
+            if self.is_there(&instance) {
+                all.add(instance.own);
+            }
+        }
+        Ok(all)
     }
 
     /// Says that this process is there.
     pub async fn beat(&self) -> Result<(), StoreError> {
         let pid = std::process::id();
-        let here =
-            Instance { boot: self.boot.clone(), pid, began: began(pid).unwrap_or_default(), beat: Timestamp::now() };
+        let here = Instance {
+            boot: self.boot.clone(),
+            pid,
+            began: began(pid).unwrap_or_default(),
+            beat: Timestamp::now(),
+            own: self.own.get().cloned().unwrap_or_default(),
+        };
         self.records.put(&self.id, Expect::Any, &here).await.map(drop)
     }
 

@@ -23,4 +23,17 @@ pub use attempt::{Attempted, Failed, Who, Work};
 pub use clock::{Clock, SystemClock};
 pub use components::{Component, ComponentError, Components};
 pub use deploy::{DIGEST, Deploy, DeployError, Workflows};
+use std::sync::Arc;
+
+use keyhole_host_api::broker::Own;
+use keyhole_host_api::store::{Store, StoreError};
+
 pub use runner::{Accepted, EventError, Runner, Told};
+
+/// Where the processes that serve this store are reached.
+///
+/// # Errors
+/// Whatever the store says.
+pub async fn reached(store: &Arc<dyn Store>) -> Result<Own, StoreError> {
+    instance::Instances::new(store.clone()).reached().await
+}

@@ -122,6 +122,9 @@ pub struct PlannedStep {
     /// When it is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// How often a request of its is sent again by itself.
+    #[serde(default)]
+    pub retry_requests: u32,
 }
 
 /// What an app prop is linked to.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keyhole_host_api::accounts::{AccountId, UseError};
+use keyhole_host_api::broker::Own;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::store::{Expect, Store, StoreError};
 use serde_json::json;
@@ -143,6 +144,11 @@ impl Runner {
     /// The runs that there are.
     pub fn history(&self) -> &History {
         &self.0.history
+    }
+
+    /// Says to other processes where this one is reached, from its start on.
+    pub fn reached_at(&self, own: Own) {
+        self.0.instances.reached_at(own);
     }
 
     /// Takes over what a process before left, and begins to run. `with_clock` if the clock's workflows are this

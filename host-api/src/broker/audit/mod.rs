@@ -15,6 +15,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -107,19 +108,26 @@ impl Chain {
 pub struct Audit {
     store: Arc<dyn Store>,
     keys: Keys,
-    mode: AuditMode,
+    relaxed: AtomicBool,
     chain: Mutex<Chain>,
 }
 
 impl Audit {
     /// An audit with a writer of its own. Whoever has the master keys of `vault` can verify what it writes.
     pub fn new(store: Arc<dyn Store>, vault: &Arc<Vault>, workspace: &str, mode: AuditMode) -> Self {
-        Self { store, keys: Keys::new(vault, workspace), mode, chain: Mutex::new(Chain::begin(Timestamp::now())) }
+        let audit = Self {
+            store,
+            keys: Keys::new(vault, workspace),
+            relaxed: AtomicBool::default(),
+            chain: Mutex::new(Chain::begin(Timestamp::now())),
+        };
+        audit.set_mode(mode);
+        audit
     }
 
-    /// The mode that it was opened with.
-    pub fn mode(&self) -> AuditMode {
-        self.mode
+    /// How strictly it is kept from the next record on.
+    pub(super) fn set_mode(&self, mode: AuditMode) {
+        self.relaxed.store(mode == AuditMode::Relaxed, Ordering::Relaxed);
     }
 
     /// Records that a request is about to leave. Returns when it may.
@@ -128,9 +136,9 @@ impl Audit {
     /// It must not leave. After [`AuditError::Late`] the record will be there all the same, and wants an outcome.
     pub async fn intent(&self, used: &Use) -> Result<(), AuditError> {
         self.look_around().await?;
-        let durable = self.chained(Phase::Intent, used, |key, value| match self.mode {
-            AuditMode::Strict => self.store.append(key, value).map(Some),
-            AuditMode::Relaxed => self.store.write_soon(key, value).map(|()| None),
+        let durable = self.chained(Phase::Intent, used, |key, value| match self.relaxed.load(Ordering::Relaxed) {
+            false => self.store.append(key, value).map(Some),
+            true => self.store.write_soon(key, value).map(|()| None),
         })?;
         let Some(durable) = durable else { return Ok(()) };
         let mut waiting = Waiting { audit: self, used: Some(used) };

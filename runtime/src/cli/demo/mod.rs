@@ -112,12 +112,15 @@ impl Stage {
         let key = format!("acme_live_{}", ulid::Ulid::generate());
         let service = Service::start(&key).await?;
         let lead = |host: &str| format!("{host}:443:127.0.0.1:{}", service.port).parse::<Resolve>();
-        let broker = home.broker(Egress {
-            resolve: vec![lead(SERVICE)?, lead(ELSEWHERE)?],
-            ca_certs: vec![service.ca.clone()],
-            allow_ranges: vec!["127.0.0.1/32".parse()?],
-            audit: AuditMode::Strict,
-        });
+        let broker = home
+            .broker(Egress {
+                resolve: vec![lead(SERVICE)?, lead(ELSEWHERE)?],
+                ca_certs: vec![service.ca.clone()],
+                allow_ranges: vec!["127.0.0.1/32".parse()?],
+                audit: AuditMode::Strict,
+                ..Egress::default()
+            })
+            .await?;
         let engine = run::engine(None, None)?;
         let (echo_bytes, hostile_bytes) = (std::fs::read(echo)?, std::fs::read(hostile)?);
         let (echo, hostile) = tokio::try_join!(engine.load(echo_bytes.into()), engine.load(hostile_bytes.into()))?;
@@ -290,6 +293,7 @@ impl Stage {
             event: "{}".to_owned(),
             allow_hosts: open.into_iter().collect::<std::result::Result<_, _>>()?,
             limits,
+            retries: 0,
         };
         let mut watched = None;
         let ran = attempt

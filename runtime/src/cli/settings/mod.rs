@@ -9,11 +9,19 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 use etcetera::BaseStrategy as _;
-use ipnet::IpNet;
-use keyhole_host_api::broker::{Egress, Resolve, audit::AuditMode};
 use keyhole_host_api::vault::MasterKeySource;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use url::Url;
+
+mod egress;
+mod limits;
+mod parse;
+
+use egress::EgressFile;
+pub use egress::EgressFlags;
+use limits::LimitsFile;
+pub use parse::{parse_duration, parse_size, parse_time};
+use parse::{parsed_duration, parsed_keep, parsed_size};
 
 use super::client::Remote;
 use super::error::{Context as _, Error, Result};
@@ -25,7 +33,7 @@ pub const MASTER_KEY_VARIABLE: &str = "KEYHOLE_MASTER_KEY";
 pub const MASTER_KEY_COMMAND_VARIABLE: &str = "KEYHOLE_MASTER_KEY_COMMAND";
 
 /// Flags that every command takes.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Where the store lies [default: keyhole in the XDG data directory]
@@ -85,36 +93,6 @@ pub struct AsMember {
     pub member: Option<String>,
 }
 
-/// The operator's flags on where requests may go.
-#[derive(Args, Debug, Clone, Default)]
-#[command(next_help_heading = "Where requests go")]
-pub struct EgressFlags {
-    /// Lead a name to an address, as curl does; ADDR may have a port of its own, ADDR:PORT
-    #[arg(long, value_name = "HOST:PORT:ADDR")]
-    pub resolve: Vec<Resolve>,
-
-    /// Trust the certificate authorities in this PEM file, too
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub ca_cert: Vec<PathBuf>,
-
-    /// Let requests reach these addresses although they are not public
-    #[arg(long, value_name = "CIDR")]
-    pub allow_range: Vec<IpNet>,
-
-    /// Whether a request waits until its audit record is on disk [default: strict]
-    #[arg(long, value_name = "HOW", value_enum)]
-    pub audit: Option<AuditFlag>,
-}
-
-/// How strictly the audit is kept.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum AuditFlag {
-    /// A request leaves when its record is on disk
-    Strict,
-    /// Records are on disk within 50 ms
-    Relaxed,
-}
-
 /// What the configuration file may say.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -125,6 +103,7 @@ struct File {
     color: Option<Color>,
     master_key: Option<MasterKeyFile>,
     egress: EgressFile,
+    limits: LimitsFile,
     run: RunFile,
     audit: Retention,
     runs: RunsFile,
@@ -158,17 +137,6 @@ enum MasterKeyFile {
     Command(String),
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct EgressFile {
-    #[serde(deserialize_with = "parsed_list")]
-    resolve: Vec<Resolve>,
-    ca_cert: Vec<PathBuf>,
-    #[serde(deserialize_with = "parsed_list")]
-    allow_range: Vec<IpNet>,
-    audit: Option<AuditMode>,
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RunFile {
@@ -181,6 +149,8 @@ struct RunFile {
 /// All settings, with their precedence applied.
 #[derive(Clone)]
 pub struct Settings {
+    /// What the command line said.
+    global: Global,
     /// Where the store lies.
     pub data_dir: PathBuf,
     /// The configuration file that was read.
@@ -197,6 +167,8 @@ pub struct Settings {
     pub master_key: MasterKeySource,
     /// The file's word on where requests may go.
     egress: EgressFile,
+    /// Its word on how many there may be.
+    limits: LimitsFile,
     /// The file's limit on a run's time.
     pub timeout: Option<Duration>,
     /// The file's limit on a run's memory, in bytes.
@@ -239,6 +211,7 @@ impl Settings {
             None => directories.help("name a directory with --data-dir DIR")?.data_dir().join("keyhole"),
         };
         Ok(Self {
+            global: global.clone(),
             master_key: master_key(file.master_key, &data_dir)?,
             data_dir,
             data_dir_given,
@@ -251,6 +224,7 @@ impl Settings {
             apps: global.apps.clone().or(file.apps),
             member: file.member,
             egress: file.egress,
+            limits: file.limits,
             timeout: file.run.timeout,
             memory: file.run.memory,
             retention: file.audit,
@@ -258,6 +232,21 @@ impl Settings {
             color: global.color.or(file.color).unwrap_or(Color::Auto),
             out,
         })
+    }
+
+    /// The same command line's settings, as the configuration file has them now.
+    pub fn again(&self) -> Result<Self> {
+        Self::load(&self.global, self.data_dir_given)
+    }
+
+    /// What `fresh` says otherwise of what is read at start alone.
+    pub fn only_at_start(&self, fresh: &Self) -> impl Iterator<Item = &'static str> {
+        let changed = [
+            ("data_dir", self.data_dir != fresh.data_dir),
+            ("apps", self.apps != fresh.apps),
+            ("master_key", self.master_key != fresh.master_key),
+        ];
+        changed.into_iter().filter_map(|(name, changed)| changed.then_some(name))
     }
 
     /// The same on another data directory, with a master key and app definitions of its own.
@@ -269,35 +258,6 @@ impl Settings {
             apps: Some(apps.to_owned()),
             ..self.clone()
         }
-    }
-
-    /// Where requests may go: the flags, each kind replacing what the file says of it.
-    pub fn egress(&self, flags: &EgressFlags) -> Result<Egress> {
-        let or = |flag: &Vec<PathBuf>, file: &Vec<PathBuf>| if flag.is_empty() { file.clone() } else { flag.clone() };
-        let mut ca_certs = Vec::new();
-        for path in or(&flags.ca_cert, &self.egress.ca_cert) {
-            let text = read_text(&path)?;
-            if !text.contains("-----BEGIN CERTIFICATE-----") {
-                return Err(Error::usage("the file holds no certificate in PEM form")
-                    .at(path.display())
-                    .help("a PEM certificate starts with -----BEGIN CERTIFICATE-----; openssl x509 -inform der turns others into it"));
-            }
-            ca_certs.push(text);
-        }
-        Ok(Egress {
-            resolve: if flags.resolve.is_empty() { self.egress.resolve.clone() } else { flags.resolve.clone() },
-            ca_certs,
-            allow_ranges: if flags.allow_range.is_empty() {
-                self.egress.allow_range.clone()
-            } else {
-                flags.allow_range.clone()
-            },
-            audit: match flags.audit {
-                Some(AuditFlag::Strict) => AuditMode::Strict,
-                Some(AuditFlag::Relaxed) => AuditMode::Relaxed,
-                None => self.egress.audit.unwrap_or_default(),
-            },
-        })
     }
 }
 
@@ -342,7 +302,7 @@ fn read(path: &Path, text: &str) -> Result<File> {
     let anchor = |path: &mut PathBuf| *path = folder.join(&*path);
     file.data_dir.as_mut().map(anchor);
     file.apps.as_mut().map(anchor);
-    file.egress.ca_cert.iter_mut().for_each(anchor);
+    file.egress.paths().for_each(anchor);
     if let Some(MasterKeyFile::File(path)) = &mut file.master_key {
         anchor(path);
     }
@@ -354,59 +314,6 @@ fn line_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
-}
-
-fn parsed_list<'de, D, T>(deserializer: D) -> std::result::Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: std::str::FromStr<Err: std::fmt::Display>,
-{
-    Vec::<String>::deserialize(deserializer)?
-        .iter()
-        .map(|text| text.parse().map_err(|error| de::Error::custom(format!("'{text}': {error}"))))
-        .collect()
-}
-
-fn parsed_duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Duration>, D::Error> {
-    parse_duration(&String::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
-}
-
-/// Shorter than that is more likely a slip of the pen than meant, and what is removed is gone.
-fn parsed_keep<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Duration>, D::Error> {
-    let keep = parse_time(&String::deserialize(deserializer)?).map_err(de::Error::custom)?;
-    if keep < Duration::from_secs(3600) {
-        return Err(de::Error::custom("what is kept is kept for an hour at least; write 90d"));
-    }
-    Ok(Some(keep))
-}
-
-fn parsed_size<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<u64>, D::Error> {
-    parse_size(&String::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
-}
-
-/// A length of time such as `30s`, `1m 30s`, `500ms`; a bare number means seconds.
-pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
-    let wrong = || format!("'{text}' is not a length of time; write 30s, 500ms or 2m");
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Ok(Duration::from_secs(seconds.into()));
-    }
-    let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(signed).map_err(|_| wrong())
-}
-
-/// A length of time, days included.
-pub fn parse_time(text: &str) -> std::result::Result<Duration, String> {
-    match text.strip_suffix('d').map(str::parse::<u32>) {
-        Some(Ok(days)) => Ok(Duration::from_secs(u64::from(days) * 24 * 3600)),
-        _ => parse_duration(text),
-    }
-}
-
-/// A size such as `256MiB`; a bare number means bytes.
-pub fn parse_size(text: &str) -> std::result::Result<u64, String> {
-    text.parse::<bytesize::ByteSize>()
-        .map(|size| size.as_u64())
-        .map_err(|_| format!("'{text}' is not a size; write 64MiB or 1GiB"))
 }
 
 #[cfg(test)]
@@ -434,13 +341,6 @@ mod tests {
     }
 
     #[test]
-    fn lifetimes_read_as_people_write_them() {
-        assert_eq!(parse_time("30d").unwrap(), Duration::from_secs(30 * 24 * 3600));
-        assert_eq!(parse_time("12h").unwrap(), Duration::from_secs(12 * 3600));
-        assert!(parse_time("soon").is_err());
-    }
-
-    #[test]
     fn what_the_audit_keeps_is_at_least_an_hour() {
         let keep = |text: &str| read(Path::new("k.toml"), &format!("[audit]\n{text}\n")).map(|file| file.audit);
         assert_eq!(keep("keep = \"90d\"").unwrap().keep.unwrap(), Duration::from_secs(90 * 24 * 3600));
@@ -448,14 +348,5 @@ mod tests {
         for wrong in ["keep = \"59m\"", "keep = \"0d\"", "keep = 90", "keep_records = -1"] {
             assert!(format!("{:?}", keep(wrong).err().unwrap()).contains("k.toml:2:"), "{wrong}");
         }
-    }
-
-    #[test]
-    fn lengths_of_time_and_sizes_read_as_people_write_them() {
-        assert_eq!(parse_duration("30").unwrap(), Duration::from_secs(30));
-        assert_eq!(parse_duration("1m 30s").unwrap(), Duration::from_secs(90));
-        assert!(parse_duration("-3s").is_err());
-        assert_eq!(parse_size("256MiB").unwrap(), 256 << 20);
-        assert!(parse_size("lots").is_err());
     }
 }
