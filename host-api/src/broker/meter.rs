@@ -102,8 +102,11 @@ impl Meter {
         for (bytes, way) in [(&self.out, Way::Out), (&self.back, Way::In)] {
             let Some(bytes) = bytes else { continue };
             let what = said(way);
-            turn(&bytes.bucket, until, |again| format!("{whose} may {what} {}; {again}", bytes.bucket.rate.of("KiB")))
-                .await?;
+            // At once or not at all: one that had to wait would be cut soon after.
+            turn(&bytes.bucket, Instant::now(), |again| {
+                format!("{whose} may {what} {}; {again}", bytes.bucket.rate.of("KiB"))
+            })
+            .await?;
         }
         let Some((most, places)) = &self.at_once else { return Ok(None) };
         let place = tokio::time::timeout_at(until.into(), places.clone().acquire_owned()).await;

@@ -240,7 +240,7 @@ async fn version(program: &str) -> Option<String> {
 
 fn pagemap_scan() -> Check {
     const NAME: &str = "pagemap_scan";
-    if wasmtime::PoolingAllocationConfig::is_pagemap_scan_available() {
+    if super::while_dumpable(wasmtime::PoolingAllocationConfig::is_pagemap_scan_available) {
         Check::ok(NAME, "the kernel has it")
     } else {
         Check::warn(
