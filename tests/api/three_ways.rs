@@ -230,3 +230,34 @@ fn a_server_that_is_not_there_or_a_token_that_is_missing_is_said_so() {
     let mut command = served.remotely("", &["--token-file", &file.display().to_string(), "members", "list"]);
     Ended::from(command.output().unwrap()).ok();
 }
+
+#[test]
+fn the_audit_is_followed_over_http_as_it_is_on_the_data_directory() {
+    use std::io::{BufRead as _, BufReader};
+    let mut keyhole = Keyhole::default();
+    let service = acme(&keyhole.authority, KEY);
+    keyhole.lead("api.acme.example", &service);
+    keyhole.member("alice");
+    let account = keyhole.connect("alice", KEY);
+    let served = Served::on(keyhole, &[]);
+    let (token, _) = served.token("alice", &[]);
+    let mut follow = served.remotely(&token, &["--json", "audit", "--follow"]);
+    let mut follow = follow.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let stdout = BufReader::new(follow.stdout.take().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+    let link = format!("acme={account}");
+    let event = json!({"attack": "sequence", "requests": [{"url": "https://api.acme.example/v1/me", "account": true}]});
+    // Where it begins is where the server's audit was when it came: some run is after that.
+    let (run, line) = (0..20)
+        .find_map(|_| {
+            let run = served.keyhole.run(&component("hostile"), &event, &["--as", "alice", "--link", &link]);
+            Some((run, told.recv_timeout(std::time::Duration::from_secs(3)).ok()?))
+        })
+        .expect("it tells of a run");
+    let _ = follow.kill();
+    let _ = follow.wait();
+    let used: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&used["status"], &used["decision"]), (&json!(200), &json!("allowed")), "{used:#}");
+    assert!(used["run"].is_string() && run["status"] == "ok" && !line.contains(KEY), "{used:#}");
+}

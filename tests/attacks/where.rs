@@ -444,7 +444,6 @@ fn a7_keyholes_own_address_is_refused() {
 }
 
 #[test]
-#[ignore = "row A7: a run does not know where `keyhole serve` listens, so an opened range opens that, too"]
 fn a7_keyholes_own_address_is_refused_where_its_range_is_open() {
     let guest = Guest::new();
     let run = ask_keyhole(&guest, &["--allow-range", "127.0.0.0/8"]);

@@ -2,6 +2,7 @@
 
 mod api;
 mod build;
+mod bytes;
 mod examples;
 mod house;
 mod libraries;

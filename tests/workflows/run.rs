@@ -139,3 +139,39 @@ fn no_credential_and_no_placeholder_is_in_what_is_kept_of_a_run() {
     let stored = keyhole.stored_bytes();
     assert!(memchr::memmem::find(&stored, KEY.as_bytes()).is_none());
 }
+
+#[test]
+fn bounded_a_run_that_is_cancelled_closes_its_streams() {
+    use keyhole_tests::program::KEY;
+    use keyhole_tests::server::Server;
+    use keyhole_tests::workspace::component;
+    use tokio::io::AsyncWriteExt as _;
+    let mut keyhole = keyhole();
+    // An answer without end, slow enough that no limit on bytes ends it.
+    let server = Server::raw(&keyhole.authority, &["api.acme.example"], |mut stream| async move {
+        let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        let mut open = stream.write_all(head).await.is_ok();
+        while open {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            open = stream.write_all(b"data: more\n\n").await.is_ok();
+        }
+    });
+    keyhole.lead("api.acme.example", &server);
+    let account = keyhole.connect("alice", KEY);
+    let step = component("hostile").display().to_string();
+    let step =
+        format!("[[steps]]\nname = \"a\"\nuses = {step:?}\nlinks = {{ acme = {account:?} }}\ntimeout = \"600s\"\n");
+    deploy(&keyhole, &format!("{HEAD}{step}")).ok();
+    let _serving = Serving::on(&keyhole);
+    let asked =
+        json!({"attack": "sequence", "requests": [{"url": "https://api.acme.example/v1/stream", "account": true}]});
+    let args = ["--json", "workflows", "run", "w", "--no-wait", "--as", "alice", "--event", "-"];
+    let started = keyhole.call_with(&args, &asked.to_string()).ok().json();
+    let run = started["run"].as_str().unwrap();
+    until("the stream", || (server.accepted() == 1).then_some(()));
+    keyhole.call(&["runs", "cancel", run, "--as", "alice"]).ok();
+    let ended = until_status(&keyhole, run, "cancelled");
+    // Long before the minute of silence, and the ten minutes that the step had.
+    server.wait_until_idle();
+    assert!(!ended.to_string().contains(KEY));
+}
