@@ -14,6 +14,7 @@ pub mod scrub;
 mod body;
 mod client;
 mod exchange;
+mod handed;
 mod meter;
 mod own;
 mod placeholder;

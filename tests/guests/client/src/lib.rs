@@ -35,7 +35,7 @@ fn run(input: Input, ctx: Ctx) -> Result<impl Serialize> {
         if let Some(body) = asked.body {
             request = request.body(body);
         }
-        statuses.push(request.send()?.status());
+        statuses.push(request.send()?.status().as_u16());
     }
     Ok(statuses)
 }

@@ -1,0 +1,118 @@
+//! What an attempt was handed: accounts, and a placeholder for each of their secrets.
+//!
+//! It knows which versions of which accounts an answer could show, and never what a secret is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::placeholder::{Origin, Shape, Table};
+use super::survey::Party;
+use super::{AccessError, Field, Injected};
+use crate::accounts::{Account, AccountId};
+use crate::apps::{App, Place};
+
+/// What the session has handed out.
+#[derive(Default)]
+pub(super) struct Handed {
+    pub(super) table: Table,
+    pub(super) injected: BTreeMap<String, (AccountId, Injected)>,
+    /// The accounts whose placeholders the table holds.
+    pub(super) parties: BTreeMap<AccountId, Arc<Party>>,
+    /// Every version of every account whose secrets this attempt could see echoed.
+    pub(super) held: Vec<Arc<Account>>,
+    /// Props whose account was refused.
+    pub(super) refused: BTreeSet<String>,
+    /// Whether `held` is what the latest scrubber was made of.
+    pub(super) known: bool,
+    /// Whether every linked account's secrets are in `held`: a service may show them before the step
+    /// has asked for the account.
+    pub(super) all_held: bool,
+}
+
+impl Handed {
+    /// Remembers that this version's secrets may come back in an answer.
+    pub(super) fn hold(&mut self, account: &Arc<Account>) {
+        if !self.held.iter().any(|held| held.id == account.id && held.version == account.version) {
+            self.held.push(account.clone());
+            self.known = false;
+        }
+    }
+
+    /// The placeholder of one secret of one account, the same for every prop.
+    fn placeholder(&mut self, prop: &str, account: &Account, field: &str) -> Result<String, AccessError> {
+        if let Some(known) = self.table.placeholder_of(&account.id, field) {
+            return Ok(known.to_owned());
+        }
+        let kept = account.shape(field);
+        let shape = Shape {
+            prefix: kept.map_or("", |shape| shape.prefix.as_str()),
+            length: kept.and_then(|shape| shape.length),
+        };
+        let origin = Origin {
+            account: account.id.clone(),
+            app: account.app.clone(),
+            field: field.to_owned(),
+            prop: prop.to_owned(),
+        };
+        self.table.mint(origin, shape).map_err(|error| AccessError::Unavailable(error.to_string()))
+    }
+
+    /// Mints a placeholder for each secret, and fills the app's request template with them.
+    pub(super) fn inject(
+        &mut self,
+        prop: &str,
+        account: &Arc<Account>,
+        app: &Arc<App>,
+    ) -> Result<Injected, AccessError> {
+        self.parties.insert(account.id.clone(), Arc::new(Party { account: account.clone(), app: app.clone() }));
+        let mut auth = Vec::with_capacity(app.fields.len());
+        for field in &app.fields {
+            if let Some(value) = account.plain.get(&field.name) {
+                auth.push(Field { name: field.name.clone(), value: value.clone(), secret: false });
+            } else if field.has_placeholder() && account.secret_fields().any(|name| name == field.name) {
+                let value = self.placeholder(prop, account, &field.name)?;
+                auth.push(Field { name: field.name.clone(), value, secret: true });
+            }
+        }
+        let value = |name: &str| auth.iter().find(|field| field.name == name).map(|field| field.value.as_str());
+        let mut headers = Vec::new();
+        let mut query = Vec::new();
+        for (name, template) in &app.headers {
+            headers.extend(template.render(value).map(|value| (name.to_string(), value)));
+        }
+        for place in app.request_places(|name| value(name).is_some()) {
+            match place {
+                Place::Header { name, template } => {
+                    headers.extend(template.render(value).map(|value| (name.to_string(), value)));
+                }
+                Place::Query { name, template } => {
+                    query.extend(template.render(value).map(|value| (name.clone(), value)));
+                }
+                Place::Basic { username, password } => {
+                    if let (Some(username), Some(password)) = (username.render(value), password.render(value)) {
+                        headers.push(("authorization".to_owned(), basic(&username, &password)));
+                    }
+                }
+                // A step fills these itself: they are no part of a template.
+                Place::Segment { .. } | Place::Json { .. } | Place::Form { .. } | Place::Part { .. } => {}
+            }
+        }
+        let base_url = app.base_url(&account.plain).map_err(|error| AccessError::Unavailable(error.to_string()))?;
+        Ok(Injected {
+            app: app.name.clone(),
+            nickname: account.nickname.clone(),
+            auth,
+            base_url: base_url.map(String::from),
+            headers,
+            query,
+        })
+    }
+}
+
+/// `Authorization: Basic` as RFC 7617 writes it.
+fn basic(username: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
+}
