@@ -311,6 +311,17 @@ impl From<UseError> for AccessError {
 }
 
 impl SendError {
+    /// A word for the kind of reason.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "policy",
+            Self::Limit(_) => "limit",
+            Self::Unavailable(_) => "unavailable",
+            Self::Transport(_) => "transport",
+            Self::Answer(_) => "answer",
+        }
+    }
+
     /// The same, with `clean` applied to what the other side may have put into its text.
     fn cleaned(self, clean: impl Fn(&str) -> String) -> Self {
         match self {

@@ -34,6 +34,8 @@ pub(super) struct Record {
     requests: Requests,
     index: usize,
     finished: bool,
+    /// Which kind of reason there is, if it got no answer.
+    kind: &'static str,
     /// Held until the request is over.
     open: TaskTrackerToken,
 }
@@ -62,6 +64,7 @@ impl Record {
             requests: requests.clone(),
             index,
             finished: false,
+            kind: "ended",
             open,
         }
     }
@@ -83,6 +86,7 @@ impl Record {
             return;
         }
         self.used.reason = Some(error.to_string());
+        self.kind = error.kind();
         if !self.left && !matches!(error, SendError::Transport(_) | SendError::Answer(_)) {
             self.used.decision = Decision::Refused;
         }
@@ -102,6 +106,7 @@ impl Record {
             requests: self.requests.clone(),
             index: self.index,
             finished: false,
+            kind: "ended",
             open: self.open.clone(),
         };
         self.finished = true;
@@ -111,6 +116,22 @@ impl Record {
         })
     }
 
+    /// For the operator's metrics, which hold nothing of whose it is.
+    fn count(&self) {
+        let app = || self.used.app.clone().unwrap_or_else(|| "none".to_owned());
+        let status = self.used.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+        let decision = match self.used.decision {
+            Decision::Allowed => "allowed",
+            Decision::Refused => "refused",
+        };
+        metrics::counter!("keyhole_requests_total", "app" => app(), "decision" => decision, "status" => status)
+            .increment(1);
+        metrics::histogram!("keyhole_request_seconds", "app" => app()).record(self.started.elapsed().as_secs_f64());
+        if decision == "refused" {
+            metrics::counter!("keyhole_requests_refused_total", "reason" => self.kind).increment(1);
+        }
+    }
+
     fn finish(&mut self, bytes_in: u64, failure: Option<String>) {
         self.finished = true;
         self.used.bytes_out = self.sent.load(Ordering::Relaxed);
@@ -118,6 +139,7 @@ impl Record {
         if failure.is_some() {
             self.used.reason = failure;
         }
+        self.count();
         let written = match self.used.decision {
             Decision::Refused if !self.intended => self.audit.refusal(&self.used),
             _ => self.audit.outcome(&self.used),
@@ -126,6 +148,7 @@ impl Record {
             Ok(()) => {}
             // The intent is on disk; the next request is refused by the audit itself.
             Err(error) if self.intended && self.used.decision == Decision::Allowed => {
+                metrics::counter!("keyhole_audit_failures_total").increment(1);
                 tracing::error!(%error, "an outcome could not be recorded")
             }
             // Nothing left the host, and the audit says the same to whoever flushes it.

@@ -204,6 +204,8 @@ impl OAuth {
             }
         };
         let now = Timestamp::now();
+        let word = if outcome.is_ok() { "ok" } else { "failed" };
+        metrics::counter!("keyhole_refreshes_total", "app" => account.app.clone(), "outcome" => word).increment(1);
         let (lease, answer) = match outcome {
             Ok(()) => (lease.done(need == Need::Refusal, now), Ok(true)),
             Err(Trouble { reason, retry_after, lasting }) => {

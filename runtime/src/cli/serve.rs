@@ -9,7 +9,7 @@ use clap::{Args, ValueHint};
 use jiff::Timestamp;
 use keyhole::server::Api;
 use keyhole::server::listen::{Listen, ListenError, Server};
-use keyhole::server::router;
+use keyhole::server::{health, router};
 use keyhole::workflow::reached;
 use keyhole_host_api::broker::Own;
 use keyhole_host_api::broker::audit::Pruned;
@@ -57,6 +57,10 @@ pub struct Serve {
     #[arg(long, value_name = "URL", env = "KEYHOLE_PUBLIC_URL")]
     public_url: Option<Url>,
 
+    /// Tell /metrics (as Prometheus reads them), /healthz and /readyz at this address, too: to anybody who reaches it
+    #[arg(long, value_name = "ADDR:PORT", env = "KEYHOLE_METRICS")]
+    metrics: Option<SocketAddr>,
+
     #[command(flatten)]
     egress: EgressFlags,
 }
@@ -80,6 +84,11 @@ impl Serve {
         let hangups = signal(SignalKind::hangup())?;
         // Before the data directory is touched: a wrong address or certificate should change nothing.
         let server = Server::bind(&listen).map_err(told)?;
+        let metrics = match self.metrics {
+            // What it tells is nobody's secret.
+            Some(address) => Some(Server::bind(&Listen { address, tls: None, insecure: true }).map_err(told)?),
+            None => None,
+        };
         let home = Home::open(settings).await?;
         home.members.finish_removals().await?;
         let url = format!("{}://{}/", server.scheme(), server.address());
@@ -87,15 +96,24 @@ impl Serve {
             Some(url) => url,
             None => Url::parse(&url)?,
         };
-        let own = Own { listen: vec![server.address()], names: name_of(&public_url).into_iter().collect() };
+        let listen = [Some(&server), metrics.as_ref()].into_iter().flatten().map(Server::address).collect();
+        let own = Own { listen, names: name_of(&public_url).into_iter().collect() };
         egress.own = own.clone();
         let api = home.api(settings, egress, Some(public_url)).await?;
         let kept = watch::Sender::new(Kept::of(settings));
         api.runner.reached_at(own.clone());
         api.serve_runs().await?;
         let router = router(api.clone());
+        let metrics_url = metrics.as_ref().map(|metrics| format!("http://{}/metrics", metrics.address()));
+        let metrics = match metrics {
+            Some(server) => {
+                let operators = health::operators(api.clone())?;
+                Some(tokio::spawn(async move { server.run(operators, std::future::pending()).await }))
+            }
+            None => None,
+        };
         match settings.out.json {
-            true => settings.out.document(&json!({ "url": url }))?,
+            true => settings.out.document(&json!({ "url": url, "metrics": metrics_url }))?,
             false => output::stderr_line(&format!("keyhole serves on {url}")),
         }
         let retention = tokio::spawn(retain(api.clone(), kept.subscribe()));
@@ -112,6 +130,9 @@ impl Serve {
         server.run(router, stop).await.map_err(told)?;
         retention.abort();
         changes.abort();
+        if let Some(metrics) = metrics {
+            metrics.abort();
+        }
         let left = api.runner.stop(GRACE).await;
         if left > 0 {
             settings.out.note(format!("{left} runs were under way and go on when Keyhole is started again"));

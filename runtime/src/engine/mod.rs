@@ -54,6 +54,6 @@ pub use json::Json;
 pub use limits::{Limit, Limits, MAX_DEADLINE};
 pub use log::{Level, LogLine};
 pub use outcome::{FailureKind, RunOutcome, StepFailure};
-pub use run::{Engine, runtime_builder};
+pub use run::{Engine, Instances, runtime_builder};
 pub use state::{Flow, FlowResponse};
 pub use step::{Digest, LoadError, Step};

@@ -67,6 +67,15 @@ impl Weighter<Digest, Arc<Step>> for CodeBytes {
     }
 }
 
+/// Core instances of a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Instances {
+    /// So many are in use.
+    pub in_use: u64,
+    /// So many runs fit in.
+    pub most: u64,
+}
+
 impl Engine {
     /// Sets up the engine, its pool and its clock.
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
@@ -91,6 +100,13 @@ impl Engine {
     /// Where the memory of runs comes from.
     pub fn pool(&self) -> &PoolReport {
         &self.0.pool
+    }
+
+    /// How much of the pool is in use. None where there is no pool.
+    pub fn instances(&self) -> Option<Instances> {
+        let most = self.0.pool.slots?;
+        let in_use = self.0.wasmtime.pooling_allocator_metrics()?.core_instances();
+        Some(Instances { in_use, most: most.into() })
     }
 
     /// One attempt at a step.

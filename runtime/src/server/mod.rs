@@ -8,6 +8,7 @@
 pub mod caller;
 mod extract;
 mod guard;
+pub mod health;
 mod hooks;
 pub mod listen;
 pub mod model;
@@ -60,6 +61,7 @@ pub struct Api {
     /// Places for those who follow the audit.
     followers: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
+    readiness: health::Readiness,
 }
 
 /// How many may follow the audit at a time.
@@ -93,6 +95,7 @@ impl Api {
             failed: FailedAttempts::default(),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
             stopping: watch::Sender::new(false),
+            readiness: health::Readiness::default(),
         })
     }
 
@@ -148,6 +151,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .layer(guard::body_limit())
         .merge(long.route_layer(authenticate))
         .merge(hooks)
+        .merge(health::routes())
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(from_fn(guard::answer_headers))

@@ -142,6 +142,8 @@ impl Work {
         if failed.is_some() {
             record.status = StepStatus::Failed;
         }
+        let status = record.status.word();
+        metrics::histogram!("keyhole_step_seconds", "status" => status).record(begun.elapsed().as_secs_f64());
         record.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         Attempted { record, flow, failed }
     }

@@ -11,7 +11,7 @@ use keyhole_host_api::store::records::{Record, Records};
 use keyhole_host_api::store::{Expect, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Definition, Digest, Engine, EngineError, LoadError, Step};
+use crate::engine::{Definition, Digest, Engine, EngineError, Instances, LoadError, Step};
 
 /// Bytes of one piece.
 const PIECE: usize = 256 * 1024;
@@ -81,6 +81,11 @@ impl Components {
             let _ = self.engine.set(made);
         }
         Ok(self.engine.get().unwrap_or_else(|| unreachable!("it was set above")))
+    }
+
+    /// How many instances of steps there are, and can be. None before the first step.
+    pub fn instances(&self) -> Option<Instances> {
+        self.engine.get().and_then(Engine::instances)
     }
 
     /// Checks `bytes`, keeps them, and says what they are.

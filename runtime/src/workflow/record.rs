@@ -259,6 +259,17 @@ pub enum StepStatus {
     Failed,
 }
 
+impl StepStatus {
+    /// The word that the API and the CLI have for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Why a run failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunError {

@@ -315,6 +315,11 @@ impl Runner {
         lock(&self.0.queue).totals()
     }
 
+    /// Runs that wait for a time, and those that wait for an account to be reconnected.
+    pub fn asleep(&self) -> (usize, usize) {
+        (lock(&self.0.timers).len(), lock(&self.0.held).len())
+    }
+
     fn is_stopping(&self) -> bool {
         *self.0.stage.borrow() >= Stage::Stopping
     }
@@ -671,6 +676,9 @@ impl Runner {
         let returned = done.last().and_then(|step| step.return_value.clone());
         let details = Details { event: pending.event.clone(), steps: done, exit };
         self.0.history.end(&ended, &details).await?;
+        metrics::counter!("keyhole_runs_ended_total", "status" => status.word()).increment(1);
+        let took = ended.ended.unwrap_or(ended.accepted).duration_since(ended.accepted);
+        metrics::histogram!("keyhole_run_seconds").record(took.as_secs_f64());
         if let Some(tell) = lock(&self.0.told).remove(run) {
             let _ = tell.send(Told::Ended(status, returned.filter(|_| status == RunStatus::Ok)));
         }
