@@ -218,3 +218,6 @@ fn can_be_searched(parts: &http::response::Parts) -> Result<(), SendError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+never_shown!(Outbound);

@@ -16,6 +16,8 @@ mod exchange;
 mod own;
 mod placeholder;
 mod policy;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod record;
 mod send;
 mod session;

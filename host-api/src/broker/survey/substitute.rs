@@ -116,3 +116,6 @@ fn sensitive(value: &str, template: &Template, place: &str) -> Result<HeaderValu
     value.set_sensitive(true);
     Ok(value)
 }
+
+#[cfg(test)]
+never_shown!(Substituted);
