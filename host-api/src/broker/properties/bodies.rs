@@ -81,7 +81,8 @@ fn json(source: &mut Source<'_>, credential: &str) {
         }
     };
     // Letters that are escaped read the same.
-    let letters = holds.chars().map(|c| if source.upto(4) == 4 { json_unicode(&c.to_string(), true) } else { c.into() });
+    let letters =
+        holds.chars().map(|c| if source.upto(4) == 4 { json_unicode(&c.to_string(), true) } else { c.into() });
     let literal = format!("\"{}\"", letters.collect::<String>());
     let mut put = |what: Value| {
         if let Some(place) = document.pointer_mut(pointer) {
@@ -92,15 +93,15 @@ fn json(source: &mut Source<'_>, credential: &str) {
     // A text that is nowhere else, and not changed by writing it.
     let marked = put(json!("@@here@@"));
     let expected = put(json!(expected));
-    let marked =
-        if source.flag() { serde_json::to_string(&marked) } else { serde_json::to_string_pretty(&marked) };
+    let marked = if source.flag() { serde_json::to_string(&marked) } else { serde_json::to_string_pretty(&marked) };
     let mut marked = marked.unwrap_or_else(|error| panic!("{error}"));
     if marked.matches("\"@@here@@\"").count() != 1 {
         return;
     }
     if source.flag() {
         // Of members with one name, parsers take the last.
-        marked = format!("{{\"auth\": {}, \"list\": [1,2], {}", value(source, 1), marked[1..].trim_start());
+        let name = if pointer.starts_with("/auth") { "auth" } else { "list" };
+        marked = format!("{{\"{name}\": {}, {}", value(source, 1), marked[1..].trim_start());
     }
     let body = marked.replace("\"@@here@@\"", &literal);
     let content_type = *source.one_of(&["application/json", "application/json; charset=utf-8", "application/x+json"]);
@@ -149,7 +150,8 @@ fn form(source: &mut Source<'_>, credential: &str) {
             left -= 1;
             let name = if source.flag() { "token".to_owned() } else { percent("token", true, false) };
             let letters = placeholder.chars();
-            let value = letters.map(|c| if source.upto(4) == 4 { percent(&c.to_string(), true, true) } else { c.into() });
+            let value =
+                letters.map(|c| if source.upto(4) == 4 { percent(&c.to_string(), true, true) } else { c.into() });
             body.push(format!("{name}={}", value.collect::<String>()));
             expected.push((pair.0.clone(), credential.to_owned()));
         } else {

@@ -81,8 +81,9 @@ fn matches_as_labels(text: &str, url: &Url) {
         _ => (&*shown, own),
     };
     let host = url.host_str().unwrap_or_default();
+    let address = |text: &str| text.trim_matches(['[', ']']).parse::<IpAddr>().ok();
     let fits = match name.strip_prefix("*.") {
-        None => name == host,
+        None => name == host || (address(name).is_some() && address(name) == address(host)),
         Some(zone) => {
             let (zone, host): (Vec<&str>, Vec<&str>) = (zone.rsplit('.').collect(), host.rsplit('.').collect());
             let below = host.len() > zone.len() && host[..zone.len()] == zone[..];

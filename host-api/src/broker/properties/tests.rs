@@ -16,9 +16,31 @@ fn url_and_pattern() -> impl Strategy<Value = String> {
     let user = prop::sample::select(vec!["", "", "", "", "u@", "u:p@", "api.example.com@", ":@", "%40@"]);
     let name = "[a-z0-9-]{1,6}(\\.[a-z0-9-]{1,6}){0,3}";
     let address = prop::sample::select(vec![
-        "127.0.0.1", "0x7f.1", "2130706433", "0177.0.0.1", "1.2.3", "1.2.3.4.", "[::1]", "[::ffff:7f00:1]", "[::127.0.0.1]",
-        "[fe80::1%25eth0]", "1.2.3.0x", "256.1.1.1", "0x", "a.0", "xn--bcher-kva.example", "xn--a", "%61pi.example.com",
-        "api.example.com.", "API.Example.COM", "a..b", "-a.b", "a_b.c", "api.example.com%00", "b%C3%BCcher.example", "",
+        "127.0.0.1",
+        "0x7f.1",
+        "2130706433",
+        "0177.0.0.1",
+        "1.2.3",
+        "1.2.3.4.",
+        "[::1]",
+        "[::ffff:7f00:1]",
+        "[::127.0.0.1]",
+        "[fe80::1%25eth0]",
+        "1.2.3.0x",
+        "256.1.1.1",
+        "0x",
+        "a.0",
+        "xn--bcher-kva.example",
+        "xn--a",
+        "%61pi.example.com",
+        "api.example.com.",
+        "API.Example.COM",
+        "a..b",
+        "-a.b",
+        "a_b.c",
+        "api.example.com%00",
+        "b%C3%BCcher.example",
+        "",
     ]);
     let host = prop_oneof![3 => name.prop_map(String::from), 2 => address.prop_map(String::from), 1 => "[!-~]{1,20}"];
     let port = prop::sample::select(vec!["", "", ":443", ":80", ":8443", ":", ":0", ":00443", ":65536", ":x"]);

@@ -3,10 +3,10 @@
 
 use std::collections::HashSet;
 
+use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{
     GeneralPurpose, GeneralPurposeConfig, STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD,
 };
-use base64::engine::DecodePaddingMode;
 use base64::{Engine as _, alphabet};
 use percent_encoding::percent_decode;
 
@@ -37,8 +37,7 @@ pub(in crate::broker) fn hex(text: &str) -> String {
 }
 
 /// The four ways in which base64 is written.
-pub(in crate::broker) const BASE64: [&GeneralPurpose; 4] =
-    [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
+pub(in crate::broker) const BASE64: [&GeneralPurpose; 4] = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
 
 /// All the ways in which a service writes `secret` into text.
 pub(in crate::broker) fn text_forms(secret: &str) -> Vec<String> {
@@ -93,19 +92,38 @@ pub(in crate::broker) fn reveals(output: &[u8], secret: &str) -> Option<&'static
     if memchr::memmem::find(&output.to_ascii_lowercase(), hex(secret).as_bytes()).is_some() {
         return Some("as hexadecimal digits");
     }
+    if in_base64(output, bytes) {
+        return Some("as base64");
+    }
+    reads(output, bytes).then_some("escaped in some mixture")
+}
+
+/// Whether a token of base64 in `output`, its special digits perhaps escaped, has `bytes` within.
+fn in_base64(output: &[u8], bytes: &[u8]) -> bool {
     for (from, to) in
         [("\\/", "/"), ("%2B", "+"), ("%2F", "/"), ("\\u002b", "+"), ("\\u002f", "/"), ("&#43;", "+"), ("&#x2F;", "/")]
     {
         let text = shown(output).replace(from, to);
         for token in text.split(|c: char| !(c.is_ascii_alphanumeric() || "+/-_".contains(c))) {
-            for skip in 0..4.min(token.len()) {
-                if base64_lenient(&token.as_bytes()[skip..]).is_some_and(|decoded| holds(&decoded)) {
-                    return Some("as base64");
+            // It may have lost its first digits, so that it begins anywhere in a group of four.
+            for lost in ["", "A", "AA", "AAA"] {
+                if base64_lenient(format!("{lost}{token}").as_bytes())
+                    .is_some_and(|decoded| memchr::memmem::find(&decoded, bytes).is_some())
+                {
+                    return true;
                 }
             }
         }
     }
-    reads(output, bytes).then_some("escaped in some mixture")
+    false
+}
+
+/// Whether `secret` can be read in `line`, or all of it but the bits that base64 has in a digit together with what
+/// stands beside it: a server may have left that digit out.
+pub(super) fn justifies(line: &[u8], secret: &str) -> bool {
+    let bytes = secret.as_bytes();
+    let inner = [&bytes[1..], &bytes[..bytes.len() - 1], &bytes[1..bytes.len() - 1]];
+    reveals(line, secret).is_some() || inner.iter().any(|bytes| in_base64(line, bytes))
 }
 
 /// Base64 as the most lenient of readers have it: of either alphabet or both, without padding, and with whatever bits

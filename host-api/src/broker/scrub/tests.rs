@@ -9,9 +9,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use proptest::prelude::*;
 
-use super::super::properties::writings::{
-    entities, hex, json_unicode, percent, reveals, shown, text_forms,
-};
+use super::super::properties::writings::{entities, hex, json_unicode, percent, reveals, shown, text_forms};
 use super::*;
 
 const TOKEN: &str = "xoxb-17653672481-19874698323-pdFZKVeTuE8sk7oOcHrzqqgy";

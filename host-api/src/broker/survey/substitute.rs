@@ -11,6 +11,7 @@ use percent_encoding::utf8_percent_encode;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::body::Writing;
 use super::{QUERY, Refusal, Spot, Survey};
 use crate::apps::Template;
 use crate::sign::sigv4::Chunks;
@@ -82,7 +83,14 @@ pub(in super::super) fn substitute<'s>(
                 query_changed = true;
             }
             Spot::Body { span, writing, template } => {
-                written.push((span.clone(), Zeroizing::new(writing.write(&render(template, "the body")?))));
+                let value = Zeroizing::new(render(template, "the body")?);
+                // It stands at the beginning of a line, where it would be taken for the end of its part.
+                if matches!(writing, Writing::AsIs)
+                    && body.is_some_and(|body| value.as_bytes().starts_with(first_line(body)))
+                {
+                    return Err(unfit(template, "the body"));
+                }
+                written.push((span.clone(), Zeroizing::new(writing.write(&value))));
             }
         }
     }
@@ -105,6 +113,11 @@ pub(in super::super) fn substitute<'s>(
         Bytes::from(whole)
     });
     Ok(Substituted { url, headers, body, chunks: None })
+}
+
+/// Of a body in multipart, its delimiter.
+fn first_line(body: &[u8]) -> &[u8] {
+    memchr::memmem::find(body, b"\r\n").map_or(body, |end| &body[..end])
 }
 
 fn unfit(template: &Template, place: &str) -> Refusal {
