@@ -6,6 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
+use super::super::placeholder::MARKER;
 use super::super::survey::{self, Refusal};
 use super::party::handed;
 use super::source::Source;
@@ -60,6 +61,20 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// `text` with none of its letters escaped, all of them, or some. Not some before the placeholder's marker: then what
+/// stands there as it is looks like a placeholder that is another's, and is refused.
+fn escaped(source: &mut Source<'_>, text: &str, escape: fn(&str) -> String) -> String {
+    let marker = text.find(MARKER).map_or(0, |at| at + MARKER.len());
+    let how = source.upto(2);
+    let letter = |(at, c): (usize, char)| match how {
+        0 => c.to_string(),
+        1 => escape(&c.to_string()),
+        _ if at >= marker && source.flag() => escape(&c.to_string()),
+        _ => c.to_string(),
+    };
+    text.char_indices().map(letter).collect()
+}
+
 fn json(source: &mut Source<'_>, credential: &str) {
     let mut document = json!({});
     for _ in 0..source.upto(4) {
@@ -81,9 +96,7 @@ fn json(source: &mut Source<'_>, credential: &str) {
         }
     };
     // Letters that are escaped read the same.
-    let letters =
-        holds.chars().map(|c| if source.upto(4) == 4 { json_unicode(&c.to_string(), true) } else { c.into() });
-    let literal = format!("\"{}\"", letters.collect::<String>());
+    let literal = format!("\"{}\"", escaped(source, &holds, |c| json_unicode(c, true)));
     let mut put = |what: Value| {
         if let Some(place) = document.pointer_mut(pointer) {
             *place = what;
@@ -149,10 +162,7 @@ fn form(source: &mut Source<'_>, credential: &str) {
         if is_place(pair) && left > 0 {
             left -= 1;
             let name = if source.flag() { "token".to_owned() } else { percent("token", true, false) };
-            let letters = placeholder.chars();
-            let value =
-                letters.map(|c| if source.upto(4) == 4 { percent(&c.to_string(), true, true) } else { c.into() });
-            body.push(format!("{name}={}", value.collect::<String>()));
+            body.push(format!("{name}={}", escaped(source, placeholder, |c| percent(c, true, true))));
             expected.push((pair.0.clone(), credential.to_owned()));
         } else {
             body.push(form_urlencoded::Serializer::new(String::new()).append_pair(&pair.0, &pair.1).finish());
