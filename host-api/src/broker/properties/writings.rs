@@ -187,7 +187,9 @@ fn escapes(text: &[u8]) -> Vec<(Vec<u8>, usize)> {
             for taken in 2..=text.len().min(16) {
                 let Ok(literal) = std::str::from_utf8(&text[..taken]) else { continue };
                 let Some(once) = json_string(literal) else { continue };
-                let twice = json_string(&once);
+                // JSON in JSON has its backslashes doubled. That one of them is itself written as a number is nobody's way.
+                let doubled = !literal.replace("\\\\", "").contains("\\u");
+                let twice = if doubled { json_string(&once) } else { None };
                 let read = [Some(once), twice].into_iter().flatten().filter(|read| read.chars().count() == 1);
                 found.extend(read.map(|read| (read.into_bytes(), taken)));
             }
