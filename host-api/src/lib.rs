@@ -3,6 +3,10 @@
 //!
 //! There is no WebAssembly in here. The engine in `runtime` calls [`broker::Session`].
 
+#[cfg(test)]
+#[macro_use]
+mod sealed;
+
 pub mod accounts;
 pub mod apps;
 pub mod broker;

@@ -265,4 +265,7 @@ fn shown(id: KeyId, stored: Stored, last_used: Option<Timestamp>) -> Token {
 }
 
 #[cfg(test)]
+never_shown!(NewToken);
+
+#[cfg(test)]
 mod tests;

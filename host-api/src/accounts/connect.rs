@@ -389,3 +389,6 @@ pub(super) fn shapes(app: &App, secrets: &BTreeMap<String, Secret>) -> BTreeMap<
     };
     secrets.iter().map(shape).collect()
 }
+
+#[cfg(test)]
+never_shown!(Connect, Prepared);

@@ -109,3 +109,6 @@ impl Accounts {
         Ok(())
     }
 }
+
+#[cfg(test)]
+never_shown!(Renewed);

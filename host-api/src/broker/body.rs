@@ -220,3 +220,6 @@ impl Drop for Incoming {
         self.end(Some("the step stopped reading".to_owned()));
     }
 }
+
+#[cfg(test)]
+never_shown!(Outgoing, SignedAgain);

@@ -229,3 +229,6 @@ fn can_be_searched(parts: &http::response::Parts) -> Result<(), SendError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+never_shown!(Outbound);

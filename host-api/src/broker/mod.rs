@@ -19,6 +19,8 @@ mod meter;
 mod own;
 mod placeholder;
 mod policy;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod record;
 mod retry;
 mod session;

@@ -196,7 +196,16 @@ impl Table {
     /// attempt counts only where a word begins, or behind a prefix. In a few megabytes of
     /// base64, the shape of a placeholder occurs by chance inside a longer word.
     pub fn find_in_content<'t>(&'t self, bytes: &'t [u8]) -> impl Iterator<Item = Hit<'t>> {
-        self.hits(bytes, |marker| self.word_begins(bytes, marker))
+        self.find_in_content_after(None, bytes)
+    }
+
+    /// The same, for content that goes on after the byte `previous`.
+    pub(super) fn find_in_content_after<'t>(
+        &'t self,
+        previous: Option<u8>,
+        bytes: &'t [u8],
+    ) -> impl Iterator<Item = Hit<'t>> {
+        self.hits(bytes, move |marker| self.word_begins(previous, bytes, marker))
     }
 
     fn hits<'t>(&'t self, bytes: &'t [u8], counts: impl Fn(usize) -> bool) -> impl Iterator<Item = Hit<'t>> {
@@ -238,9 +247,10 @@ impl Table {
 
     /// Whether what stands before `marker` is not part of the same word as base64 has
     /// them, or is a public prefix.
-    fn word_begins(&self, bytes: &[u8], marker: usize) -> bool {
+    fn word_begins(&self, previous: Option<u8>, bytes: &[u8], marker: usize) -> bool {
         let before = &bytes[..marker];
-        before.last().is_none_or(|byte| !byte.is_ascii_alphanumeric() && !b"+/".contains(byte))
+        let last = before.last().copied().or(previous);
+        last.is_none_or(|byte| !byte.is_ascii_alphanumeric() && !b"+/".contains(&byte))
             || self
                 .entries
                 .iter()

@@ -126,6 +126,10 @@ pub(super) fn url(uri: &Uri) -> Result<Url, Denied> {
     if !matches!(url.scheme(), "https" | "http") {
         return Err(Denied::Url("its scheme is neither https nor http"));
     }
+    // An authority alone, such as `https:8443`, is another host to each parser.
+    if !uri.scheme_str().is_some_and(|theirs| theirs.eq_ignore_ascii_case(url.scheme())) {
+        return Err(Denied::Url("it does not begin with https:// or http://"));
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Denied::Url("it has a user name; send credentials in a header"));
     }
@@ -249,6 +253,7 @@ mod tests {
             ("https://2130706433/", None),
             ("https://127.0.0.1/", Some("127.0.0.1")),
             ("ftp://api.acme.example/", None),
+            ("https:https:", None),
         ] {
             let parsed = url(&uri.parse().unwrap());
             match host {

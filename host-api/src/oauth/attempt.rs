@@ -219,3 +219,6 @@ impl OAuth {
         Ok(())
     }
 }
+
+#[cfg(test)]
+never_shown!(NewAttempt, UnderWay);

@@ -181,3 +181,6 @@ impl OAuth {
 fn binding(app: &str) -> String {
     format!("oauth-client/{app}")
 }
+
+#[cfg(test)]
+never_shown!(NewClient);

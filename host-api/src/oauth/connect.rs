@@ -322,3 +322,6 @@ impl OAuth {
         Ok(connected)
     }
 }
+
+#[cfg(test)]
+never_shown!(Start, Begun, Ready, Ending);

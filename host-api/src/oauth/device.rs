@@ -132,3 +132,6 @@ impl OAuth {
         }
     }
 }
+
+#[cfg(test)]
+never_shown!(DeviceBegun);

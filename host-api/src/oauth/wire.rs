@@ -377,3 +377,6 @@ pub(super) fn is_redirect_uri(url: &Url) -> bool {
     let scheme = url.scheme() == "https" || (url.scheme() == "http" && local);
     scheme && url.fragment().is_none() && url.username().is_empty() && url.password().is_none()
 }
+
+#[cfg(test)]
+never_shown!(ClientKeys, Granted, Server<'static>, Polled, Wire<'static>);

@@ -211,3 +211,6 @@ pub(crate) fn make(
         lifetime: def.lifetime.saturating_sub(BACKDATED),
     })
 }
+
+#[cfg(test)]
+never_shown!(Key, Made);

@@ -169,6 +169,9 @@ pub(crate) fn sign_own<'k>(
 }
 
 #[cfg(test)]
+never_shown!(Keys<'static>);
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -204,3 +204,6 @@ fn shown(id: KeyId, stored: Stored) -> Link {
     let Stored { member, app, created, expires, .. } = stored;
     Link { id, member, app, created, expires }
 }
+
+#[cfg(test)]
+never_shown!(NewLink);

@@ -124,3 +124,6 @@ impl Key {
         bool::from(equal) & kept.is_some()
     }
 }
+
+#[cfg(test)]
+never_shown!(Key);

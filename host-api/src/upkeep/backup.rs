@@ -21,7 +21,6 @@ use chacha20poly1305::aead::Payload;
 use futures_util::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::broker::audit;
 use crate::store::{Revision, Store, StoreError};
@@ -120,7 +119,7 @@ pub async fn backup(
     let head = Head { workspace, key: key.clone(), made: Timestamp::now(), nonce: STANDARD.encode(nonce) };
     let line = serde_json::to_string(&head).map_err(|_| BackupError::NotABackup)?;
     let lines = format!("{MAGIC}{line}\n");
-    let cipher = Zeroizing::new(vault.derive_key_of(&key, PURPOSE)?);
+    let cipher = vault.derive_key_of(&key, PURPOSE)?;
     let writer = Writer {
         sealing: Some(EncryptorBE32::new((&*cipher).into(), (&nonce).into())),
         associated: lines.clone(),
@@ -214,7 +213,7 @@ pub async fn restore<E: std::fmt::Display>(
     }
     let nonce: [u8; NONCE] =
         STANDARD.decode(&head.nonce).ok().and_then(|nonce| nonce.try_into().ok()).ok_or(BackupError::NotGenuine)?;
-    let cipher = Zeroizing::new(vault.derive_key_of(&head.key, PURPOSE)?);
+    let cipher = vault.derive_key_of(&head.key, PURPOSE)?;
     let mut opening = DecryptorBE32::<XChaCha20Poly1305>::new((&*cipher).into(), (&nonce).into());
     let mut plain = BytesMut::new();
     let mut records: Vec<(String, Vec<u8>)> = Vec::new();
@@ -312,6 +311,9 @@ fn take_record(plain: &mut BytesMut) -> Result<Option<(String, Vec<u8>)>, Backup
 }
 
 #[cfg(test)]
+never_shown!(Writer);
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::Expect;
@@ -328,7 +330,7 @@ mod tests {
         async fn new(byte: u8) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let store: Arc<dyn Store> = Arc::new(RedbStore::open(dir.path()).unwrap());
-            let source = MasterKeySource::Env(format!("{byte:02x}").repeat(32));
+            let source = MasterKeySource::Env(format!("{byte:02x}").repeat(32).into());
             let vault = Arc::new(Vault::open(source, &store).await.unwrap_or_else(|error| panic!("{error}")));
             Self { dir, store, vault }
         }

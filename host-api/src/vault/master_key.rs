@@ -35,7 +35,7 @@ pub enum MasterKeySource {
     /// A file, made with mode 0600 when it is first needed.
     File(PathBuf),
     /// The value of an environment variable.
-    Env(String),
+    Env(Zeroizing<String>),
     /// A command for `sh -c` that prints them within 10 s.
     Command(String),
 }
@@ -353,26 +353,26 @@ mod tests {
         let given = [HEX, &HEX.to_uppercase(), BASE64, BASE64.trim_end_matches('='), &url_safe, &format!(" {HEX}\n")];
         let mut ids = Vec::new();
         for text in given {
-            ids.push(id(MasterKeySource::Env(text.to_owned())).await);
+            ids.push(id(MasterKeySource::Env(text.to_owned().into())).await);
             ids.push(id(MasterKeySource::Command(format!("echo '{}'", text.trim()))).await);
         }
         ids.dedup();
         assert_eq!(ids.len(), 1);
         assert_eq!(ids[0].len(), 16);
         assert!(!HEX.contains(&ids[0]));
-        assert_ne!(id(MasterKeySource::Env(HEX.replace("ff", "fe"))).await, ids[0]);
+        assert_ne!(id(MasterKeySource::Env(HEX.replace("ff", "fe").into())).await, ids[0]);
     }
 
     #[tokio::test]
     async fn what_is_no_key_is_refused_without_repeating_it() {
         for text in ["", "  \n", "hunter2", &HEX[2..], &format!("{HEX}00"), &BASE64[4..], &"A".repeat(200), "ключ"]
         {
-            let error = error(MasterKeySource::Env(text.to_owned())).await;
+            let error = error(MasterKeySource::Env(text.to_owned().into())).await;
             assert!(matches!(error, VaultError::BadKey { .. }));
             let shown = format!("{error} {error:?}");
             assert!(text.trim().is_empty() || !shown.contains(text.trim()), "{shown}");
         }
-        assert_eq!(format!("{:?}", MasterKeySource::Env(HEX.to_owned())), "Env(…)");
+        assert_eq!(format!("{:?}", MasterKeySource::Env(HEX.to_owned().into())), "Env(…)");
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use chacha20poly1305::XChaCha20Poly1305;
+use zeroize::Zeroizing;
 
 use crate::store::{Expect, Revision, Store};
 use check::Check;
@@ -157,14 +158,14 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::UnknownKey`].
-    pub fn derive_key_of(&self, id: &str, purpose: &str) -> Result<[u8; 32], VaultError> {
-        Ok(*self.key(id)?.derive(purpose))
+    pub fn derive_key_of(&self, id: &str, purpose: &str) -> Result<Zeroizing<[u8; 32]>, VaultError> {
+        Ok(self.key(id)?.derive(purpose))
     }
 
     /// A key for another purpose, such as authenticating the code cache. The same for each vault with
     /// this master key, and telling nothing of it.
-    pub fn derive_key(&self, purpose: &str) -> [u8; 32] {
-        *self.ring().current().derive(purpose)
+    pub fn derive_key(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        self.ring().current().derive(purpose)
     }
 
     fn data_key(&self, binding: &Binding<'_>, sealed: &Sealed) -> Result<Arc<XChaCha20Poly1305>, VaultError> {

@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::store::redb::RedbStore;
 
-static_assertions::assert_not_impl_any!(Secret: std::fmt::Debug, std::fmt::Display, serde::Serialize);
-static_assertions::assert_not_impl_any!(Vault: std::fmt::Debug, Clone, serde::Serialize);
-static_assertions::assert_not_impl_any!(MasterKey: std::fmt::Debug, Clone, serde::Serialize);
+never_shown!(Secret, Vault, Sealer<'static>, Ring, MasterKey);
+wiped!(Secret, KeyBytes, XChaCha20Poly1305);
+// Its Debug shows which kind it is alone.
+static_assertions::assert_not_impl_any!(MasterKeySource: std::fmt::Display, serde::Serialize);
+static_assertions::assert_not_impl_any!(Vault: Clone);
+static_assertions::assert_not_impl_any!(MasterKey: Clone);
 static_assertions::assert_impl_all!(Vault: Send, Sync);
 
 const TOKEN: &str = "xoxb-correct-horse-battery-staple";
 const HERE: Binding<'static> = Binding { workspace: "w", account: "01J", version: 3, terms: b"acme" };
 
 fn env(byte: u8) -> MasterKeySource {
-    MasterKeySource::Env(format!("{byte:02x}").repeat(32))
+    MasterKeySource::Env(format!("{byte:02x}").repeat(32).into())
 }
 
 fn store() -> (tempfile::TempDir, Arc<dyn Store>) {
@@ -160,7 +163,7 @@ async fn what_another_master_key_sealed_does_not_open_even_under_a_forged_id() {
 }
 
 fn both(first: u8, second: u8) -> MasterKeySource {
-    MasterKeySource::Env(format!("{} {}", format!("{first:02x}").repeat(32), format!("{second:02x}").repeat(32)))
+    MasterKeySource::Env(format!("{} {}", format!("{first:02x}").repeat(32), format!("{second:02x}").repeat(32)).into())
 }
 
 #[tokio::test]
@@ -326,4 +329,22 @@ async fn speed() {
         }
         println!("unwrapping a data key, once an account version: {:?}", started.elapsed() / 100_000);
     }
+}
+
+/// Looks into the process's own memory, where the text was.
+#[cfg(target_os = "linux")]
+#[test]
+fn sealed_a_secret_is_wiped_when_it_goes() {
+    use std::os::unix::fs::FileExt as _;
+
+    let text = "correct-horse-battery-staple".repeat(40);
+    let secret = Secret::new(text.clone());
+    let at = secret.expose().as_ptr() as u64;
+    let memory = std::fs::File::open("/proc/self/mem").unwrap();
+    let mut seen = vec![0; text.len()];
+    memory.read_exact_at(&mut seen, at).unwrap();
+    assert!(seen == text.as_bytes(), "this is where it is");
+    drop(secret);
+    memory.read_exact_at(&mut seen, at).unwrap();
+    assert!(!seen.windows(8).any(|part| text.as_bytes().windows(8).any(|of_it| part == of_it)));
 }

@@ -117,7 +117,7 @@ async fn child_fills_the_disk_under_the_audit() {
         let dir = disk.join(format!("{mode:?}"));
         std::fs::create_dir(&dir).unwrap();
         let store: Arc<dyn Store> = Arc::new(open(&dir));
-        let vault = Vault::open(MasterKeySource::Env("07".repeat(32)), &store).await;
+        let vault = Vault::open(MasterKeySource::Env("07".repeat(32).into()), &store).await;
         let vault = Arc::new(vault.unwrap_or_else(|error| panic!("{error}")));
         let audit = Audit::new(store.clone(), &vault, "workspace", mode);
         let used = |number: usize| Use {

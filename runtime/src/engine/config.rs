@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
+use zeroize::Zeroizing;
 
 use super::limits::Limits;
 
@@ -109,15 +110,15 @@ pub struct CodeCacheConfig {
     pub dir: PathBuf,
     /// What authenticates the files: `Vault::derive_key("code-cache")`. Whoever has it can
     /// have the host run any code.
-    pub key: [u8; 32],
+    pub key: Zeroizing<[u8; 32]>,
     /// Bytes of all files together; the least recently used go first.
     pub max_bytes: u64,
 }
 
 impl CodeCacheConfig {
     /// With room for 2 GiB.
-    pub fn new(dir: impl Into<PathBuf>, key: [u8; 32]) -> Self {
-        Self { dir: dir.into(), key, max_bytes: 2 << 30 }
+    pub fn new(dir: impl Into<PathBuf>, key: impl Into<Zeroizing<[u8; 32]>>) -> Self {
+        Self { dir: dir.into(), key: key.into(), max_bytes: 2 << 30 }
     }
 }
 

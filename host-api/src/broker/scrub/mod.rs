@@ -34,6 +34,9 @@ use bytes::{Buf as _, Bytes};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
+#[cfg(test)]
+never_shown!(Scrubber, Scrub, Search, Match, Pattern, Index, Thread);
+
 pub use body::{Latest, ScrubBody};
 
 use self::index::Index;

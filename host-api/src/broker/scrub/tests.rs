@@ -9,6 +9,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use proptest::prelude::*;
 
+use super::super::properties::writings::{entities, hex, json_unicode, percent, reveals, shown, text_forms};
 use super::*;
 
 const TOKEN: &str = "xoxb-17653672481-19874698323-pdFZKVeTuE8sk7oOcHrzqqgy";
@@ -47,10 +48,6 @@ fn whole(scrubber: &Arc<Scrubber>, input: &[u8]) -> Vec<u8> {
     in_chunks(scrubber, [input])
 }
 
-fn shown(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 /// Every cut into two, and one byte a chunk, gives what the whole gives.
 fn assert_same_in_chunks(scrubber: &Arc<Scrubber>, input: &[u8], expected: &[u8]) {
     assert_eq!(shown(&whole(scrubber, input)), shown(expected), "whole: {}", shown(input));
@@ -59,58 +56,6 @@ fn assert_same_in_chunks(scrubber: &Arc<Scrubber>, input: &[u8], expected: &[u8]
         assert_eq!(shown(&output), shown(expected), "cut at {cut}: {}", shown(input));
     }
     assert_eq!(shown(&in_chunks(scrubber, input.chunks(1))), shown(expected), "one byte a chunk: {}", shown(input));
-}
-
-fn percent(text: &str, every: bool, upper: bool) -> String {
-    let encode = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' if !every => char::from(byte).to_string(),
-        _ if upper => format!("%{byte:02X}"),
-        _ => format!("%{byte:02x}"),
-    };
-    text.bytes().map(encode).collect()
-}
-
-fn json_unicode(text: &str, upper: bool) -> String {
-    let escape = |unit: u16| if upper { format!("\\u{unit:04X}") } else { format!("\\u{unit:04x}") };
-    text.encode_utf16().map(escape).collect()
-}
-
-fn entities(text: &str, hex: bool) -> String {
-    text.chars().map(|c| if hex { format!("&#x{:x};", u32::from(c)) } else { format!("&#{};", u32::from(c)) }).collect()
-}
-
-fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// All the ways in which a service writes `secret` into text.
-fn text_forms(secret: &str) -> Vec<String> {
-    let json = serde_json::to_string(secret).unwrap();
-    let json = json[1..json.len() - 1].to_owned();
-    let twice = serde_json::to_string(&json).unwrap();
-    let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    vec![
-        secret.to_owned(),
-        percent(secret, false, true),
-        percent(secret, false, false),
-        percent(secret, true, true),
-        percent(secret, true, false),
-        percent(&percent(secret, false, true), false, true),
-        percent(secret, false, true).replace("%20", "+"),
-        json.replace('/', "\\/"),
-        twice[1..twice.len() - 1].to_owned(),
-        json,
-        json_unicode(secret, true),
-        json_unicode(secret, false),
-        json_unicode(secret, false).replace('\\', "\\\\"),
-        html.replace('"', "&quot;").replace('\'', "&apos;"),
-        html.replace('"', "&#34;").replace('\'', "&#39;"),
-        html.replace('"', "&#x22;").replace('\'', "&#x27;"),
-        entities(secret, true),
-        entities(secret, false),
-        entities(secret, true).to_uppercase().replace("&#X", "&#x"),
-        entities(secret, false).replace(';', ""),
-    ]
 }
 
 #[test]
@@ -361,50 +306,6 @@ async fn sealed_a_body_and_its_trailers_lose_their_secrets() {
         }
     }
     assert_eq!(shown(&passed), "a ", "what may begin a secret goes down with the connection");
-}
-
-/// A reading of `output` in which `secret` shows. Written without the scrubber's own decoders.
-fn reveals(output: &[u8], secret: &str) -> Option<&'static str> {
-    let secret = secret.as_bytes();
-    let holds = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
-    if holds(output) {
-        return Some("as it is");
-    }
-    let percent_decoded: Vec<u8> = percent_encoding::percent_decode(output).collect();
-    if holds(&percent_decoded) {
-        return Some("percent-decoded");
-    }
-    let spaced: Vec<u8> = output.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    if holds(&percent_encoding::percent_decode(&spaced).collect::<Vec<u8>>()) {
-        return Some("form-decoded");
-    }
-    if let Ok(text) = std::str::from_utf8(output)
-        && let Ok(unescaped) = serde_json::from_str::<String>(&format!("\"{text}\""))
-        && holds(unescaped.as_bytes())
-    {
-        return Some("as a JSON string");
-    }
-    let digits: Vec<u8> = output.to_ascii_lowercase();
-    if digits.windows(secret.len() * 2).any(|window| window == hex(std::str::from_utf8(secret).unwrap()).as_bytes()) {
-        return Some("as hexadecimal digits");
-    }
-    for (from, to) in
-        [("\\/", "/"), ("%2B", "+"), ("%2F", "/"), ("\\u002b", "+"), ("\\u002f", "/"), ("&#43;", "+"), ("&#x2F;", "/")]
-    {
-        let text = shown(output).replace(from, to);
-        for token in text.split(|c: char| !(c.is_ascii_alphanumeric() || "+/-_".contains(c))) {
-            let token = token.replace('-', "+").replace('_', "/");
-            for skip in 0..4.min(token.len()) {
-                let usable = (token.len() - skip) / 4 * 4;
-                if let Ok(decoded) = STANDARD_NO_PAD.decode(&token[skip..skip + usable])
-                    && holds(&decoded)
-                {
-                    return Some("as base64");
-                }
-            }
-        }
-    }
-    None
 }
 
 /// One character of a secret as some encoder may write it.

@@ -94,6 +94,8 @@ impl Glance {
                 b'\n' => allow(b'n', b'\\'),
                 b'\r' => allow(b'r', b'\\'),
                 b'\t' => allow(b't', b'\\'),
+                b'\x08' => allow(b'b', b'\\'),
+                b'\x0c' => allow(b'f', b'\\'),
                 b' ' => (0..=255).for_each(|any| allow(any, b'+')),
                 other if other.is_ascii_punctuation() => allow(other, b'\\'),
                 _ => {}
@@ -216,6 +218,8 @@ fn backslash(input: &[u8]) -> Units {
         b'n' => units.add(Unit::byte(b'\n', taken)),
         b'r' => units.add(Unit::byte(b'\r', taken)),
         b't' => units.add(Unit::byte(b'\t', taken)),
+        b'b' => units.add(Unit::byte(b'\x08', taken)),
+        b'f' => units.add(Unit::byte(b'\x0c', taken)),
         other if other.is_ascii_punctuation() => units.add(Unit::byte(other, taken)),
         _ => {}
     }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use base64::Engine as _;
-use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::alphabet::STANDARD;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use percent_encoding::percent_decode;
@@ -40,17 +40,22 @@ fn is_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
 }
 
-/// Both alphabets, with or without padding.
+/// Either alphabet or both, with or without padding.
 pub(super) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true);
     const TEXT: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
-    const URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
     // A group of one character carries no byte.
     let unpadded = text.len() - text.iter().rev().take_while(|byte| **byte == b'=').count();
     let text = if unpadded % 4 == 1 { &text[..unpadded - 1] } else { text };
-    TEXT.decode(text).or_else(|_| URL.decode(text)).ok()
+    // Some decoders take both alphabets in one text.
+    let digit = |byte: &u8| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => *other,
+    };
+    TEXT.decode(text.iter().map(digit).collect::<Vec<u8>>()).ok()
 }
 
 /// `\uXXXX` of ASCII characters decoded; everything else as it is. A placeholder is ASCII.

@@ -11,6 +11,7 @@ use percent_encoding::utf8_percent_encode;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::body::Writing;
 use super::{QUERY, Refusal, Spot, Survey};
 use crate::apps::Template;
 use crate::sign::sigv4::Chunks;
@@ -82,7 +83,14 @@ pub(in super::super) fn substitute<'s>(
                 query_changed = true;
             }
             Spot::Body { span, writing, template } => {
-                written.push((span.clone(), Zeroizing::new(writing.write(&render(template, "the body")?))));
+                let value = Zeroizing::new(render(template, "the body")?);
+                // It stands at the beginning of a line, where it would be taken for the end of its part.
+                if matches!(writing, Writing::AsIs)
+                    && body.is_some_and(|body| value.as_bytes().starts_with(first_line(body)))
+                {
+                    return Err(unfit(template, "the body"));
+                }
+                written.push((span.clone(), Zeroizing::new(writing.write(&value))));
             }
         }
     }
@@ -107,6 +115,11 @@ pub(in super::super) fn substitute<'s>(
     Ok(Substituted { url, headers, body, chunks: None })
 }
 
+/// Of a body in multipart, its delimiter.
+fn first_line(body: &[u8]) -> &[u8] {
+    memchr::memmem::find(body, b"\r\n").map_or(body, |end| &body[..end])
+}
+
 fn unfit(template: &Template, place: &str) -> Refusal {
     Refusal::Unfit { field: template.to_string(), place: place.to_owned() }
 }
@@ -116,3 +129,6 @@ fn sensitive(value: &str, template: &Template, place: &str) -> Result<HeaderValu
     value.set_sensitive(true);
     Ok(value)
 }
+
+#[cfg(test)]
+never_shown!(Substituted);

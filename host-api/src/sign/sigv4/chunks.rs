@@ -207,3 +207,6 @@ impl std::fmt::Write for Text<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+never_shown!(Chain, Chunks);

@@ -183,4 +183,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
+never_shown!(SigningKey);
+
+#[cfg(test)]
 mod tests;

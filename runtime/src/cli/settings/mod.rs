@@ -271,7 +271,7 @@ fn master_key(file: Option<MasterKeyFile>, data_dir: &Path) -> Result<MasterKeyS
         Err(std::env::VarError::NotUnicode(_)) => Err(Error::usage(format!("{name} is not UTF-8 text"))),
     };
     if let Some(value) = variable(MASTER_KEY_VARIABLE)? {
-        return Ok(MasterKeySource::Env(value));
+        return Ok(MasterKeySource::Env(value.into()));
     }
     if let Some(command) = variable(MASTER_KEY_COMMAND_VARIABLE)? {
         return Ok(MasterKeySource::Command(command));

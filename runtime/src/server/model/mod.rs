@@ -94,3 +94,30 @@ pub struct Me {
     #[schema(value_type = schema::Role)]
     pub role: Role,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Debug, Display};
+
+    use static_assertions::assert_not_impl_any;
+
+    use super::*;
+
+    // What is shown once, or proves who is connecting, is sent and never printed.
+    assert_not_impl_any!(CreatedToken: Debug, Display);
+    assert_not_impl_any!(CreatedLink: Debug, Display);
+    assert_not_impl_any!(BegunView: Debug, Display);
+    assert_not_impl_any!(DeviceView: Debug, Display);
+
+    #[test]
+    fn sealed_what_a_member_gives_is_not_printed() {
+        let given = r#"{"app": "acme", "fields": {"token": "xoxb-correct-horse"}}"#;
+        let account: NewAccount = serde_json::from_str(given).unwrap();
+        let shown = format!("{account:?}");
+        assert!(shown.contains("token") && shown.contains("‹hidden›") && !shown.contains("horse"), "{shown}");
+        let given = r#"{"fields": {"token": "xoxb-correct-horse"}}"#;
+        let credentials: NewCredentials = serde_json::from_str(given).unwrap();
+        assert!(!format!("{credentials:?}").contains("horse"));
+        assert_eq!(format!("{:?}", Hidden(Secret::new("correct-horse".to_owned()))), "‹hidden›");
+    }
+}
