@@ -133,7 +133,7 @@ impl House {
 
     /// What a run of alice's is made for, with her account linked to the prop `acme`.
     pub fn scope(&self) -> Scope {
-        let limits = Limits { requests: 1_000_000, ..Limits::default() };
+        let limits = Limits { requests: 1_000_000, bytes_out: u64::MAX, bytes_in: u64::MAX, ..Limits::default() };
         Scope { limits, ..host::scope("alice", &[("acme", "acme", Some(&self.account))]) }
     }
 }

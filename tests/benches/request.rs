@@ -50,6 +50,7 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
             ca_certs: vec![authority.pem.clone()],
             allow_ranges: vec!["127.0.0.0/8".parse()?],
             audit,
+            ..Egress::default()
         })
     };
     let relaxed = bench.house.broker(egress(AuditMode::Relaxed)?);

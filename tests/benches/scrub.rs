@@ -182,6 +182,7 @@ async fn fetched(body: Bytes, rounds: usize) -> Result<(Duration, Duration)> {
         ca_certs: vec![authority.pem.clone()],
         allow_ranges: vec!["127.0.0.0/8".parse()?],
         audit: AuditMode::Relaxed,
+        ..Egress::default()
     });
     let engine = Engine::new(EngineConfig { slots: Some(16), ..EngineConfig::default() })?;
     let step = engine.load(component("fetch")?).await?;

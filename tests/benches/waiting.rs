@@ -45,6 +45,7 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
         ca_certs: vec![std::fs::read_to_string(&server.authority)?],
         allow_ranges: vec!["127.0.0.0/8".parse()?],
         audit: AuditMode::Relaxed,
+        ..Egress::default()
     });
     let engine = Engine::new(EngineConfig { slots: quick.then_some(500), ..EngineConfig::default() })?;
     let step = engine.load(component("fetch")?).await?;

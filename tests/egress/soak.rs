@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -111,7 +112,8 @@ impl Serving {
     fn on(keyhole: &Keyhole) -> Self {
         let mut args = vec!["--json", "serve", "--listen", "127.0.0.1:0"];
         args.extend(keyhole.flags().iter().map(String::as_str));
-        let mut child = keyhole.command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let log = std::fs::File::create(log(keyhole)).unwrap();
+        let mut child = keyhole.command(&args).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut said = serde_json::Deserializer::from_reader(child.stdout.take().unwrap()).into_iter::<Value>();
         let url = said.next().unwrap().unwrap()["url"].as_str().unwrap().trim_end_matches('/').to_owned();
         Self { child, url }
@@ -134,6 +136,11 @@ impl Drop for Serving {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What it says while it serves.
+fn log(keyhole: &Keyhole) -> PathBuf {
+    keyhole.data.path().join("serve.log")
 }
 
 /// What a step does: five requests of five kinds, each with a path of its own.
@@ -160,7 +167,10 @@ async fn one_run(http: &reqwest::Client, url: &str, token: &str, number: usize, 
     let start = http.post(format!("{url}/api/workflows/alice/w/runs")).bearer_auth(token);
     let started = start.json(&json!({"event": event(number), "wait": true})).send().await.unwrap();
     let started: Value = started.json().await.unwrap();
-    let id = started["run"].as_str().unwrap_or_else(|| panic!("{started:#}"));
+    let Some(id) = started["run"].as_str() else {
+        told.lock().unwrap().odd.push(started);
+        return;
+    };
     let run: Value =
         http.get(format!("{url}/api/runs/{id}")).bearer_auth(token).send().await.unwrap().json().await.unwrap();
     let text = run.to_string();
@@ -229,7 +239,8 @@ fn bounded_a_long_day_leaves_nothing_behind_and_loses_no_record() {
     });
     let told = told.into_inner().unwrap();
     let took = began.elapsed();
-    assert!(told.odd.is_empty(), "{} runs did not end well, such as {:#}", told.odd.len(), told.odd[0]);
+    let said = std::fs::read_to_string(log(&keyhole)).unwrap();
+    assert!(told.odd.is_empty(), "{} runs did not end well, such as {:#}; it says {said}", told.odd.len(), told.odd[0]);
     assert!(told.runs > 100, "{} runs", told.runs);
 
     // Memory: what it has at the end is what it had when it was warm.

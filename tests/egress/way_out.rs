@@ -27,7 +27,7 @@ impl Proxy {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (heads, passed): (Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<u8>>>) = Default::default();
+        let (heads, passed) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<Mutex<Vec<u8>>>::default());
         let (log, copied) = (heads.clone(), passed.clone());
         runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {

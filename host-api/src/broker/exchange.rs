@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full, Limited};
 
 use super::body::{Body, BodyError, Incoming, Outgoing, SignedAgain};
 use super::client::Answer;
-use super::limits::{BODY_WITH_PLACE, BUFFERED_BODY, Limits, Timeouts};
+use super::limits::{BODY_WITH_PLACE, BUFFERED_BODY, Limits};
 use super::meter::{Tally, Way};
 use super::record::Record;
 use super::scrub::{Latest, ScrubBody, forget_measures};
@@ -156,7 +156,6 @@ pub(super) async fn answer(
     asked: &Method,
     latest: Latest,
     limits: &Limits,
-    timeouts: Timeouts,
     record: &mut Record,
     admitted: Admitted,
 ) -> Result<Response<Body>, SendError> {
@@ -180,7 +179,7 @@ pub(super) async fn answer(
         })
         .boxed_unsync();
     let stated = body.size_hint().exact();
-    let Admitted { places, tally } = admitted;
+    let Admitted { places, tally, timeouts } = admitted;
     let silence = timeouts.between_bytes.unwrap_or(limits.between_bytes).min(limits.between_bytes);
     let body = Incoming::new(body, limits.response_bytes, silence, tally, record.on_end(places));
 

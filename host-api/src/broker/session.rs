@@ -84,6 +84,8 @@ pub(super) struct Admitted {
     pub(super) places: Vec<OwnedSemaphorePermit>,
     /// Who counts its bytes.
     pub(super) tally: Tally,
+    /// What the step waits.
+    pub(super) timeouts: Timeouts,
 }
 
 impl Session {
@@ -216,34 +218,26 @@ impl Session {
         let body = Outbound::read(body, &parts.headers, limits, must_be_whole).await?;
         let Some(survey) = self.survey(&url, &parts.headers, body.whole().as_deref())? else {
             self.plain_may_reach(&url).await?;
-            let answer = self.forward(&parts.method, url, parts.headers, body, timeouts, record, &admitted).await?;
-            return exchange::answer(
-                answer,
-                &parts.method,
-                self.traffic().latest.clone(),
-                limits,
-                timeouts,
-                record,
-                admitted,
-            )
-            .await;
+            let answer = self.forward(&parts.method, url, parts.headers, body, record, &admitted).await?;
+            return exchange::answer(answer, &parts.method, self.traffic().latest.clone(), limits, record, admitted)
+                .await;
         };
         let again = body.again();
         let asked = Asked { parts: &parts, url: &url, as_signed: as_signed.as_ref() };
-        let (account, with) = self.credentialed(&survey, asked, body.whole(), timeouts, record, &mut admitted).await?;
+        let (account, with) = self.credentialed(&survey, asked, body.whole(), record, &mut admitted).await?;
         let body = body.or_rewritten(with.body).signed_again(with.chunks)?;
-        let mut answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record, &admitted).await?;
+        let mut answer = self.forward(&parts.method, with.url, with.headers, body, record, &admitted).await?;
         record.status(answer.status());
         // Once: the tokens that come of it are fresh, so a second refusal is the service's word.
         if answer.status() == StatusCode::UNAUTHORIZED
             && self.refreshed(&account, Need::Refusal, timeouts).await.is_ok_and(|changed| changed)
             && let Some(body) = again
         {
-            let (_, with) = self.credentialed(&survey, asked, body.whole(), timeouts, record, &mut admitted).await?;
+            let (_, with) = self.credentialed(&survey, asked, body.whole(), record, &mut admitted).await?;
             let body = body.or_rewritten(with.body).signed_again(with.chunks)?;
-            answer = self.forward(&parts.method, with.url, with.headers, body, timeouts, record, &admitted).await?;
+            answer = self.forward(&parts.method, with.url, with.headers, body, record, &admitted).await?;
         }
-        exchange::answer(answer, &parts.method, self.traffic().latest.clone(), limits, timeouts, record, admitted).await
+        exchange::answer(answer, &parts.method, self.traffic().latest.clone(), limits, record, admitted).await
     }
 
     /// Waits until every request is over. They end by themselves when the step's instance is gone.
@@ -287,7 +281,6 @@ impl Session {
         url: Url,
         headers: HeaderMap,
         body: Outbound,
-        timeouts: Timeouts,
         record: &mut Record,
         admitted: &Admitted,
     ) -> Result<Answer, SendError> {
@@ -306,7 +299,7 @@ impl Session {
         let client = line.client().map_err(TransportError::from)?;
         // It is sent a second time where the first was answered 401.
         let left_before = std::mem::replace(&mut record.left, true);
-        let answer = tokio::time::timeout(self.first_byte(timeouts), client.send(request)).await;
+        let answer = tokio::time::timeout(self.first_byte(admitted.timeouts), client.send(request)).await;
         let answer = answer.map_err(|_| TransportError::Timeout).and_then(|answer| answer);
         if matches!(answer, Err(TransportError::Closed(_))) {
             record.left = left_before;
@@ -334,7 +327,7 @@ impl Session {
         let full = || SendError::Limit(format!("{} requests of this run are open; end some first", limits.at_once));
         let place = tokio::time::timeout(patience, traffic.permits.clone().acquire_owned()).await;
         let place = place.map_err(|_| full())?.map_err(|_| full())?;
-        let mut admitted = Admitted { places: vec![place], tally: Tally::new(traffic.meter.clone()) };
+        let mut admitted = Admitted { places: vec![place], tally: Tally::new(traffic.meter.clone()), timeouts };
         if let Some(workspace) = self.broker.meters().workspace() {
             admitted.places.extend(workspace.enter(patience).await?);
             admitted.tally.add(workspace.clone());
@@ -350,7 +343,6 @@ impl Session {
         survey: &Survey,
         asked: Asked<'_>,
         body: Option<Bytes>,
-        timeouts: Timeouts,
         record: &mut Record,
         admitted: &mut Admitted,
     ) -> Result<(Arc<Account>, Substituted), SendError> {
@@ -366,12 +358,12 @@ impl Session {
         if !record.intended
             && let Some(meter) = self.broker.meters().account(id)
         {
-            admitted.places.extend(meter.enter(self.first_byte(timeouts)).await?);
+            admitted.places.extend(meter.enter(self.first_byte(admitted.timeouts)).await?);
             admitted.tally.add(meter);
             // It may have been revoked while the turn was waited for.
             account = self.usable(id).await.map_err(refused)?;
         }
-        if self.refreshed(&account, Need::Expiry, timeouts).await? {
+        if self.refreshed(&account, Need::Expiry, admitted.timeouts).await? {
             // The grant, too: it may have been revoked while the refresh was waited for.
             account = self.usable(id).await.map_err(refused)?;
         }

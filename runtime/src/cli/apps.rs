@@ -35,7 +35,7 @@ pub enum Apps {
         file: PathBuf,
     },
     #[command(subcommand)]
-    Import(Import),
+    Import(Box<Import>),
     /// Set the OAuth client by which members connect accounts of an app
     ///
     /// Register one at the service, with the redirect URI https://YOUR-KEYHOLE/oauth/callback, or http://127.0.0.1/callback

@@ -61,7 +61,7 @@ pub enum Workflows {
         #[command(flatten)]
         as_member: AsMember,
         #[command(flatten)]
-        egress: EgressFlags,
+        egress: Box<EgressFlags>,
     },
     /// Turn a workflow's triggers on
     Enable {
@@ -95,7 +95,7 @@ impl Workflows {
         let egress = match &self {
             Self::Run { egress, .. } => egress.clone(),
             Self::Schema => return out.line(format!("{:#}", file::schema())),
-            _ => EgressFlags::default(),
+            _ => Box::default(),
         };
         let client = Client::open(settings, &egress).await?;
         match self {

@@ -58,7 +58,7 @@ pub struct Client {
 
 enum Reach {
     Direct(Box<Direct>),
-    Proxy(Tunnelled),
+    Proxy(Box<Tunnelled>),
 }
 
 /// Clients that connect by themselves.
@@ -88,7 +88,7 @@ impl Client {
             fixed.entry((entry.host.clone(), entry.port)).or_default().extend(&entry.addresses);
         }
         let reach = match &egress.proxy {
-            Some(proxy) => Reach::Proxy(Tunnelled::new(proxy, tls, resolver, fixed)?),
+            Some(proxy) => Reach::Proxy(Box::new(Tunnelled::new(proxy, tls, resolver, fixed)?)),
             None => {
                 let own_port =
                     |port: u16| Ok((port, build(tls.clone(), Resolver { port: Some(port), ..resolver.clone() })?));

@@ -168,7 +168,7 @@ fn exactly(source: &mut Source<'_>, secrets: &[String]) -> (Vec<u8>, Expected) {
             let line = base64::Engine::encode(engine, format!("{before}{secret}{after}"));
             // What stands beside it may be a part of it, too.
             let alone = reveals(format!("{before}{}", &secret[first_char(secret)..]).as_bytes(), secret).is_none()
-                && reveals(format!("{secret}{after}")[first_char(secret)..].as_bytes(), secret).is_none();
+                && reveals(&format!("{secret}{after}").as_bytes()[first_char(secret)..], secret).is_none();
             let expected = if alone { Expected::Base64(engine, before, after) } else { Expected::Whatever };
             (line, expected)
         }
