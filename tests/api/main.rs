@@ -3,6 +3,7 @@
 
 mod browser;
 mod document;
+mod health;
 mod hostile;
 mod links;
 mod listen;

@@ -11,6 +11,8 @@ use serde_json::Value;
 pub struct Served {
     pub keyhole: Keyhole,
     pub url: String,
+    /// Where it tells its metrics, if it does.
+    pub metrics: Option<String>,
     child: Child,
 }
 
@@ -41,7 +43,8 @@ impl Served {
         }
         let said: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}"));
         let url = said["url"].as_str().expect("a URL").trim_end_matches('/').to_owned();
-        Self { keyhole, url, child }
+        let metrics = said["metrics"].as_str().map(str::to_owned);
+        Self { keyhole, url, metrics, child }
     }
 
     /// The same with alice, an admin, bob and mallory.

@@ -157,3 +157,53 @@ fn a_data_directory_of_someone_else_is_one_clear_error() {
     }
     workspace.is_whole();
 }
+
+#[test]
+fn a_server_on_a_full_disk_lives_and_is_not_ready_until_there_is_space() {
+    in_own_mounts("disk::serves_on_a_full_disk");
+}
+
+/// The status of an answer to a plain request.
+fn status(address: &str, path: &str) -> u16 {
+    use std::io::Read as _;
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap_or_else(|| panic!("{answer:?}")).parse().unwrap()
+}
+
+#[test]
+#[ignore = "runs in its own mounts, through a_server_on_a_full_disk_…"]
+fn serves_on_a_full_disk() {
+    if !plays_a_part() {
+        return;
+    }
+    let keyhole = Keyhole::default();
+    mount_disk(&keyhole.data_dir(), 8 * 1024);
+    keyhole.member("alice");
+    let mut serve = keyhole.command(&["--json", "serve", "--listen", "127.0.0.1:0"]);
+    let mut serve = serve.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut said = serde_json::Deserializer::from_reader(serve.stdout.take().unwrap()).into_iter::<serde_json::Value>();
+    let said = said.next().unwrap().unwrap();
+    let address = said["url"].as_str().unwrap().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    assert_eq!(status(&address, "/readyz"), 200);
+    let filler = fill(&keyhole.data_dir());
+    let until = |wanted: u16, meanwhile: &dyn Fn()| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while status(&address, "/readyz") != wanted {
+            assert!(std::time::Instant::now() < deadline, "it is not {wanted}");
+            meanwhile();
+            // What it has found out is told for a second.
+            std::thread::sleep(std::time::Duration::from_millis(1_100));
+        }
+    };
+    let connect = ["--json", "accounts", "connect", "acme", "--as", "alice", "--stdin", "--no-test"];
+    until(503, &|| drop(keyhole.call_with(&connect, KEY)));
+    assert_eq!(status(&address, "/healthz"), 200);
+    std::fs::remove_file(filler).unwrap();
+    until(200, &|| {});
+    serve.kill().unwrap();
+    serve.wait().unwrap();
+    played();
+}

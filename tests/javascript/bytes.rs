@@ -68,7 +68,9 @@ fn server(keyhole: &Keyhole) -> (Server, Arc<Mutex<Vec<Seen>>>) {
 }
 
 /// What is asked: method, target, headers, body.
-const REQUESTS: &[(&str, &str, &[(&str, &str)], Option<&str>)] = &[
+type Asked = (&'static str, &'static str, &'static [(&'static str, &'static str)], Option<&'static str>);
+
+const REQUESTS: &[Asked] = &[
     ("GET", "/v1/me?a=b%20c&d=%C3%A9&e=%2F&f=a+b&g", &[], None),
     ("GET", "/v1/a%2Fb//c/;p=1,2/~x'()*!$&@:", &[("X-Odd", "a,  b; c=\"d\"  e")], None),
     (
@@ -83,13 +85,15 @@ const REQUESTS: &[(&str, &str, &[(&str, &str)], Option<&str>)] = &[
     ("OPTIONS", "/v1/items", &[("accept", "application/vnd.acme.v2+json")], None),
 ];
 
-/// What the server should see of it: what was asked, the key in the placeholder's stead, and what every client adds.
-fn expected() -> Vec<Seen> {
-    let one = |(method, target, headers, body): &(&str, &str, &[(&str, &str)], Option<&str>)| {
+/// What the server should see of it: what was asked, the key in the placeholder's stead, what the host's client adds,
+/// and what the step's own library does.
+fn expected(adds: &[&str]) -> Vec<Seen> {
+    let one = |(method, target, headers, body): &Asked| {
         let mut lines: Vec<String> =
             headers.iter().map(|(name, value)| format!("{}: {value}", name.to_lowercase())).collect();
         lines.push(format!("authorization: Bearer {KEY}"));
         lines.push(format!("host: {HOST}"));
+        lines.extend(adds.iter().map(|line| (*line).to_owned()));
         lines.push("accept-encoding: gzip, br, zstd, deflate".to_owned());
         if !headers.iter().any(|(name, _)| *name == "accept") {
             lines.push("accept: */*".to_owned());
@@ -133,7 +137,7 @@ impl Scene {
 }
 
 fn requests(extra: &[(&str, &str)]) -> Vec<Value> {
-    let one = |(method, target, headers, body): &(&str, &str, &[(&str, &str)], Option<&str>)| {
+    let one = |(method, target, headers, body): &Asked| {
         let headers: Vec<_> = headers.iter().chain(extra).collect();
         json!({"method": method, "url": format!("https://{HOST}{target}"), "headers": headers, "body": body})
     };
@@ -141,8 +145,8 @@ fn requests(extra: &[(&str, &str)]) -> Vec<Value> {
 }
 
 #[track_caller]
-fn same(who: &str, seen: &[Seen]) {
-    let expected = expected();
+fn same(who: &str, adds: &[&str], seen: &[Seen]) {
+    let expected = expected(adds);
     assert_eq!(seen.len(), expected.len(), "{who}");
     for (seen, expected) in seen.iter().zip(&expected) {
         assert_eq!(seen, expected, "{who}: {}", expected.first);
@@ -153,7 +157,7 @@ fn same(who: &str, seen: &[Seen]) {
 fn bound_a_request_leaves_as_the_step_made_it_but_for_the_credential() {
     let scene = Scene::new();
     let raw = requests(&[("authorization", "Bearer {api_key}")]);
-    same("raw wasi:http", &scene.by(&component("hostile"), &raw, &json!({"attack": "sequence"})));
-    same("the Rust SDK", &scene.by(&component("client"), &requests(&[]), &json!({})));
-    same("fetch", &scene.by(&file("steps/fetch.mjs"), &requests(&[]), &json!({})));
+    same("raw wasi:http", &[], &scene.by(&component("hostile"), &raw, &json!({"attack": "sequence"})));
+    same("the Rust SDK", &["user-agent: keyhole-step"], &scene.by(&component("client"), &requests(&[]), &json!({})));
+    same("fetch", &[], &scene.by(&file("steps/fetch.mjs"), &requests(&[]), &json!({})));
 }
