@@ -651,3 +651,32 @@ impl<'de> Visitor<'de> for NoNameTwice {
         Ok(self)
     }
 }
+
+#[test]
+fn the_configuration_is_checked_with_what_it_names() {
+    let keyhole = Keyhole::default();
+    let config = keyhole.data.path().join("keyhole.toml");
+    let check = |text: &str| {
+        std::fs::write(&config, text).unwrap();
+        keyhole.call(&["--json", "--config", config.to_str().unwrap(), "config", "check"])
+    };
+    let ok = check("[egress]\nca_cert = [\"test-ca.pem\"]\n[limits.account]\nrequests = \"50/s\"\n").ok().json();
+    assert!(ok["ok"] == true && ok["config"].as_str().unwrap().ends_with("keyhole.toml"), "{ok:#}");
+    assert!(ok["apps"].as_u64().unwrap() > 10, "{ok:#}");
+    for (text, says, place) in [
+        ("[egress]\nca_certs = []\n", "unknown field `ca_certs`", "keyhole.toml:2:1"),
+        ("[egress]\nca_cert = [\"none.pem\"]\n", "no such file", "none.pem"),
+        ("[egress]\nproxy_credentials = \"test-ca.pem\"\n", "no proxy", "test-ca.pem"),
+        ("[egress]\nproxy = \"http://me:secret@proxy\"\n", "USER:PASSWORD into a file", "keyhole.toml:2:"),
+        ("[limits.run]\nat_once = 0\n", "1 at least", "keyhole.toml:2:"),
+        ("[limits.workspace]\nbytes_in = \"much\"\n", "10MiB/s", "keyhole.toml:2:"),
+    ] {
+        let ended = check(text);
+        let error = ended.json_error();
+        assert_eq!(ended.code, 2, "{error:#}");
+        assert!(error["message"].as_str().unwrap().contains(says), "{error:#}");
+        assert!(error["where"].as_str().unwrap().contains(place), "{error:#}");
+        assert!(!error.to_string().contains("me:secret"), "{error:#}");
+    }
+    assert!(!keyhole.data_dir().join("keyhole.redb").exists(), "looking makes no store");
+}

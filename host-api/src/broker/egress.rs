@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use super::audit::AuditMode;
-use super::client::ClientError;
+use super::client::{Client, ClientError};
 use super::limits::Shares;
 use crate::apps::{Addresses, HostError, HostPattern};
 use crate::vault::Secret;
@@ -36,6 +36,16 @@ pub struct Egress {
     pub shares: Shares,
     /// How strictly the audit is kept.
     pub audit: AuditMode,
+}
+
+impl Egress {
+    /// Whether requests could leave by these settings. Opens no connection.
+    ///
+    /// # Errors
+    /// What can't be used.
+    pub fn check(&self) -> Result<(), ClientError> {
+        Client::new(self).map(drop)
+    }
 }
 
 /// A host that is closed: a name, `*.` and a name, or an address, each with an optional port.

@@ -253,7 +253,7 @@ mod tests {
             ("https://2130706433/", None),
             ("https://127.0.0.1/", Some("127.0.0.1")),
             ("ftp://api.acme.example/", None),
-            ("https:https:", None),
+            ("https:8443", None),
         ] {
             let parsed = url(&uri.parse().unwrap());
             match host {

@@ -12,6 +12,7 @@ mod cargo;
 mod child;
 mod client;
 mod completions;
+mod config;
 mod configure;
 mod connect;
 mod demo;
@@ -81,6 +82,8 @@ enum Command {
     Backup(backup::Backup),
     Restore(backup::Restore),
     Serve(serve::Serve),
+    #[command(subcommand)]
+    Config(config::Config),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -145,6 +148,7 @@ async fn dispatch(command: Command, settings: &Settings) -> Result {
         Command::Backup(command) => command.run(settings).await,
         Command::Restore(command) => command.run(settings).await,
         Command::Serve(command) => command.run(settings).await,
+        Command::Config(command) => command.run(settings),
         Command::Doctor(command) => command.run(settings).await,
         Command::Completions(_) => Ok(()),
     }
