@@ -219,7 +219,7 @@ async fn coded(coding: &str, bytes: &[u8]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn c4_an_echo_under_a_content_encoding_is_scrubbed_or_the_answer_refused() {
     let text = format!("{} {KEY} {}", "a".repeat(300), "b".repeat(300));
-    let codings = ["gzip", "deflate", "br", "zstd"];
+    let codings = ["gzip", "deflate", "br"];
     let mut answers = Vec::new();
     for coding in codings {
         let body = coded(coding, text.as_bytes()).await;
@@ -230,7 +230,7 @@ async fn c4_an_echo_under_a_content_encoding_is_scrubbed_or_the_answer_refused()
         answers.push((true, whole(&format!("Content-Encoding: {}\r\n", coding.to_uppercase()), &body)));
     }
     let (gzip, br) = (coded("gzip", text.as_bytes()).await, coded("br", text.as_bytes()).await);
-    let twice = coded("gzip", &gzip).await;
+    let (twice, zstd) = (coded("gzip", &gzip).await, coded("zstd", text.as_bytes()).await);
     for (headers, body) in [
         ("content-encoding: gzip, gzip\r\n", &twice),
         ("content-encoding: gzip\r\ncontent-encoding: gzip\r\n", &twice),
@@ -244,6 +244,8 @@ async fn c4_an_echo_under_a_content_encoding_is_scrubbed_or_the_answer_refused()
         ("content-encoding: gzip\r\n", &br),
         ("content-encoding: deflate\r\n", &gzip),
         ("content-encoding: zstd\r\n", &gzip),
+        // Nor what is not asked for, since its decoder takes too much memory.
+        ("content-encoding: zstd\r\n", &zstd),
     ] {
         answers.push((false, whole(headers, body)));
     }

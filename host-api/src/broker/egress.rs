@@ -53,9 +53,10 @@ impl Egress {
 pub struct ClosedHost(HostPattern);
 
 impl ClosedHost {
-    /// Whether requests to this host and port are refused. Without a port, it closes all of them.
-    pub(super) fn closes(&self, host: &Host<&str>, port: u16) -> bool {
-        self.0.matches(host) && self.0.port().is_none_or(|one| one == port)
+    /// Whether requests to this host and port are refused. Without a port, it closes all of them; and where the
+    /// request's is not known, every port.
+    pub(super) fn closes(&self, host: &Host<&str>, port: Option<u16>) -> bool {
+        self.0.matches(host) && (self.0.port().is_none() || port.is_none() || self.0.port() == port)
     }
 }
 
@@ -115,17 +116,15 @@ impl FromStr for Proxy {
     type Err = ProxyError;
 
     fn from_str(text: &str) -> Result<Self, ProxyError> {
-        let wrong = || ProxyError(text.to_owned());
+        // What may have a password in it is not repeated.
+        let shown = text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, host)| format!("http://…@{host}"));
+        let wrong = || ProxyError(shown.clone());
         let url = Url::parse(text).map_err(|_| wrong())?;
         let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         // A password on a command line is seen by everybody on the machine.
         let open = url.username().is_empty() && url.password().is_none();
-        if url.scheme() != "http" || !url.has_host() || !bare {
+        if url.scheme() != "http" || !url.has_host() || !bare || !open {
             return Err(wrong());
-        }
-        // Not repeated in the message.
-        if !open {
-            return Err(ProxyError(format!("http://…@{}", url.host_str().unwrap_or_default())));
         }
         Ok(Self { url, credentials: None })
     }
@@ -204,8 +203,11 @@ mod tests {
         for bad in ["proxy:3128", "https://proxy:3128", "socks5://proxy:1080", "http://proxy:3128/path"] {
             assert!(bad.parse::<Proxy>().is_err(), "{bad}");
         }
-        let error = "http://me:hunter2@proxy:3128".parse::<Proxy>().unwrap_err().to_string();
-        assert!(!error.contains("hunter2"), "{error}");
+        for bad in ["http://me:hunter2@proxy:3128", "https://me:hunter2@proxy:3128/x", "http://me:hunter2@proxy:99999"]
+        {
+            let error = bad.parse::<Proxy>().unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
         let credentials = Some(Secret::new("me:hunter2".to_owned()));
         let proxy = Proxy { credentials, ..("http://proxy:3128".parse().unwrap()) };
         assert!(!format!("{proxy:?}").contains("hunter2"));

@@ -216,7 +216,7 @@ impl Tally {
 pub(super) struct Meters {
     shares: Shares,
     workspace: Option<Arc<Meter>>,
-    accounts: Mutex<Accounts>,
+    accounts: Arc<Mutex<Accounts>>,
 }
 
 /// How many accounts are kept before those that nobody uses are looked for.
@@ -231,8 +231,25 @@ struct Accounts {
 impl Meters {
     pub(super) fn new(shares: Shares) -> Self {
         let workspace = kept(&shares.workspace).then(|| Arc::new(Meter::new("the workspace", &shares.workspace)));
-        let accounts = Mutex::new(Accounts { meters: HashMap::new(), sweep_at: ACCOUNTS });
+        let accounts = Arc::new(Mutex::new(Accounts { meters: HashMap::new(), sweep_at: ACCOUNTS }));
         Self { shares, workspace, accounts }
+    }
+
+    /// The same with other limits. Those that stay as they are keep their books.
+    pub(super) fn changed(&self, shares: Shares) -> Self {
+        let mut fresh = Self::new(shares);
+        if fresh.shares.workspace == self.shares.workspace {
+            fresh.workspace = self.workspace.clone();
+        }
+        if fresh.shares.account == self.shares.account {
+            fresh.accounts = self.accounts.clone();
+        }
+        fresh
+    }
+
+    /// Whether there is anything that requests are held to.
+    pub(super) fn any(&self) -> bool {
+        self.workspace.is_some() || kept(&self.shares.account)
     }
 
     pub(super) fn shares(&self) -> &Shares {

@@ -84,10 +84,8 @@ impl Broker {
         let (shares, mode) = (egress.shares.clone(), egress.audit);
         self.way_out.change(egress)?;
         self.audit.set_mode(mode);
-        // Those that stay as they are keep their books.
-        if *self.meters.load().shares() != shares {
-            self.meters.store(Arc::new(Meters::new(shares)));
-        }
+        let meters = self.meters.load().changed(shares);
+        self.meters.store(Arc::new(meters));
         Ok(())
     }
 

@@ -119,7 +119,13 @@ impl Record {
     /// For the operator's metrics, which hold nothing of whose it is.
     fn count(&self) {
         let app = || self.used.app.clone().unwrap_or_else(|| "none".to_owned());
-        let status = self.used.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+        // Which numbers there are is the server's choice.
+        let known = |status: u16| StatusCode::from_u16(status).is_ok_and(|code| code.canonical_reason().is_some());
+        let status = match self.used.status {
+            None => "none".to_owned(),
+            Some(status) if known(status) => status.to_string(),
+            Some(_) => "other".to_owned(),
+        };
         let decision = match self.used.decision {
             Decision::Allowed => "allowed",
             Decision::Refused => "refused",

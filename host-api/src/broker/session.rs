@@ -26,7 +26,7 @@ use super::client::{Answer, TransportError};
 use super::exchange::{self, Outbound};
 use super::handed::Handed;
 use super::limits::{Limits, Timeouts};
-use super::meter::{RunMeter, Tally};
+use super::meter::{Meter, RunMeter, Tally};
 use super::placeholder::label;
 use super::policy;
 use super::record::{self, Record, Requests};
@@ -86,6 +86,15 @@ pub(super) struct Admitted {
     pub(super) tally: Tally,
     /// What the step waits.
     pub(super) timeouts: Timeouts,
+}
+
+impl Admitted {
+    /// Takes a turn in these books, too.
+    async fn enter(&mut self, meter: &Arc<Meter>, patience: Duration) -> Result<(), SendError> {
+        self.places.extend(meter.enter(patience).await?);
+        self.tally.add(meter.clone());
+        Ok(())
+    }
 }
 
 impl Session {
@@ -218,6 +227,9 @@ impl Session {
         let body = Outbound::read(body, &parts.headers, limits, must_be_whole).await?;
         let Some(survey) = self.survey(&url, &parts.headers, body.whole().as_deref())? else {
             self.plain_may_reach(&url).await?;
+            if let Some(meter) = self.broker.meters().workspace() {
+                admitted.enter(meter, self.first_byte(timeouts)).await?;
+            }
             let answer = self.forward(&parts.method, url, parts.headers, body, record, &admitted).await?;
             return exchange::answer(answer, &parts.method, self.traffic().latest.clone(), limits, record, admitted)
                 .await;
@@ -320,19 +332,14 @@ impl Session {
         }
     }
 
-    /// Lets a request in: the run's turn, then the workspace's.
+    /// Lets a request in, as far as the run itself goes.
     async fn admitted(&self, timeouts: Timeouts) -> Result<Admitted, SendError> {
         let (limits, traffic, patience) = (&self.scope.limits, self.traffic(), self.first_byte(timeouts));
         traffic.meter.enter(patience).await?;
         let full = || SendError::Limit(format!("{} requests of this run are open; end some first", limits.at_once));
         let place = tokio::time::timeout(patience, traffic.permits.clone().acquire_owned()).await;
         let place = place.map_err(|_| full())?.map_err(|_| full())?;
-        let mut admitted = Admitted { places: vec![place], tally: Tally::new(traffic.meter.clone()), timeouts };
-        if let Some(workspace) = self.broker.meters().workspace() {
-            admitted.places.extend(workspace.enter(patience).await?);
-            admitted.tally.add(workspace.clone());
-        }
-        Ok(admitted)
+        Ok(Admitted { places: vec![place], tally: Tally::new(traffic.meter.clone()), timeouts })
     }
 
     /// The request carries a placeholder: reads the grant again, holds the destination
@@ -355,11 +362,16 @@ impl Session {
             other => SendError::Refused(other.to_string()),
         };
         let mut account = self.usable(id).await.map_err(refused)?;
-        if !record.intended
-            && let Some(meter) = self.broker.meters().account(id)
-        {
-            admitted.places.extend(meter.enter(self.first_byte(admitted.timeouts)).await?);
-            admitted.tally.add(meter);
+        let meters = self.broker.meters();
+        if !record.intended && meters.any() {
+            // Who would be refused takes nobody's turn.
+            self.may_reach(&account, asked)?;
+            if let Some(meter) = meters.account(id) {
+                admitted.enter(&meter, self.first_byte(admitted.timeouts)).await?;
+            }
+            if let Some(meter) = meters.workspace() {
+                admitted.enter(meter, self.first_byte(admitted.timeouts)).await?;
+            }
             // It may have been revoked while the turn was waited for.
             account = self.usable(id).await.map_err(refused)?;
         }
@@ -367,9 +379,7 @@ impl Session {
             // The grant, too: it may have been revoked while the refresh was waited for.
             account = self.usable(id).await.map_err(refused)?;
         }
-        let app = self.app_of(&account).map_err(|error| SendError::Refused(error.to_string()))?;
-        let hosts = account.hosts(&app).map_err(|error| SendError::Refused(error.to_string()))?;
-        policy::account_may_reach(&app, &hosts, &parts.method, url, &parts.headers)?;
+        self.may_reach(&account, asked)?;
         self.state().hold(&account);
 
         let mut secrets: BTreeMap<String, Secret> = BTreeMap::new();
@@ -393,6 +403,13 @@ impl Session {
             self.broker.accounts.usage().note(&account.id);
         }
         Ok((account, substituted))
+    }
+
+    /// Whether a request that carries this account's placeholder may go where it says.
+    fn may_reach(&self, account: &Account, Asked { parts, url, .. }: Asked<'_>) -> Result<(), SendError> {
+        let app = self.app_of(account).map_err(|error| SendError::Refused(error.to_string()))?;
+        let hosts = account.hosts(&app).map_err(|error| SendError::Refused(error.to_string()))?;
+        Ok(policy::account_may_reach(&app, &hosts, &parts.method, url, &parts.headers)?)
     }
 
     /// A request without a placeholder goes to hosts that the workflow opened, and to

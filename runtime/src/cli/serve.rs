@@ -17,7 +17,7 @@ use keyhole_host_api::store::Store;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use url::Url;
+use url::{Host, Url};
 
 use super::error::{Error, Result};
 use super::home::Home;
@@ -96,7 +96,8 @@ impl Serve {
             Some(url) => url,
             None => Url::parse(&url)?,
         };
-        let listen = [Some(&server), metrics.as_ref()].into_iter().flatten().map(Server::address).collect();
+        let listen = [Some(&server), metrics.as_ref()].into_iter().flatten().map(Server::address);
+        let listen = listen.chain(address_of(&public_url)).collect();
         let own = Own { listen, names: name_of(&public_url).into_iter().collect() };
         egress.own = own.clone();
         let api = home.api(settings, egress, Some(public_url)).await?;
@@ -148,6 +149,16 @@ impl Serve {
 /// The name and port by which browsers reach it.
 fn name_of(url: &Url) -> Option<(String, u16)> {
     Some((url.domain()?.to_owned(), url.port_or_known_default()?))
+}
+
+/// The address by which browsers reach it, if that is one.
+fn address_of(url: &Url) -> Option<SocketAddr> {
+    let ip = match url.host()? {
+        Host::Ipv4(ip) => ip.into(),
+        Host::Ipv6(ip) => ip.into(),
+        Host::Domain(_) => return None,
+    };
+    Some(SocketAddr::new(ip, url.port_or_known_default()?))
 }
 
 /// What takes over, with each hang-up signal, what the configuration file says now: all of it, or nothing.

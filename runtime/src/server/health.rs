@@ -20,6 +20,8 @@ use super::Api;
 const KNOWN_FOR: Duration = Duration::from_secs(1);
 /// Longest time that a write may take.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
+/// How often samples are put into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
 /// Upper bounds of the buckets of lengths of time, in seconds.
 const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
 
@@ -37,7 +39,9 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 /// # Errors
 /// If metrics are told elsewhere in this process already.
 pub fn operators(api: Arc<Api>) -> Result<Router, BuildError> {
-    let told = Arc::new(Told { handle: recorder()?, api: api.clone() });
+    let handle = recorder()?;
+    tokio::spawn(drain(handle.clone()));
+    let told = Arc::new(Told { handle, api: api.clone() });
     let metrics = Router::new().route("/metrics", get(Told::render)).with_state(told);
     Ok(routes().with_state(api).merge(metrics))
 }
@@ -94,8 +98,16 @@ impl Told {
             gauge!("keyhole_instances").set(pool.in_use as f64);
             gauge!("keyhole_instances_limit").set(pool.most as f64);
         }
-        told.handle.run_upkeep();
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], told.handle.render()).into_response()
+    }
+}
+
+/// Puts samples into their buckets, also while nobody asks for them.
+async fn drain(handle: PrometheusHandle) {
+    let mut upkeep = tokio::time::interval(UPKEEP);
+    loop {
+        upkeep.tick().await;
+        handle.run_upkeep();
     }
 }
 

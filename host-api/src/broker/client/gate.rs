@@ -1,6 +1,7 @@
 //! Where no request goes, whoever sends it: addresses that are not public, hosts that the operator closed, and
 //! Keyhole itself.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use url::{Host, Url};
@@ -20,7 +21,12 @@ impl Gate {
     /// What can be said of a URL before its name is resolved.
     pub(super) fn url(&self, url: &Url) -> Result<(), Closed> {
         let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else { return Ok(()) };
-        if self.hosts.iter().any(|closed| closed.closes(&host, port)) {
+        // The root dot makes it another name to us, and the same one to DNS.
+        let host = match host {
+            Host::Domain(name) => Host::Domain(name.strip_suffix('.').unwrap_or(name)),
+            address => address,
+        };
+        if self.hosts.iter().any(|closed| closed.closes(&host, Some(port))) {
             return Err(Closed::Host(host.to_string()));
         }
         match host {
@@ -37,6 +43,15 @@ impl Gate {
     /// Whether a connection may go to `address`.
     pub(super) fn address(&self, address: SocketAddr) -> Result<(), Closed> {
         self.addresses.check(address.ip())?;
+        // Closed is closed, whatever name leads there. A port that is not known yet may be the one.
+        let canonical = match address.ip().to_canonical() {
+            IpAddr::V4(ip) => Host::Ipv4(ip),
+            IpAddr::V6(ip) => Host::Ipv6(ip),
+        };
+        let port = (address.port() != 0).then_some(address.port());
+        if self.hosts.iter().any(|closed| closed.closes(&canonical, port)) {
+            return Err(Closed::Host(address.ip().to_string()));
+        }
         let own = |own: &SocketAddr| own.port() == address.port() && reaches(address.ip(), own.ip());
         if self.own.listen.iter().any(own) { Err(Closed::Own(address)) } else { Ok(()) }
     }
@@ -51,7 +66,8 @@ fn reaches(address: IpAddr, own: IpAddr) -> bool {
 
 /// Whether `address` is one of this machine's: only to those can a socket be bound.
 fn is_local(address: IpAddr) -> bool {
-    address.is_loopback() || UdpSocket::bind((address, 0)).is_ok()
+    let not_ours = |error: io::Error| error.kind() == io::ErrorKind::AddrNotAvailable;
+    address.is_loopback() || !UdpSocket::bind((address, 0)).is_err_and(not_ours)
 }
 
 #[cfg(test)]
@@ -97,6 +113,8 @@ mod tests {
             "https://evil.example/",
             "http://evil.example:99/",
             "https://a.b.internal/",
+            "https://evil.example./",
+            "https://[::ffff:192.0.2.7]/",
             "https://half.example:8443/",
             "https://192.0.2.7/",
         ] {

@@ -43,8 +43,9 @@ const MAX_HEADERS: usize = 256;
 /// Most bytes of an answer's headers over HTTP/2. Over HTTP/1 hyper's own limit holds.
 const MAX_HEADER_BYTES: u32 = 256 * 1024;
 
-/// The content-encodings that are undone.
-const CODINGS: HeaderValue = HeaderValue::from_static("gzip, br, zstd, deflate");
+/// The content-encodings that are undone. Not zstd: a frame of few bytes has its decoder hold 128 MiB for as long
+/// as the step has the answer.
+const CODINGS: HeaderValue = HeaderValue::from_static("gzip, br, deflate");
 
 /// An answer, its content-encoding undone if it is one that is known. What has more than one is
 /// as the server sent it.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keyhole::engine::MAX_DEADLINE;
 use keyhole_host_api::broker::{Limits, Rate, Share, Shares};
 use serde::{Deserialize, Deserializer, de};
 
@@ -33,9 +34,9 @@ struct RunLimits {
     request_body: Option<u64>,
     #[serde(deserialize_with = "parsed_size")]
     response_body: Option<u64>,
-    #[serde(deserialize_with = "parsed_duration")]
+    #[serde(deserialize_with = "parsed_wait")]
     first_byte: Option<Duration>,
-    #[serde(deserialize_with = "parsed_duration")]
+    #[serde(deserialize_with = "parsed_wait")]
     between_bytes: Option<Duration>,
 }
 
@@ -85,6 +86,14 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
     match u64::deserialize(deserializer)? {
         0 => Err(de::Error::custom("a limit is 1 at least; leave it out for none")),
         count => Ok(Some(count)),
+    }
+}
+
+/// No step waits longer than it may run.
+fn parsed_wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    match parsed_duration(deserializer)? {
+        Some(wait) if wait > MAX_DEADLINE || wait.is_zero() => Err(de::Error::custom("a step waits for 750 s at most")),
+        wait => Ok(wait),
     }
 }
 

@@ -236,7 +236,12 @@ impl Settings {
 
     /// The same command line's settings, as the configuration file has them now.
     pub fn again(&self) -> Result<Self> {
-        Self::load(&self.global, self.data_dir_given)
+        let fresh = Self::load(&self.global, self.data_dir_given)?;
+        match (&self.config, &fresh.config) {
+            // It may be away for a moment, and the defaults are not what the operator said.
+            (Some(path), None) => Err(Error::usage("the configuration file is not there any more").at(path.display())),
+            _ => Ok(fresh),
+        }
     }
 
     /// What `fresh` says otherwise of what is read at start alone.
