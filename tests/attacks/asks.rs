@@ -1,7 +1,7 @@
 //! E1 to E3: what a step could win by asking the service for it.
 
 use http::HeaderMap;
-use keyhole_host_api::broker::{Decision, Egress, SignError};
+use keyhole_host_api::broker::{Decision, Egress, Limits, RunBooks, SignError};
 use keyhole_tests::host::{Host, audit_text, member, scope, send};
 use keyhole_tests::server::{Authority, Server, answer};
 
@@ -163,7 +163,7 @@ async fn e1_what_gives_out_or_ends_credentials_is_refused_however_it_is_spelled(
     for (app, fields, name, denied) in DENIED {
         let account = host.connect("alice", app, fields).await;
         let mut one = scope("alice", &[(app, app, Some(&account))]);
-        one.limits.requests = 10_000;
+        one.books = RunBooks::new(Limits { requests: 10_000, ..Limits::default() });
         let session = broker.session(one);
         let injected = session.account(app).await.unwrap_or_else(|error| panic!("{app}: {error}"));
         let headers: Vec<(&str, &str)> =

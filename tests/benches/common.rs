@@ -7,7 +7,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use keyhole::engine::Input;
 use keyhole_host_api::accounts::AccountId;
-use keyhole_host_api::broker::{Broker, Egress, Limits, Scope};
+use keyhole_host_api::broker::{Broker, Egress, Limits, RunBooks, Scope};
 use keyhole_tests::host::{self, Host};
 use keyhole_tests::program::KEY;
 use keyhole_tests::workspace;
@@ -134,7 +134,7 @@ impl House {
     /// What a run of alice's is made for, with her account linked to the prop `acme`.
     pub fn scope(&self) -> Scope {
         let limits = Limits { requests: 1_000_000, bytes_out: u64::MAX, bytes_in: u64::MAX, ..Limits::default() };
-        Scope { limits, ..host::scope("alice", &[("acme", "acme", Some(&self.account))]) }
+        Scope { books: RunBooks::new(limits), ..host::scope("alice", &[("acme", "acme", Some(&self.account))]) }
     }
 }
 

@@ -65,7 +65,7 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
         turn?.forget();
         let longest = Duration::from_secs(600);
         let limits_of_requests = broker::Limits { first_byte: longest, ..broker::Limits::default() };
-        let session = broker.session(Scope { limits: limits_of_requests, ..house.scope() });
+        let session = broker.session(Scope { books: broker::RunBooks::new(limits_of_requests), ..house.scope() });
         let (engine, step, input, limits) = (engine.clone(), step.clone(), input.clone(), limits.clone());
         runs.spawn(async move { engine.run(&step, session, &input, &limits).await });
     }

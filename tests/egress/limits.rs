@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use keyhole_host_api::accounts::{Access, AccountId};
-use keyhole_host_api::broker::{Broker, Decision, Egress, Limits, Rate, SendError, Session, Share, Shares, Timeouts};
+use keyhole_host_api::broker::{
+    Broker, Decision, Egress, Limits, Rate, SendError, Session, Share, Shares, Spent, Timeouts,
+};
 use keyhole_tests::host::{Host, member, request, scope, send};
 use keyhole_tests::program::KEY;
 use keyhole_tests::server::{Authority, Server, answer};
@@ -36,7 +38,7 @@ impl Scene {
     /// A run of `who`'s with this account, and what it sends for its credential.
     async fn run(&self, who: &str, account: &AccountId) -> Run {
         let mut scope = scope(who, &[("acme", "acme", Some(account))]);
-        scope.limits = self.broker.limits();
+        scope.books = self.broker.books(Spent::default());
         let session = self.broker.session(scope);
         let injected = session.account("acme").await.unwrap();
         let bearer = injected.headers.iter().find(|(name, _)| name == "authorization").unwrap().1.clone();

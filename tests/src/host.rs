@@ -9,7 +9,9 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use keyhole_host_api::accounts::{AccountId, Accounts, Connect};
 use keyhole_host_api::apps::Catalog;
-use keyhole_host_api::broker::{Audit, Body, Broker, Egress, Limits, Link, Scope, SendError, Session, Timeouts};
+use keyhole_host_api::broker::{
+    Audit, Body, Broker, Egress, Limits, Link, RunBooks, Scope, SendError, Session, Timeouts,
+};
 use keyhole_host_api::members::{MemberId, Members, Role};
 use keyhole_host_api::store::Store;
 use keyhole_host_api::store::redb::RedbStore;
@@ -93,7 +95,7 @@ pub fn scope(who: &str, links: &[(&str, &str, Option<&AccountId>)]) -> Scope {
         member: member(who),
         props,
         allow_hosts: Vec::new(),
-        limits: Limits::default(),
+        books: RunBooks::new(Limits::default()),
         retries: 0,
     }
 }

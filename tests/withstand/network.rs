@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyhole::engine::{Limits, RunOutcome};
-use keyhole_host_api::broker::{Brokered, Decision, Scope};
+use keyhole_host_api::broker::{self, Brokered, Decision, RunBooks, Scope};
 use keyhole_tests::program::KEY;
 use keyhole_tests::server::{Authority, Server, acme};
 use serde_json::{Value, json};
@@ -203,7 +203,7 @@ async fn bounded_a_server_that_never_answers_is_given_up_after_the_wait_for_the_
     let how = json!({"request": get()});
     let limits = within(Duration::from_secs(30));
     let met = meet_as(&authority, &server, "request", how, &limits, |scope| {
-        scope.limits.first_byte = Duration::from_millis(300);
+        scope.books = RunBooks::new(broker::Limits { first_byte: Duration::from_millis(300), ..Default::default() });
     });
     let met = met.await;
     assert!(met.error().contains("timed out"), "{}", met.error());
@@ -240,7 +240,7 @@ async fn bounded_a_body_that_stops_is_given_up_after_the_wait_between_bytes() {
     let how = json!({"request": get()});
     let limits = within(Duration::from_secs(30));
     let met = meet_as(&authority, &server, "request", how, &limits, |scope| {
-        scope.limits.between_bytes = Duration::from_millis(300);
+        scope.books = RunBooks::new(broker::Limits { between_bytes: Duration::from_millis(300), ..Default::default() });
     });
     let value = met.await.value();
     assert_eq!((&value["status"], &value["bytes"]), (&json!(200), &json!(3)), "{value}");

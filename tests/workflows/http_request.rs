@@ -99,3 +99,26 @@ fn a_list_in_pages_is_one_list() {
     );
     assert_eq!(returned(&run)["a"]["pages"], 2);
 }
+
+#[test]
+fn bounded_the_operators_limits_on_a_run_hold_over_all_its_steps_and_attempts() {
+    let house = house(|request| answer(if request.target.starts_with("/v1/a") { 200 } else { 503 }, &json!({})));
+    let config = house.keyhole.data.path().join("keyhole.toml");
+    std::fs::write(&config, "[limits.run]\nrequests = 3\n").unwrap();
+    let step = |name: &str| {
+        let links = format!("links = {{ account = {:?} }}", house.account);
+        format!("[[steps]]\nname = {name:?}\nuses = \"http-request\"\n{links}\nprops = {{ url = \"v1/{name}\" }}\n")
+    };
+    let retry = "retry = { attempts = 9, wait = \"10ms\" }\n";
+    deploy(&house.keyhole, &[HEAD, &step("a"), &step("b"), retry].concat()).ok();
+    let mut flags = vec!["--config", config.to_str().unwrap(), "--json", "workflows", "run", "w", "--as", "alice"];
+    flags.extend(house.keyhole.flags().iter().map(String::as_str));
+    let run = || house.keyhole.call(&flags).json();
+    let ended = run();
+    assert_eq!(ended["run"]["error"]["kind"], "refused", "{ended:#}");
+    assert!(ended["run"]["error"]["message"].as_str().unwrap().contains("a run may send 3 requests"), "{ended:#}");
+    assert_eq!(ended["steps"][1]["attempts"], 3, "the third was refused: {ended:#}");
+    assert_eq!(house.server.received().len(), 3);
+    run();
+    assert_eq!(house.server.received().len(), 6, "the next run begins anew");
+}

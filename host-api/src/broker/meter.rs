@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use governor::clock::Clock as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::SendError;
 use super::limits::{Limits, Rate, Share, Shares};
+use super::{Brokered, SendError};
 use crate::accounts::AccountId;
 
 /// Which way bytes go.
@@ -147,35 +148,90 @@ async fn turn(bucket: &Bucket, until: Instant, said: impl Fn(String) -> String) 
     Ok(())
 }
 
-/// The books on one run.
-pub(super) struct RunMeter {
-    out: AtomicU64,
-    back: AtomicU64,
-    most: [u64; 2],
-    rate: Option<Bucket>,
+/// What a run has used of its limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Requests.
+    pub requests: u64,
+    /// Bytes of their bodies.
+    pub bytes_out: u64,
+    /// Bytes of their answers' bodies.
+    pub bytes_in: u64,
 }
 
-impl RunMeter {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self {
-            out: AtomicU64::new(0),
-            back: AtomicU64::new(0),
-            most: [limits.bytes_out, limits.bytes_in],
+impl Spent {
+    /// With these requests, too.
+    #[must_use]
+    pub fn and(self, requests: &[Brokered]) -> Self {
+        requests.iter().fold(self, |sum, request| Self {
+            requests: sum.requests.saturating_add(1),
+            bytes_out: sum.bytes_out.saturating_add(request.bytes_out),
+            bytes_in: sum.bytes_in.saturating_add(request.bytes_in),
+        })
+    }
+}
+
+/// The books on one run. Every attempt at every step of it is handed the same.
+pub struct RunBooks {
+    limits: Limits,
+    requests: AtomicU64,
+    out: AtomicU64,
+    back: AtomicU64,
+    rate: Option<Bucket>,
+    places: Arc<Semaphore>,
+}
+
+impl RunBooks {
+    /// Of a run that begins.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Self::resumed(limits, Spent::default())
+    }
+
+    /// Of a run that goes on after it has spent this.
+    pub fn resumed(limits: Limits, spent: Spent) -> Arc<Self> {
+        Arc::new(Self {
+            requests: AtomicU64::new(spent.requests),
+            out: AtomicU64::new(spent.bytes_out),
+            back: AtomicU64::new(spent.bytes_in),
             rate: limits.rate.map(Bucket::new),
+            places: Arc::new(Semaphore::new(limits.at_once.min(Semaphore::MAX_PERMITS))),
+            limits,
+        })
+    }
+
+    /// What the run is held to.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Counts one request more.
+    pub(super) fn count(&self) -> Result<(), SendError> {
+        let most = self.limits.requests;
+        match self.requests.fetch_add(1, Ordering::Relaxed) < most {
+            true => Ok(()),
+            false => Err(SendError::Limit(format!("a run may send {most} requests"))),
         }
     }
 
-    /// Lets one request of the run in.
-    pub(super) async fn enter(&self, patience: Duration) -> Result<(), SendError> {
-        let Some(bucket) = &self.rate else { return Ok(()) };
+    /// Lets one request of the run in, which may wait for its turn for so long. Gives its place among those at once.
+    pub(super) async fn enter(&self, patience: Duration) -> Result<OwnedSemaphorePermit, SendError> {
         let until = Instant::now() + patience;
-        turn(bucket, until, |again| format!("a run may send {}; {again}", bucket.rate.of("requests"))).await
+        if let Some(bucket) = &self.rate {
+            turn(bucket, until, |again| format!("a run may send {}; {again}", bucket.rate.of("requests"))).await?;
+        }
+        match tokio::time::timeout_at(until.into(), self.places.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => {
+                let open = self.limits.at_once;
+                Err(SendError::Limit(format!("{open} requests of this run are open; end some first")))
+            }
+        }
     }
 
     fn bytes(&self, way: Way, count: u64) -> Result<(), String> {
         let (so_far, most) = match way {
-            Way::Out => (&self.out, self.most[0]),
-            Way::In => (&self.back, self.most[1]),
+            Way::Out => (&self.out, self.limits.bytes_out),
+            Way::In => (&self.back, self.limits.bytes_in),
         };
         match so_far.fetch_add(count, Ordering::Relaxed).saturating_add(count) > most {
             true => Err(format!("a run may {} {most} bytes in all", said(way))),
@@ -187,12 +243,12 @@ impl RunMeter {
 /// Everybody in whose books a request's bytes are.
 #[derive(Clone)]
 pub(super) struct Tally {
-    run: Arc<RunMeter>,
+    run: Arc<RunBooks>,
     others: Vec<Arc<Meter>>,
 }
 
 impl Tally {
-    pub(super) fn new(run: Arc<RunMeter>) -> Self {
+    pub(super) fn new(run: Arc<RunBooks>) -> Self {
         Self { run, others: Vec::new() }
     }
 

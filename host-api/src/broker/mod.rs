@@ -40,6 +40,7 @@ pub use client::{ClientError, Closed, TransportError};
 pub use egress::{ClosedHost, Egress, Own, Proxy, Resolve};
 pub use fetch::{Fetch, FetchError, Fetched};
 pub use limits::{Limits, Rate, Share, Shares, Timeouts};
+pub use meter::{RunBooks, Spent};
 pub use own::CallError;
 pub(crate) use own::OwnCalls;
 pub use placeholder::{MARKER, label};
@@ -89,9 +90,9 @@ impl Broker {
         Ok(())
     }
 
-    /// The operator's limits on a run's requests.
-    pub fn limits(&self) -> Limits {
-        self.meters.load().shares().run.clone()
+    /// Books on a run that has spent so much, by the operator's limits.
+    pub fn books(&self, spent: Spent) -> Arc<RunBooks> {
+        RunBooks::resumed(self.meters.load().shares().run.clone(), spent)
     }
 
     /// The audit that its sessions write.
@@ -136,8 +137,8 @@ pub struct Scope {
     pub props: BTreeMap<String, Link>,
     /// Hosts that requests without a placeholder may go to, beside the accounts' own.
     pub allow_hosts: Vec<AllowedHost>,
-    /// Limits on its requests.
-    pub limits: Limits,
+    /// What the run has used of its limits on requests.
+    pub books: Arc<RunBooks>,
     /// How often a request that may be sent again is sent again by itself, where the service asks for it or
     /// can't be reached.
     pub retries: u32,

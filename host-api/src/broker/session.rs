@@ -8,7 +8,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use bytes::Bytes;
 use http::header::HeaderMap;
 use http::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
@@ -25,8 +24,8 @@ use super::body::Body;
 use super::client::{Answer, TransportError};
 use super::exchange::{self, Outbound};
 use super::handed::Handed;
-use super::limits::{Limits, Timeouts};
-use super::meter::{Meter, RunMeter, Tally};
+use super::limits::Timeouts;
+use super::meter::{Meter, Tally};
 use super::placeholder::label;
 use super::policy;
 use super::record::{self, Record, Requests};
@@ -56,22 +55,16 @@ pub struct Session {
 /// The requests of a session.
 struct Traffic {
     requests: Requests,
-    count: AtomicU64,
-    permits: Arc<Semaphore>,
-    meter: Arc<RunMeter>,
     /// The requests that are not over.
     open: TaskTracker,
     /// Finds every secret that the attempt was handed so far, for answers under way, too.
     latest: Latest,
 }
 
-impl Traffic {
-    fn new(limits: &Limits) -> Self {
+impl Default for Traffic {
+    fn default() -> Self {
         Self {
             requests: Arc::default(),
-            count: AtomicU64::new(0),
-            permits: Arc::new(Semaphore::new(limits.at_once)),
-            meter: Arc::new(RunMeter::new(limits)),
             open: TaskTracker::new(),
             latest: Arc::new(Mutex::new(Arc::new(Scrubber::new(Vec::new())))),
         }
@@ -103,7 +96,7 @@ impl Session {
     }
 
     fn traffic(&self) -> &Traffic {
-        self.traffic.get_or_init(|| Traffic::new(&self.scope.limits))
+        self.traffic.get_or_init(Traffic::default)
     }
 
     /// What the session was made for.
@@ -170,7 +163,7 @@ impl Session {
             return self.once(request, timeouts).await;
         }
         let (parts, body) = request.into_parts();
-        let body = match Outbound::read(body, &parts.headers, &self.scope.limits, false).await {
+        let body = match Outbound::read(body, &parts.headers, self.scope.books.limits(), false).await {
             Ok(Outbound::Whole(body)) => body,
             Ok(Outbound::Streaming(body)) => return self.once(Request::from_parts(parts, body), timeouts).await,
             Err(error) => {
@@ -199,10 +192,8 @@ impl Session {
 
     /// The record of one more request, if the run may send one more.
     fn record(&self, method: &Method) -> Result<Record, SendError> {
-        let (most, traffic) = (self.scope.limits.requests, self.traffic());
-        if traffic.count.fetch_add(1, Ordering::Relaxed) >= most {
-            return Err(SendError::Limit(format!("a run may send {most} requests")));
-        }
+        self.scope.books.count()?;
+        let traffic = self.traffic();
         Ok(Record::new(&self.scope, method, &self.broker.audit, &traffic.requests, traffic.open.token()))
     }
 
@@ -212,7 +203,7 @@ impl Session {
         timeouts: Timeouts,
         record: &mut Record,
     ) -> Result<Response<Body>, SendError> {
-        let limits = &self.scope.limits;
+        let limits = self.scope.books.limits();
         let (mut parts, body) = request.into_parts();
         let url = policy::url(&parts.uri)?;
         record.destination(&url, &self.shown_path(&url));
@@ -301,7 +292,7 @@ impl Session {
         *request.body_mut() = body.into_client_body(
             request.headers_mut(),
             self.watch(),
-            &self.scope.limits,
+            self.scope.books.limits(),
             &record.sent,
             &admitted.tally,
         )?;
@@ -320,7 +311,7 @@ impl Session {
     }
 
     fn first_byte(&self, timeouts: Timeouts) -> Duration {
-        let limit = self.scope.limits.first_byte;
+        let limit = self.scope.books.limits().first_byte;
         timeouts.first_byte.map_or(limit, |asked| asked.min(limit))
     }
 
@@ -334,12 +325,9 @@ impl Session {
 
     /// Lets a request in, as far as the run itself goes.
     async fn admitted(&self, timeouts: Timeouts) -> Result<Admitted, SendError> {
-        let (limits, traffic, patience) = (&self.scope.limits, self.traffic(), self.first_byte(timeouts));
-        traffic.meter.enter(patience).await?;
-        let full = || SendError::Limit(format!("{} requests of this run are open; end some first", limits.at_once));
-        let place = tokio::time::timeout(patience, traffic.permits.clone().acquire_owned()).await;
-        let place = place.map_err(|_| full())?.map_err(|_| full())?;
-        Ok(Admitted { places: vec![place], tally: Tally::new(traffic.meter.clone()), timeouts })
+        let books = &self.scope.books;
+        let place = books.enter(self.first_byte(timeouts)).await?;
+        Ok(Admitted { places: vec![place], tally: Tally::new(books.clone()), timeouts })
     }
 
     /// The request carries a placeholder: reads the grant again, holds the destination

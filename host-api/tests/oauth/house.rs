@@ -8,7 +8,7 @@ use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use keyhole_host_api::accounts::{AccountId, Accounts, Health, Summary};
 use keyhole_host_api::apps::Catalog;
-use keyhole_host_api::broker::{Broker, Egress, Limits, Link, Scope, SendError, Session, Timeouts};
+use keyhole_host_api::broker::{Broker, Egress, Limits, Link, RunBooks, Scope, SendError, Session, Timeouts};
 use keyhole_host_api::members::{MemberId, Members, Role};
 use keyhole_host_api::oauth::{NewClient, OAuth};
 use keyhole_host_api::store::Store;
@@ -75,7 +75,7 @@ impl House {
             member: who(member),
             props: BTreeMap::from([("it".to_owned(), link)]),
             allow_hosts: Vec::new(),
-            limits: Limits::default(),
+            books: RunBooks::new(Limits::default()),
             retries: 0,
         })
     }

@@ -14,7 +14,7 @@ use keyhole::engine::{
     Limits, LogLine, MAX_DEADLINE, RunOutcome, Step, StepFailure, StepHost,
 };
 use keyhole_host_api::accounts::AccountId;
-use keyhole_host_api::broker::{AllowedHost, Broker, Brokered, Link, Scope, Session};
+use keyhole_host_api::broker::{AllowedHost, Broker, Brokered, Link, Scope, Session, Spent};
 use keyhole_host_api::members::MemberId;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -190,7 +190,7 @@ impl Attempt {
             member: self.member.clone(),
             props,
             allow_hosts: self.allow_hosts.clone(),
-            limits: broker.limits(),
+            books: broker.books(Spent::default()),
             retries: self.retries,
         });
         (run, session)

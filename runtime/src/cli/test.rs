@@ -6,6 +6,7 @@ use clap::{Args, ValueHint};
 use keyhole::server::model::StepView;
 use keyhole::workflow::record::{StepRecord, WorkflowId};
 use keyhole::workflow::{Deploy, Who};
+use keyhole_host_api::broker::Spent;
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -54,7 +55,8 @@ impl Test {
         let (file, version, _) = checked.map_err(|error| workflows::wrong(error, &path))?;
         let id = WorkflowId::new(&member, file.name.get_ref());
         let run = ulid::Ulid::generate().to_string();
-        let who = Who { run: &run, workflow: &id, member: &member };
+        let books = workflows.work().broker.books(Spent::default());
+        let who = Who { run: &run, workflow: &id, member: &member, books };
         let mut done: Vec<StepRecord> = Vec::new();
         let mut failed = None;
         for step in &version.steps {

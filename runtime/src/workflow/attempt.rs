@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keyhole_host_api::accounts::{AccountId, Accounts, UseError};
-use keyhole_host_api::broker::{AccessError, Broker, Link, Scope, Session};
+use keyhole_host_api::broker::{AccessError, Broker, Link, RunBooks, Scope, Session};
 use keyhole_host_api::members::MemberId;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -40,6 +40,8 @@ pub struct Who<'r> {
     pub workflow: &'r WorkflowId,
     /// On whose behalf it runs.
     pub member: &'r MemberId,
+    /// What it has used of its limits on requests.
+    pub books: Arc<RunBooks>,
 }
 
 /// What came of an attempt.
@@ -261,7 +263,7 @@ impl Work {
                 .collect(),
             // Checked at deploy; what can't be read any more opens nothing.
             allow_hosts: step.allow_hosts.iter().filter_map(|host| host.parse().ok()).collect(),
-            limits: self.broker.limits(),
+            books: who.books.clone(),
             retries: step.retry_requests,
         })
     }

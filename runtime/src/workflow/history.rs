@@ -44,10 +44,9 @@ impl History {
     /// # Errors
     /// [`StoreError::Conflict`] if there is a run of this id.
     pub async fn accept(&self, run: &str, pending: &Pending) -> Result<(), StoreError> {
-        // Listed first: what is listed and not there is passed over.
-        let listed = self.store.append(&by_workflow(&pending.workflow, run), NOTHING.to_vec())?;
-        self.pending.put(run, Expect::Absent, pending).await?;
-        listed.await
+        // Listed first, without which the rest never stands: what is listed and not there is passed over.
+        drop(self.store.append(&by_workflow(&pending.workflow, run), NOTHING.to_vec())?);
+        self.pending.put(run, Expect::Absent, pending).await.map(drop)
     }
 
     /// Keeps the result of the step that is `done`th. On disk when this returns.

@@ -10,7 +10,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use keyhole_host_api::accounts::AccountId;
-use keyhole_host_api::broker::Brokered;
+use keyhole_host_api::broker::{Brokered, Spent};
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::store::records::Record;
 use serde::{Deserialize, Serialize};
@@ -174,6 +174,9 @@ pub struct Pending {
     /// Attempts at the step that is next that failed.
     #[serde(default)]
     pub attempts: u32,
+    /// What attempts that failed have used of the run's limits on requests.
+    #[serde(default)]
+    pub spent: Spent,
     /// How often a process went away that had it, so that the step that is next may have been begun.
     #[serde(default)]
     pub cuts: u32,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keyhole_host_api::accounts::{AccountId, UseError};
-use keyhole_host_api::broker::Own;
+use keyhole_host_api::broker::{Own, Spent};
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::store::{Expect, Store, StoreError};
 use serde_json::json;
@@ -263,6 +263,7 @@ impl Runner {
             event,
             instance: self.0.instances.id.clone(),
             attempts: 0,
+            spent: Spent::default(),
             cuts: 0,
             error: None,
             waits: None,
@@ -562,7 +563,9 @@ impl Runner {
         if pending.cancelled {
             return self.end(run, &pending, done, ended(RunStatus::Cancelled, None, None)).await;
         }
-        let who = Who { run, workflow: id, member: &member };
+        let spent = done.iter().fold(pending.spent, |spent, step| spent.and(&step.requests));
+        let books = self.0.workflows.work().broker.books(spent);
+        let who = Who { run, workflow: id, member: &member, books };
         while let Some(step) = version.steps.get(done.len()) {
             let attempt = pending.attempts + pending.cuts + 1;
             let attempted = tokio::select! {
@@ -624,6 +627,7 @@ impl Runner {
         }
         if let Some(failed) = failed {
             let error = record.error.clone();
+            pending.spent = pending.spent.and(&record.requests);
             if let Some(account) = failed.reconnect {
                 return Ok(After::Wait(Waits::Reconnect(account), error, pending.attempts));
             }

@@ -48,6 +48,8 @@ type Header = [u8; HEADER_BYTES];
 pub(super) enum Failure {
     /// An earlier failure made the handle useless: open the file anew and try again.
     Latched,
+    /// The same in the middle of a commit of what follows this revision: it may be in the file, or not.
+    Unsure(u64),
     /// The reason.
     Store(StoreError),
 }
@@ -246,22 +248,25 @@ impl Shared {
     /// What `look` finds in the records as they are now.
     pub(super) fn read<T>(&self, look: impl Fn(&Records) -> Result<T, StorageError>) -> Result<T, StoreError> {
         let mut opened = self.opened()?;
+        let mut last = None;
         for _ in 0..3 {
             let found = guarded(&self.path, || {
                 Ok(opened.snapshot().and_then(|now| look(&now.records).map_err(|error| opened.failure(error))))
             });
             match found {
                 Ok(Ok(found)) => return Ok(found),
-                Ok(Err(Failure::Store(error))) => return Err(error),
-                Ok(Err(Failure::Latched)) => opened = self.reopen(Some(opened))?,
-                Err(panicked) => {
-                    // What redb held while it panicked is poisoned.
-                    let _ = self.reopen(Some(opened));
-                    return Err(panicked);
+                Ok(Err(Failure::Latched | Failure::Unsure(_))) => {}
+                // What is wrong with the handle, another one may not see; what is wrong with the file, it will.
+                Ok(Err(Failure::Store(error))) | Err(error) => {
+                    if last.replace(error.clone()).is_some() {
+                        return Err(error);
+                    }
+                    tracing::warn!(%error, "the store could not be read; it is opened anew");
                 }
             }
+            opened = self.reopen(Some(opened))?;
         }
-        Err(StoreError::Failed("the disk fails again and again; see the system's log".to_owned()))
+        Err(last.unwrap_or_else(disk_fails))
     }
 
     /// The revision of the latest write.
@@ -390,10 +395,17 @@ fn stated_length(header: &Header) -> Option<u64> {
 
 /// Runs `work`, and takes a panic of redb, which happens on files altered by others, for damage.
 pub(super) fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(panic = said, place = %path.display(), "redb gave up on the store");
         let reason = "its pages contradict each other".to_owned();
         Err(StoreError::Corrupt { place: path.display().to_string(), reason })
     })
+}
+
+/// What is left to say when each handle failed like the one before.
+pub(super) fn disk_fails() -> StoreError {
+    StoreError::Failed("the disk fails again and again; see the system's log".to_owned())
 }
 
 fn from_io(path: &Path, error: &io::Error) -> StoreError {

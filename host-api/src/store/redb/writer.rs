@@ -14,7 +14,7 @@ use std::vec;
 use ::redb::{ReadableTable as _, StorageError, Table, WriteTransaction};
 use tokio::sync::oneshot;
 
-use super::file::{Failure, META, Opened, RECORDS, REVISION_KEY, Shared, guarded, holder};
+use super::file::{Failure, META, Opened, RECORDS, REVISION_KEY, Shared, disk_fails, guarded, holder};
 use super::queue::Queue;
 use crate::store::{Expect, Revision, StoreError};
 
@@ -150,6 +150,16 @@ impl Writer {
                     opened = shared.reopen(Some(opened))?;
                     continue;
                 }
+                Ok(Err(Failure::Unsure(before))) => {
+                    opened = shared.reopen(Some(opened))?;
+                    // A second time, it could meet what it wrote itself, and take that for a conflict.
+                    if shared.revision()? == before {
+                        continue;
+                    }
+                    return Err(StoreError::Failed(
+                        "the disk failed during a write, which may be kept or not".to_owned(),
+                    ));
+                }
                 Ok(Err(Failure::Store(error @ StoreError::Held { .. }))) => return Err(error),
                 Ok(Err(Failure::Store(error))) | Err(error) => error,
             };
@@ -158,7 +168,7 @@ impl Writer {
             let _ = shared.reopen(Some(opened));
             return Err(error);
         }
-        Err(StoreError::Failed("the disk fails again and again; see the system's log".to_owned()))
+        Err(disk_fails())
     }
 
     /// Writes the batch in one transaction. One outcome for each job that writes and is waited for.
@@ -166,7 +176,7 @@ impl Writer {
         let fail = |error: StorageError| opened.failure(error);
         let writing = self.begin(opened)?;
         let mut outcomes = Vec::with_capacity(batch.len());
-        let changed = {
+        let (before, changed) = {
             let mut meta = writing.open_table(META).map_err(|error| opened.failure(error))?;
             let mut records = writing.open_table(RECORDS).map_err(|error| opened.failure(error))?;
             let before = meta.get(REVISION_KEY).map_err(fail)?.map_or(0, |found| found.value());
@@ -214,10 +224,13 @@ impl Writer {
             if revision != before {
                 meta.insert(REVISION_KEY, revision).map_err(fail)?;
             }
-            revision != before
+            (before, revision != before)
         };
         if changed {
-            writing.commit().map_err(|error| opened.failure(error))?;
+            writing.commit().map_err(|error| match opened.failure(error) {
+                Failure::Latched => Failure::Unsure(before),
+                failure => failure,
+            })?;
         } else {
             writing.abort().map_err(fail)?;
         }
