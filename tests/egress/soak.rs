@@ -62,7 +62,7 @@ async fn answer(request: Request<Incoming>, count: u64) -> Option<Response<BoxBo
             tokio::time::sleep(Duration::from_millis(300)).await;
             full("at last")
         }
-        7 => full([vec![b'z'; 200_000], key.clone().into_bytes(), vec![b'z'; 50_000]].concat()),
+        7 => full([vec![b'z'; 250_000], key.clone().into_bytes()].concat()),
         8 => parts(key.bytes().cycle().take(400).map(|byte| Bytes::from(vec![byte])).collect(), false),
         _ => full(json!({ "key": key, "bytes": body.len() }).to_string()),
     });
@@ -146,10 +146,10 @@ fn log(keyhole: &Keyhole) -> PathBuf {
 /// What a step does: five requests of five kinds, each with a path of its own.
 fn event(number: usize) -> Value {
     let url = |kind: &str| format!("https://{HOST}/v1/{number}-{kind}");
-    json!({"attack": "sequence", "requests": [
+    json!({"attack": "sequence", "tail": 200, "requests": [
         {"url": url("get"), "account": true},
         {"url": url("post"), "account": true, "method": "POST", "body": "x".repeat(number % 5_000)},
-        {"url": url("stream"), "account": true, "method": "PUT", "body": "y".repeat(50_000), "sized": false},
+        {"url": url("stream"), "account": true, "method": "PUT", "body": "y".repeat(9_000), "sized": false},
         {"url": url("elsewhere").replace(HOST, "elsewhere.example")},
         {"url": format!("{}?note={{api_key}}", url("wrong-place"))},
     ]})

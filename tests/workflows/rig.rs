@@ -76,7 +76,12 @@ pub struct Serving {
 
 impl Serving {
     pub fn on(keyhole: &Keyhole) -> Self {
+        Self::with(keyhole, &[])
+    }
+
+    pub fn with(keyhole: &Keyhole, more: &[&str]) -> Self {
         let mut args = vec!["--json", "serve", "--listen", "127.0.0.1:0"];
+        args.extend(more);
         args.extend(keyhole.flags().iter().map(String::as_str));
         let mut child = keyhole.command(&args).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = serde_json::Deserializer::from_reader(child.stdout.take().unwrap()).into_iter::<Value>();

@@ -175,3 +175,30 @@ fn bounded_a_run_that_is_cancelled_closes_its_streams() {
     server.wait_until_idle();
     assert!(!ended.to_string().contains(KEY));
 }
+
+#[test]
+fn the_history_keeps_the_newest_runs_up_to_a_size() {
+    let keyhole = keyhole();
+    let config = keyhole.data.path().join("keyhole.toml");
+    std::fs::write(&config, "[runs]\nkeep_size = \"100KiB\"\n").unwrap();
+    deploy(&keyhole, &format!("{HEAD}{}", verb("a", "return", "\"{{ event.text }}\""))).ok();
+    let event = json!({"text": "x".repeat(10_000)});
+    let first = run(&keyhole, "w", &event)["run"]["id"].as_str().unwrap().to_owned();
+    let _serving = Serving::with(&keyhole, &["--config", config.to_str().unwrap()]);
+    // Each leaves its event and what its step was given, logged and returned: 40 KiB.
+    let ids: Vec<String> = (0..6)
+        .map(|_| {
+            keyhole.call_with(
+                &["--json", "workflows", "run", "w", "--as", "alice", "--no-wait", "--event", "-"],
+                &event.to_string(),
+            )
+        })
+        .map(|started| started.json()["run"].as_str().unwrap().to_owned())
+        .collect();
+    let left = until("the two newest are left", || {
+        Some(list(&keyhole, &[])).filter(|runs| runs.len() == 2 && runs.iter().all(|run| run["status"] == "ok"))
+    });
+    assert!(left.iter().all(|run| ids[4..].iter().any(|id| run["id"] == id.as_str())), "{left:#?}");
+    let said = keyhole.call(&["runs", "show", &first, "--as", "alice"]).failed(1);
+    assert!(said.contains("no run"), "{said}");
+}

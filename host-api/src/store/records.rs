@@ -129,9 +129,23 @@ impl<T: Record> Records<T> {
     /// # Errors
     /// [`StoreError::Conflict`] if it does not.
     pub async fn put(&self, id: &str, expect: Expect, record: &T) -> Result<Revision, StoreError> {
-        let key = Self::key(id);
-        let value = encode(&key, record)?;
-        self.store.write(&key, expect, Some(value)).await
+        self.put_encoded(id, expect, Self::encode(id, record)?).await
+    }
+
+    /// The record `id` as it is written, for one whose size matters.
+    ///
+    /// # Errors
+    /// If it can't be written as a JSON object.
+    pub fn encode(id: &str, record: &T) -> Result<Vec<u8>, StoreError> {
+        encode(&Self::key(id), record)
+    }
+
+    /// Writes what [`Records::encode`] gave.
+    ///
+    /// # Errors
+    /// As [`Records::put`].
+    pub async fn put_encoded(&self, id: &str, expect: Expect, encoded: Vec<u8>) -> Result<Revision, StoreError> {
+        self.store.write(&Self::key(id), expect, Some(encoded)).await
     }
 
     /// Changes the record `id`, over again if someone else changed it meanwhile. `None` if there is none.
@@ -189,12 +203,26 @@ impl<T: Record> Records<T> {
         let folder = Self::key("");
         let after = after.map(Self::key);
         let page = self.store.scan(&folder, after.as_deref(), limit).await?;
-        page.into_iter()
-            .map(|(key, Versioned { revision, value })| {
-                let record = decode(&key, &value)?;
-                Ok((key[folder.len()..].to_owned(), record, revision))
-            })
-            .collect()
+        page.into_iter().map(Self::decoded).collect()
+    }
+
+    /// Up to `limit` records against the order of their ids, before `before` if it is given.
+    ///
+    /// # Errors
+    /// As [`Records::list`].
+    pub async fn list_back(
+        &self,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, T, Revision)>, StoreError> {
+        let before = before.map(Self::key);
+        let page = self.store.scan_back(&Self::key(""), before.as_deref(), limit).await?;
+        page.into_iter().map(Self::decoded).collect()
+    }
+
+    fn decoded((key, Versioned { revision, value }): (String, Versioned)) -> Result<(String, T, Revision), StoreError> {
+        let record = decode(&key, &value)?;
+        Ok((key[T::FOLDER.len() + 1..].to_owned(), record, revision))
     }
 
     /// Every record, in the order of their ids.

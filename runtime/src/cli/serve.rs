@@ -13,7 +13,7 @@ use keyhole::server::{health, router};
 use keyhole::workflow::reached;
 use keyhole_host_api::broker::Own;
 use keyhole_host_api::broker::audit::Pruned;
-use keyhole_host_api::store::Store;
+use keyhole_host_api::store::{Store, StoreError};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -22,10 +22,12 @@ use url::{Host, Url};
 use super::error::{Error, Result};
 use super::home::Home;
 use super::output;
-use super::settings::{EgressFlags, Retention, Settings};
+use super::settings::{EgressFlags, Retention, RunsKept, Settings};
 
 /// How often old records of the audit and old runs are removed.
 const RETENTION: Duration = Duration::from_secs(60 * 60);
+/// It looks at the history's size, too, whenever runs have left this part of what is kept.
+const GROWN: u64 = 10;
 
 /// How long runs that are under way may take to end when Keyhole is stopped.
 const GRACE: Duration = Duration::from_secs(30);
@@ -206,26 +208,30 @@ impl Reload {
 #[derive(Clone, Copy)]
 struct Kept {
     audit: Retention,
-    runs: Option<Duration>,
+    runs: RunsKept,
 }
 
 impl Kept {
     fn of(settings: &Settings) -> Self {
-        Self { audit: settings.retention, runs: settings.keep_runs }
+        Self { audit: settings.retention, runs: settings.runs_kept }
     }
 }
 
-/// Every hour, and when that changes, removes what is not to be kept.
+/// Every hour, when that changes, and when the history has grown by much, removes what is not to be kept.
 async fn retain(api: Arc<Api>, mut kept: watch::Receiver<Kept>) {
     let mut hours = tokio::time::interval(RETENTION);
     hours.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = hours.tick() => {}
-            changed = kept.changed() => if changed.is_err() { return },
-        }
+        let most = kept.borrow().runs.keep_size.unwrap_or(u64::MAX);
+        let all = tokio::select! {
+            _ = hours.tick() => true,
+            () = api.runner.history().grown(most / GROWN) => false,
+            changed = kept.changed() => if changed.is_ok() { true } else { return },
+        };
         let Kept { audit, runs } = *kept.borrow_and_update();
-        retain_audit(&api, audit).await;
+        if all {
+            retain_audit(&api, audit).await;
+        }
         retain_runs(&api, runs).await;
     }
 }
@@ -253,10 +259,22 @@ async fn retain_audit(api: &Api, Retention { keep, keep_records }: Retention) {
     }
 }
 
-/// Removes runs that ended longer ago than they are kept.
-async fn retain_runs(api: &Api, keep: Option<Duration>) {
-    let Some(before) = keep.and_then(|keep| Timestamp::now().checked_sub(keep).ok()) else { return };
-    match api.runner.history().prune(before).await {
+/// Removes the runs that are older, or more bytes, than what is kept.
+async fn retain_runs(api: &Api, RunsKept { keep, keep_size }: RunsKept) {
+    let history = api.runner.history();
+    let removed = async {
+        let by_age = match keep.and_then(|keep| Timestamp::now().checked_sub(keep).ok()) {
+            Some(before) => history.prune(before).await?,
+            None => 0,
+        };
+        let by_size = match keep_size {
+            Some(bytes) => history.shrink(bytes).await?,
+            None => 0,
+        };
+        Ok::<_, StoreError>(by_age + by_size)
+    };
+    match removed.await {
+        Ok(0) => {}
         Ok(removed) => tracing::info!(removed, "the history's retention"),
         Err(error) => tracing::error!(%error, "old runs could not be removed"),
     }

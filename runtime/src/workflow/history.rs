@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use keyhole_host_api::store::records::Records;
 use keyhole_host_api::store::{Expect, Revision, Store, StoreError};
 
+use tokio::sync::watch;
+
 use super::record::{Details, Pending, Run, RunStatus, StepRecord, Waits, WorkflowId};
 
 /// The runs of each workflow: `<owner>/<name>/<run>`.
@@ -25,6 +27,8 @@ pub struct History {
     progress: Records<StepRecord>,
     runs: Records<Run>,
     details: Records<Details>,
+    /// Bytes that runs left behind since this was made, by this process.
+    written: Arc<watch::Sender<u64>>,
 }
 
 impl History {
@@ -36,6 +40,7 @@ impl History {
             runs: Records::new(store.clone()),
             details: Records::new(store.clone()),
             store,
+            written: Arc::default(),
         }
     }
 
@@ -74,12 +79,24 @@ impl History {
     /// # Errors
     /// Whatever the store says.
     pub async fn end(&self, run: &Run, details: &Details) -> Result<(), StoreError> {
+        let details = Records::<Details>::encode(&run.id, details)?;
+        let bytes = details.len() as u64;
+        let head = Run { bytes, ..run.clone() };
         // In this order, and most often in one commit.
-        let details = self.details.put(&run.id, Expect::Any, details);
-        let head = self.runs.put(&run.id, Expect::Any, run);
+        let details = self.details.put_encoded(&run.id, Expect::Any, details);
+        let head = self.runs.put(&run.id, Expect::Any, &head);
         let (details, head) = tokio::join!(biased; details, head);
         details.and(head)?;
+        self.written.send_modify(|written| *written += bytes);
         self.forget_pending(&run.id, run.steps as usize).await
+    }
+
+    /// Returns once runs have left so many bytes behind from now on.
+    pub async fn grown(&self, bytes: u64) {
+        let mut written = self.written.subscribe();
+        let until = written.borrow_and_update().saturating_add(bytes);
+        // The sender lives as long as this.
+        let _ = written.wait_for(|written| *written >= until).await;
     }
 
     /// Takes away what made a run pending. It has ended.
@@ -125,6 +142,7 @@ impl History {
             started: pending.started,
             ended: None,
             steps: u32::try_from(steps).unwrap_or(u32::MAX),
+            bytes: 0,
             error: pending.error.clone(),
             waits: pending.waits.clone(),
         })
@@ -234,26 +252,74 @@ impl History {
     /// # Errors
     /// Whatever the store says.
     pub async fn prune(&self, before: Timestamp) -> Result<usize, StoreError> {
+        // In the order in which their events were accepted: none that follows can have ended earlier.
+        self.delete(|_, run| match run.ended {
+            Some(ended) if ended < before => Prune::Delete,
+            _ if run.accepted >= before => Prune::Stop,
+            _ => Prune::Keep,
+        })
+        .await
+    }
+
+    /// Deletes the oldest runs until what the others left behind is no more than `bytes`. Gives how many.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn shrink(&self, bytes: u64) -> Result<usize, StoreError> {
+        let mut left = bytes;
+        let mut before: Option<String> = None;
+        let last = loop {
+            let page = self.runs.list_back(before.as_deref(), PAGE).await?;
+            let Some((oldest, ..)) = page.last() else { return Ok(0) };
+            before = Some(oldest.clone());
+            let over = page.into_iter().find(|(_, run, _)| match left.checked_sub(run.bytes) {
+                Some(rest) => {
+                    left = rest;
+                    false
+                }
+                None => true,
+            });
+            if let Some((id, ..)) = over {
+                break id;
+            }
+        };
+        self.delete(|id, _| if id <= last.as_str() { Prune::Delete } else { Prune::Stop }).await
+    }
+
+    /// Deletes runs that have ended, the oldest first.
+    async fn delete(&self, what: impl Fn(&str, &Run) -> Prune) -> Result<usize, StoreError> {
         let (mut gone, mut after) = (0, None);
         loop {
             let page = self.runs.list(after.as_deref(), PAGE).await?;
-            // In the order in which their events were accepted: none that follows can have ended earlier.
-            let Some((last, newest, _)) = page.last() else { return Ok(gone) };
-            let (last, is_end) = (last.clone(), newest.accepted >= before);
+            let Some((last, ..)) = page.last() else { return Ok(gone) };
+            after = Some(last.clone());
+            let mut keys = Vec::new();
+            let mut is_end = false;
             for (id, run, _) in page {
-                if run.ended.is_none_or(|ended| ended >= before) {
-                    continue;
+                match what(&id, &run) {
+                    Prune::Keep => continue,
+                    Prune::Delete => gone += 1,
+                    Prune::Stop => {
+                        is_end = true;
+                        break;
+                    }
                 }
-                let keys = [by_workflow(&run.workflow, &id), Records::<Details>::key(&id), Records::<Run>::key(&id)];
-                try_join_all(keys.iter().map(|key| self.store.write(key, Expect::Any, None))).await?;
-                gone += 1;
+                keys.extend([by_workflow(&run.workflow, &id), Records::<Details>::key(&id), Records::<Run>::key(&id)]);
             }
+            try_join_all(keys.iter().map(|key| self.store.write(key, Expect::Any, None))).await?;
             if is_end {
                 return Ok(gone);
             }
-            after = Some(last);
         }
     }
+}
+
+/// What becomes of a run when the history is made smaller.
+enum Prune {
+    Keep,
+    Delete,
+    /// It stays, and so do all that follow.
+    Stop,
 }
 
 /// Records that are read at a time.

@@ -343,6 +343,9 @@ pub struct Run {
     pub ended: Option<Timestamp>,
     /// Steps that were done.
     pub steps: u32,
+    /// Bytes of what it left behind.
+    #[serde(default)]
+    pub bytes: u64,
     /// Why it failed, or what it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunError>,

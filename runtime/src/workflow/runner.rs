@@ -670,6 +670,7 @@ impl Runner {
             started: pending.started,
             ended: Some(self.0.clock.now()),
             steps: u32::try_from(done.len()).unwrap_or(u32::MAX),
+            bytes: 0,
             error: error.clone(),
             waits: None,
         };

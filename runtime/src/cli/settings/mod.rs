@@ -106,16 +106,19 @@ struct File {
     limits: LimitsFile,
     run: RunFile,
     audit: Retention,
-    runs: RunsFile,
+    runs: RunsKept,
 }
 
 /// How much of the runs' history stays.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RunsFile {
+pub struct RunsKept {
     /// What is not older: all of it if it is left out.
     #[serde(deserialize_with = "parsed_keep")]
-    keep: Option<Duration>,
+    pub keep: Option<Duration>,
+    /// The newest, as long as they are not more bytes together.
+    #[serde(deserialize_with = "parsed_size")]
+    pub keep_size: Option<u64>,
 }
 
 /// How much of the audit stays: all of it, unless one of these says otherwise.
@@ -175,8 +178,8 @@ pub struct Settings {
     pub memory: Option<u64>,
     /// How much of the audit stays.
     pub retention: Retention,
-    /// How long runs that have ended are kept.
-    pub keep_runs: Option<Duration>,
+    /// How much of the runs that have ended stays.
+    pub runs_kept: RunsKept,
     /// When to use colours.
     pub color: Color,
     /// How to print.
@@ -228,7 +231,7 @@ impl Settings {
             timeout: file.run.timeout,
             memory: file.run.memory,
             retention: file.audit,
-            keep_runs: file.runs.keep,
+            runs_kept: file.runs,
             color: global.color.or(file.color).unwrap_or(Color::Auto),
             out,
         })

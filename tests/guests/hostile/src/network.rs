@@ -63,11 +63,17 @@ pub fn request(input: &Input, event: &Value) -> Result<Value> {
     Ok(one(input, &spec).unwrap_or_else(|error| json!({ "error": error })))
 }
 
-/// The requests `event.requests`, one after the other. For what changes in between.
+/// The requests `event.requests`, one after the other. For what changes in between. Of each body the last
+/// `event.tail` characters, or all.
 pub fn sequence(input: &Input, event: &Value) -> Result<Value> {
     let mut found = Vec::new();
     for request in event["requests"].as_array().into_iter().flatten() {
-        found.push(one(input, &spec(request)?).unwrap_or_else(|error| json!({ "error": error })));
+        let mut one = one(input, &spec(request)?).unwrap_or_else(|error| json!({ "error": error }));
+        if let (Some(tail), Some(body)) = (event["tail"].as_u64(), one["body"].as_str()) {
+            let start = body.char_indices().rev().take(tail as usize).last().map_or(0, |(at, _)| at);
+            one["body"] = json!(body[start..]);
+        }
+        found.push(one);
     }
     Ok(Value::Array(found))
 }
