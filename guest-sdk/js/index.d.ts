@@ -58,8 +58,8 @@ export interface BooleansProp extends Input<boolean[]> { type: "boolean[]" }
 export interface ObjectsProp extends Input<Record<string, any>[]> { type: "object[]" }
 export interface AnysProp extends Input<any[]> { type: "any[]" }
 
-/** Key-value pairs. `keyhole run` keeps them until the run ends. */
-export interface DataStoreProp extends Described { type: "data_store"; optional?: boolean }
+/** Key-value pairs that outlive the run and that the whole workspace shares; the workflow names the store. */
+export interface DataStoreProp extends Described { type: "data_store"; optional?: boolean; default?: string }
 export interface DatabaseProp { type: "$.service.db" }
 /** Answers the caller of the workflow's HTTP trigger. */
 export interface HttpProp { type: "$.interface.http"; customResponse?: boolean }
@@ -97,15 +97,36 @@ export interface Linked {
   readonly $request: { baseUrl?: string; headers: Record<string, string>; query: Record<string, string> };
 }
 
+/** A value of a data store, and what is known of it. */
+export interface Entry {
+  key: string;
+  value: any;
+  /** Another one after each change. */
+  revision: number;
+  /** When it goes. */
+  expires?: Date;
+}
+
+/** What must be there for a change: this revision, or nothing for null. */
+export interface Expected {
+  revision?: number | null;
+}
+
 export interface DataStore {
   get(key: string, otherwise?: any): any;
-  set(key: string, value: any, options?: { ttl?: number }): void;
+  entry(key: string): Entry | undefined;
+  /** `ttl` in seconds. Gives the new revision; null, and nothing was changed, if what was expected was not there. */
+  set(key: string, value: any, options?: { ttl?: number } & Expected): number | null;
   has(key: string): boolean;
-  delete(key: string): void;
+  /** Whether it was there, as expected. */
+  delete(key: string, options?: Expected): boolean;
+  /** Adds to the integer at the key, 0 if there is none. No other change comes in between. */
+  increment(key: string, by?: number, options?: { ttl?: number }): number;
   clear(): void;
-  keys(): string[];
-  entries(): [string, any][];
+  keys(prefix?: string): string[];
+  entries(prefix?: string): [string, any][];
   size(): number;
+  [Symbol.asyncIterator](): AsyncIterator<[string, any]>;
 }
 
 type Values = {
@@ -168,16 +189,16 @@ export interface Dollar {
     exit(reason?: string): never;
     /** Has the workflow wait between this step and the next; milliseconds, at most a year. */
     delay(milliseconds: number): void;
-    /** Has the workflow wait until its resume URL is called; milliseconds, at most. */
+    /** Has the workflow wait until its resume URL is called; milliseconds, at most. Later steps read `$resume_data`. */
     suspend(milliseconds?: number): { resume_url?: string; cancel_url?: string };
-    /** Has the workflow run this step again. */
+    /** Has the workflow run this step again after so many milliseconds, or when its resume URL is called. */
     rerun(milliseconds?: number, context?: any, retries?: number): { resume_url?: string; cancel_url?: string };
   };
   send: {
     /** Sends a request; the step does not end before it was answered. */
     http(request: HttpRequest): Promise<globalThis.Response>;
   };
-  context: { id: string; run: { id: string; runs: number }; attempt: number; member: string; deadline_ms: number; ts: string; [name: string]: any };
+  context: { id: string; run: { id: string; runs: number; context?: any; callback_request?: any }; attempt: number; member: string; deadline_ms: number; ts: string; [name: string]: any };
 }
 
 export interface Run {

@@ -10,6 +10,7 @@ mod sealed;
 pub mod accounts;
 pub mod apps;
 pub mod broker;
+pub mod data;
 pub mod members;
 pub mod oauth;
 pub mod sign;

@@ -17,7 +17,9 @@ fn line_of(text: &str) -> usize {
 #[test]
 fn a_step_uses_the_whole_of_the_component_api() {
     let house = House::new();
-    let run = house.run(&api(), &json!({"a": 5}), &["--prop", "text=hi", "--prop", r#"tags=["x"]"#]);
+    let store = ["--prop", "store=of-the-test"];
+    let run =
+        house.run(&api(), &json!({"a": 5}), &[&store[..], &["--prop", "text=hi", "--prop", r#"tags=["x"]"#]].concat());
     assert_eq!(run["status"], "ok", "{run:#}");
     assert_eq!((&run["step"], &run["version"]), (&json!("api-step-v2"), &json!("1.2.3")));
     let value = &run["return_value"];
@@ -31,8 +33,11 @@ fn a_step_uses_the_whole_of_the_component_api() {
     let exports = &run["exports"];
     assert_eq!(exports["value"], json!({"when": "1970-01-01T00:00:00.000Z", "big": "10"}));
     assert_eq!(exports["$summary"], "Done");
-    assert_eq!(exports["$suspend"], json!({"timeout_ms": 60000}));
-    assert_eq!(exports["$rerun"], json!({"delay_ms": 1000, "context": {"page": 2}, "max_retries": 3}));
+    assert_eq!(value["entries"], json!([["count", 5], ["k", {"a": 1}], ["only", 1]]));
+    assert!((50_000..=60_000).contains(&value["expires"].as_i64().expect("milliseconds")), "{run:#}");
+    assert_eq!(value["stored"], json!([false, 5, true, true, false, ["count", "only"], 2]));
+    assert_eq!(value["urls"], json!(["resume_url", "cancel_url"]));
+    assert!(run["then"].as_str().expect("a pause").starts_with("run this step again after 1"), "{run:#}");
 
     let log: Vec<(&str, &str)> = run["log"]
         .as_array()
@@ -46,13 +51,11 @@ fn a_step_uses_the_whole_of_the_component_api() {
     assert_eq!(log[3].0, "error");
     let place = format!("api.mjs:{}:", line_of("not thrown"));
     assert!(log[3].1.starts_with("Error: not thrown\n") && log[3].1.contains(&place), "{}", log[3].1);
-    for told in ["this.store keeps what is stored until this run ends", "would wait here", "would run this step again"]
-    {
-        assert!(log.iter().any(|(_, text)| text.contains(told)), "{told}: {log:?}");
-    }
 
-    // What is random is not of the build.
-    let again = house.run(&api(), &json!({}), &[]);
+    // What is random is not of the build, and what was stored is there.
+    let again = house.run(&api(), &json!({}), &store);
+    assert_eq!(again["return_value"]["store"][2], 2);
+    assert_eq!(again["return_value"]["stored"], json!([true, 10, true, true, false, ["count", "only"], 2]));
     assert_ne!(again["return_value"]["random"], value["random"]);
     assert_eq!(again["return_value"]["text"], "HELLO!", "the default");
 }
@@ -63,7 +66,12 @@ fn the_definition_names_every_prop_that_is_filled_in() {
     let inspected = house.call(&["--json", "inspect", &api().display().to_string()]).ok().json();
     let props = &inspected["definition"]["props"];
     let names: Vec<_> = props.as_object().expect("props").keys().map(String::as_str).collect();
-    assert_eq!(names.len(), 10, "no database, no alert: {names:?}");
+    assert_eq!(names.len(), 11, "no alert: {names:?}");
+    assert_eq!(
+        props["db"],
+        json!({"type": "data_store", "default": "api-step-v2", "optional": false, "secret": false})
+    );
+    assert_eq!((&props["store"]["type"], &props["store"]["optional"]), (&json!("data_store"), &json!(false)));
     assert_eq!(props["shared"]["app"], "bearer_crm");
     assert_eq!(props["shared"]["optional"], true);
     assert_eq!(props["text"]["description"], "Some text");

@@ -1,10 +1,12 @@
 //! Workflows by the built program, as people use it: deployed from a file, started by hand, by a request and by
 //! the clock, killed in the middle, and looked into.
 
+mod data;
 mod deploy;
 mod examples;
 mod http_request;
 mod kill;
+mod pause;
 mod rig;
 mod run;
 mod trigger;

@@ -145,10 +145,12 @@ fn bounded_a_run_that_is_cancelled_closes_its_streams() {
     use keyhole_tests::program::KEY;
     use keyhole_tests::server::Server;
     use keyhole_tests::workspace::component;
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut keyhole = keyhole();
     // An answer without end, slow enough that no limit on bytes ends it.
     let server = Server::raw(&keyhole.authority, &["api.acme.example"], |mut stream| async move {
+        // The request first: an answer to nothing is refused.
+        let _ = stream.read(&mut [0; 4096]).await;
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
         let mut open = stream.write_all(head).await.is_ok();
         while open {
@@ -169,7 +171,8 @@ fn bounded_a_run_that_is_cancelled_closes_its_streams() {
     let started = keyhole.call_with(&args, &asked.to_string()).ok().json();
     let run = started["run"].as_str().unwrap();
     until("the stream", || (server.accepted() == 1).then_some(()));
-    keyhole.call(&["runs", "cancel", run, "--as", "alice"]).ok();
+    let cancelled = keyhole.call(&["runs", "cancel", run, "--as", "alice"]);
+    assert_eq!(cancelled.code, 0, "{}{:#}", cancelled.stderr, show(&keyhole, run));
     let ended = until_status(&keyhole, run, "cancelled");
     // Long before the minute of silence, and the ten minutes that the step had.
     server.wait_until_idle();

@@ -1,8 +1,7 @@
 // `$`: what a step tells the workflow that it is part of.
 
-import { delay, exit, export as exportValue, respond as hostRespond } from "keyhole:step/flow@0.1.0";
+import { delay, exit, export as exportValue, rerun, respond as hostRespond, suspend } from "keyhole:step/flow@0.1.0";
 
-import { logLine } from "./console.js";
 import { StepError } from "./failure.js";
 import { toJson } from "./json.js";
 import { send } from "./send.js";
@@ -63,22 +62,19 @@ const flow = {
     const wait = milliseconds(ms, "$.flow.delay");
     if (wait > MOST_DELAY) throw new StepError("$.flow.delay takes at most a year", "step");
     told(() => delay(BigInt(wait)), "$.flow.delay");
-    return { resume_url: undefined, cancel_url: undefined };
   },
-  // The contract has no word for these two yet: they are recorded as exports, for a runner to read.
   suspend(ms = day) {
-    const timeout = milliseconds(ms, "$.flow.suspend");
-    exported("$suspend", { timeout_ms: timeout });
-    logLine("info", `$.flow.suspend: a workflow would wait here for its resume URL, at most ${timeout} ms; keyhole run goes on`);
-    return { resume_url: undefined, cancel_url: undefined };
+    const wait = milliseconds(ms, "$.flow.suspend");
+    return urls(told(() => suspend(BigInt(wait)), "$.flow.suspend"));
   },
   rerun(ms = 0, context = {}, retries = 10) {
     const wait = milliseconds(ms, "$.flow.rerun");
-    exported("$rerun", { delay_ms: wait, context, max_retries: retries });
-    logLine("info", `$.flow.rerun: a workflow would run this step again after ${wait} ms, at most ${retries} times; keyhole run goes on`);
-    return { resume_url: undefined, cancel_url: undefined };
+    const value = toJson(context ?? {}, "the context given to $.flow.rerun");
+    return urls(told(() => rerun(BigInt(wait), value, retries), "$.flow.rerun"));
   },
 };
+
+const urls = ({ resumeUrl, cancelUrl }) => ({ resume_url: resumeUrl, cancel_url: cancelUrl });
 
 /** `$` of one run. */
 export function dollar(context) {
@@ -113,7 +109,7 @@ function contextOf(context) {
     ts: new Date().toISOString(),
     test: false,
     attempt: context.attempt,
-    run: { id: context.run, runs: context.attempt },
+    run: { id: context.run, runs: context.runs ?? 1, context: context.rerun, callback_request: context.resumed ?? undefined },
   };
 }
 

@@ -2,8 +2,9 @@
 // put in their places, and what the contract's `definition` says.
 
 /** Types whose value does not come from whoever configures the step. */
-const BUILT_IN = /^(\$\.service\.db|\$\.interface\.|alert$)/;
-const CONTRACT = /^(string|integer|number|boolean|object|any)(\[\])?$/;
+const SERVICE_DB = "$.service.db";
+const BUILT_IN = /^(\$\.interface\.|alert$)/;
+const CONTRACT = /^((string|integer|number|boolean|object|any)(\[\])?|data_store)$/;
 const MOST_OPTIONS = 1000;
 const LONGEST_TEXT = 4096;
 
@@ -39,7 +40,8 @@ function contractType(prop) {
   // `{ label, value }` objects are handed over as they are.
   if (prop.withLabel) return type.endsWith("[]") ? "any[]" : "any";
   if (CONTRACT.test(type)) return type;
-  if (type === "data_store" || type.startsWith("$.") || type === "datetime") return type.endsWith("[]") ? "string[]" : "string";
+  if (type === SERVICE_DB) return "data_store";
+  if (type.startsWith("$.") || type === "datetime") return type.endsWith("[]") ? "string[]" : "string";
   return type.endsWith("[]") ? "any[]" : "any";
 }
 
@@ -50,6 +52,7 @@ const CHECKS = {
   boolean: (value) => typeof value === "boolean",
   object: (value) => value !== null && typeof value === "object" && !Array.isArray(value),
   any: (value) => value !== undefined,
+  data_store: (value) => typeof value === "string",
 };
 
 /** `value` as one of `base`, if it is one or reads as one; else undefined. */
@@ -100,8 +103,8 @@ export function describe(name, declared) {
   const described = { type };
   if (prop.label) described.label = text(prop.label);
   if (prop.description) described.description = text(prop.description);
-  // A hidden prop is one that `additionalProps` shows later; a store has a name of its own.
-  if (prop.optional || prop.hidden || prop.disabled || prop.type === "data_store" || prop.type === "dir") described.optional = true;
+  // A hidden prop is one that `additionalProps` shows later.
+  if (prop.optional || prop.hidden || prop.disabled || prop.type === "dir") described.optional = true;
   const options = staticOptions(prop, base);
   if (prop.default !== undefined && prop.default !== null) {
     const value = list ? [prop.default].flat().map((item) => as(base, item)) : as(base, prop.default);
@@ -117,12 +120,14 @@ export function describe(name, declared) {
   return described;
 }
 
-/** Every prop that somebody fills in, in the author's order. */
-export function describeAll(props) {
+/** Every prop that somebody fills in, in the author's order. What `$.service.db` keeps is kept for `component`. */
+export function describeAll(props, component) {
   const described = {};
   for (const [name, prop] of Object.entries(props ?? {})) {
     const one = describe(name, prop);
-    if (one !== undefined) described[name] = one;
+    if (one === undefined) continue;
+    if (resolveProp(name, prop).type === SERVICE_DB) one.default ??= component;
+    described[name] = one;
   }
   return described;
 }

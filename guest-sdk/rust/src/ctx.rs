@@ -14,7 +14,7 @@ use crate::http::Headers;
 use crate::props::{self, PropType};
 use crate::{Error, Result};
 
-pub use crate::bindings::keyhole::step::flow::Level;
+pub use crate::bindings::keyhole::step::flow::{Callbacks, Level};
 
 /// One attempt at a run, given to the step.
 #[derive(Debug)]
@@ -37,6 +37,9 @@ struct Context {
     attempt: u32,
     member: String,
     deadline_ms: u64,
+    runs: u32,
+    rerun: Option<Value>,
+    resumed: Option<Value>,
 }
 
 impl Ctx {
@@ -94,6 +97,26 @@ impl Ctx {
     /// 1 for the first attempt.
     pub fn attempt(&self) -> u32 {
         self.context().attempt
+    }
+
+    /// 1, and one more each time that the step asked to [run again](Ctx::rerun).
+    pub fn runs(&self) -> u32 {
+        self.context().runs.max(1)
+    }
+
+    /// What the step gave when it asked to [run again](Ctx::rerun). `None` the first time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`](crate::ErrorKind::Input) if it is not of `T`'s shape.
+    pub fn rerun_value<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        let Some(value) = &self.context().rerun else { return Ok(None) };
+        T::deserialize(value).map(Some).map_err(|error| Error::input(format!("what was kept for this run: {error}")))
+    }
+
+    /// The request that had the step [run again](Ctx::rerun): `method`, `headers`, `query`, `body`. `None` if its
+    /// time came first.
+    pub fn resumed(&self) -> Option<&Value> {
+        self.context().resumed.as_ref()
     }
 
     /// The member on whose behalf the step runs.
@@ -160,6 +183,26 @@ impl Ctx {
     /// If it is longer than that.
     pub fn delay(&self, wait: Duration) -> Result<()> {
         Ok(flow::delay(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))?)
+    }
+
+    /// Has the workflow wait after this step's return until the resume URL is called, at most so long. Later steps
+    /// read the request that came as `steps.<step>.$resume_data`, null if none did.
+    ///
+    /// # Errors
+    /// If it is longer than a year.
+    pub fn suspend(&self, wait: Duration) -> Result<Callbacks> {
+        Ok(flow::suspend(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))?)
+    }
+
+    /// Has this step run again after so long, or when the resume URL is called, at most `times` times: asked once
+    /// more, the run fails. The next time finds `value` in [`rerun_value`](Ctx::rerun_value). What this call
+    /// returns and exports is dropped.
+    ///
+    /// # Errors
+    /// If it is longer than a year, or `value` than 64 KiB.
+    pub fn rerun(&self, wait: Duration, value: &(impl Serialize + ?Sized), times: u32) -> Result<Callbacks> {
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        Ok(flow::rerun(wait, &serde_json::to_string(value)?, times)?)
     }
 
     fn context(&self) -> &Context {

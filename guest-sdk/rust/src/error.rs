@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::bindings::keyhole::step::accounts::AccessError;
+use crate::bindings::keyhole::step::data::DataError;
 use crate::bindings::keyhole::step::flow::FlowError;
 use crate::bindings::keyhole::step::signer::SignError;
 use crate::bindings::keyhole::step::types::{Failure, FailureKind};
@@ -248,6 +249,16 @@ impl From<FlowError> for Error {
             FlowError::InvalidJson(message) | FlowError::Limit(message) | FlowError::OutOfRange(message) => {
                 Error::step(message)
             }
+        }
+    }
+}
+
+impl From<DataError> for Error {
+    fn from(error: DataError) -> Error {
+        match error {
+            DataError::NotLinked(message) => Error::input(message),
+            DataError::Limit(message) | DataError::Invalid(message) => Error::step(message),
+            DataError::Unavailable(message) => Error::step(message).retryable(),
         }
     }
 }

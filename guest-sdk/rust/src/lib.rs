@@ -45,6 +45,7 @@ mod account;
 pub mod bindings;
 mod configure;
 mod ctx;
+mod data;
 mod error;
 pub mod http;
 mod props;
@@ -52,7 +53,8 @@ mod step;
 
 pub use account::Account;
 pub use configure::{Choice, Choices, Configure};
-pub use ctx::{Ctx, Level, Reply};
+pub use ctx::{Callbacks, Ctx, Level, Reply};
+pub use data::{DataStore, Entries, Entry, Expect};
 pub use error::{Error, ErrorKind, Result};
 pub use props::{AppProp, Json, PropType, Props};
 
@@ -111,7 +113,7 @@ pub use serde_json;
 /// `#[derive(Serialize)]` and `#[derive(Deserialize)]` want `serde` among the step's own dependencies.
 pub mod prelude {
     pub use crate::http;
-    pub use crate::{Account, Ctx, Error, ErrorKind, Props, Result};
+    pub use crate::{Account, Ctx, DataStore, Error, ErrorKind, Props, Result};
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::{Value, json};
 }

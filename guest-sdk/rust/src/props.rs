@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::ser::{Error as _, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
-use crate::{Account, Error, Result};
+use crate::{Account, DataStore, Error, Result};
 
 /// The inputs of a step. Derive it; see [`derive@crate::Props`].
 #[diagnostic::on_unimplemented(
@@ -106,7 +106,7 @@ const fn kind(name: &'static str) -> Kind {
 }
 
 /// A type that a prop can have: `bool`, integers, floats, `String`, `Vec` of
-/// these, `Option` of these, [`Value`], maps, and [`Json`] for types of your own.
+/// these, `Option` of these, [`Value`], maps, [`Json`] for types of your own, and [`DataStore`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a type that a prop can have",
     label = "use String, bool, a number, Vec or Option of these, serde_json::Value, a map, or keyhole_sdk::Json<T>",
@@ -121,6 +121,13 @@ pub trait PropType: Sized {
     /// The value, or what was expected in its stead.
     #[doc(hidden)]
     fn parse(value: Value) -> Result<Self, Mismatch>;
+
+    /// The value of the prop `prop`.
+    #[doc(hidden)]
+    fn of(prop: &str, value: Value) -> Result<Self, Mismatch> {
+        let _ = prop;
+        Self::parse(value)
+    }
 
     /// What a prop without value and default is, if it may be without.
     #[doc(hidden)]
@@ -273,8 +280,28 @@ impl<T: PropType> PropType for Option<T> {
         T::parse(value).map(Some)
     }
 
+    fn of(prop: &str, value: Value) -> Result<Option<T>, Mismatch> {
+        T::of(prop, value).map(Some)
+    }
+
     fn absent() -> Option<Option<T>> {
         Some(None)
+    }
+}
+
+/// The workflow names the store.
+impl PropType for DataStore {
+    const KIND: Kind = kind("data_store");
+
+    fn parse(value: Value) -> Result<DataStore, Mismatch> {
+        Err(Mismatch::new("a data store as a prop of its own", &value))
+    }
+
+    fn of(prop: &str, value: Value) -> Result<DataStore, Mismatch> {
+        match value {
+            Value::String(_) => Ok(DataStore::of(prop)),
+            other => Err(Mismatch::new("the name of a data store", &other)),
+        }
     }
 }
 
@@ -378,6 +405,6 @@ pub(crate) fn read<T: PropType>(name: &str, value: Option<Value>, default: Optio
             None => return Err(Error::input(format!("prop \"{name}\" is required and was not given"))),
         },
     };
-    T::parse(value)
+    T::of(name, value)
         .map_err(|Mismatch { expected, got }| Error::input(format!("prop \"{name}\": expected {expected}, got {got}")))
 }

@@ -200,9 +200,21 @@ impl<T: Record> Records<T> {
     /// # Errors
     /// As [`Records::get`]; one unreadable record fails the whole page.
     pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, T, Revision)>, StoreError> {
-        let folder = Self::key("");
+        self.list_in("", after, limit).await
+    }
+
+    /// The same of those whose ids begin with `prefix`.
+    ///
+    /// # Errors
+    /// As [`Records::list`].
+    pub async fn list_in(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, T, Revision)>, StoreError> {
         let after = after.map(Self::key);
-        let page = self.store.scan(&folder, after.as_deref(), limit).await?;
+        let page = self.store.scan(&Self::key(prefix), after.as_deref(), limit).await?;
         page.into_iter().map(Self::decoded).collect()
     }
 

@@ -261,6 +261,17 @@ impl Client {
         self.call(method, by, path, &[], None).await?.map_err(Refused::into_error)
     }
 
+    /// The same with a query.
+    pub async fn ask_with<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        by: Option<&Acting>,
+        path: &[&str],
+        query: &impl Serialize,
+    ) -> Result<T> {
+        self.call(method, by, path, &pairs(query)?, None).await?.map_err(Refused::into_error)
+    }
+
     /// Ends what this process runs of workflows, so that another one goes on with it.
     pub async fn leave(&self) {
         if let Reach::Here { api, .. } = &self.reach {

@@ -10,6 +10,7 @@ use keyhole::workflow::{Components, Runner, SystemClock, Work, Workflows, reache
 use keyhole_host_api::accounts::{Accounts, Summary};
 use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{Broker, Egress};
+use keyhole_host_api::data::DataStores;
 use keyhole_host_api::members::{MemberId, Members};
 use keyhole_host_api::store::Store;
 use keyhole_host_api::store::redb::{FILE_NAME, RedbStore};
@@ -107,7 +108,15 @@ impl Home {
         let cache = self.code_cache(settings);
         let make = move || super::run::engine_with(Some(cache.clone()), None, None);
         let components = Components::new(self.store.clone(), make);
-        let work = Arc::new(Work { components, broker: broker.clone(), accounts: self.accounts.clone() });
+        let data = DataStores::new(self.store.clone());
+        data.set_most(settings.store_size);
+        let work = Arc::new(Work {
+            components,
+            broker: broker.clone(),
+            accounts: self.accounts.clone(),
+            data,
+            public_url: public_url.clone(),
+        });
         let workflows = Arc::new(Workflows::new(self.store.clone(), work));
         let runner = Runner::new(self.store.clone(), workflows.clone(), Arc::new(SystemClock));
         let (members, accounts) = (self.members.clone(), self.accounts.clone());

@@ -15,6 +15,7 @@ mod completions;
 mod config;
 mod configure;
 mod connect;
+mod data;
 mod demo;
 mod doctor;
 mod error;
@@ -68,6 +69,8 @@ enum Command {
     #[command(subcommand)]
     Runs(runs::Runs),
     Test(test::Test),
+    #[command(subcommand)]
+    Data(data::Data),
     #[command(subcommand)]
     Apps(apps::Apps),
     #[command(subcommand)]
@@ -139,6 +142,7 @@ async fn dispatch(command: Command, settings: &Settings) -> Result {
         Command::Workflows(command) => command.run(settings).await,
         Command::Runs(command) => command.run(settings).await,
         Command::Test(command) => command.run(settings).await,
+        Command::Data(command) => command.run(settings).await,
         Command::Apps(command) => command.run(settings).await,
         Command::Accounts(command) => command.run(settings).await,
         Command::Members(command) => command.run(settings).await,

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use clap::{Args, ValueHint};
 use comfy_table::Cell;
 use keyhole::engine::{
-    BaseType, CodeCacheConfig, CompileWorker, Definition, Engine, EngineConfig, EngineError, Input, Json, Level,
-    Limits, LogLine, MAX_DEADLINE, RunOutcome, Step, StepFailure, StepHost,
+    self, BaseType, CodeCacheConfig, CompileWorker, Definition, Engine, EngineConfig, EngineError, Input, Json, Level,
+    Limits, LogLine, MAX_DEADLINE, Pause, RunOutcome, Step, StepFailure, StepHost,
 };
 use keyhole_host_api::accounts::AccountId;
 use keyhole_host_api::broker::{AllowedHost, Broker, Brokered, Link, Scope, Session, Spent};
+use keyhole_host_api::data::DataStores;
 use keyhole_host_api::members::MemberId;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -84,7 +85,7 @@ impl Run {
         let bytes = component(&self.component, settings.out).await?;
         let home = Home::open(settings).await?;
         let member = home.member(&self.as_member, settings).await?;
-        let engine = engine(Some(home.code_cache(settings)), Some(limits.memory))?;
+        let engine = self::engine(Some(home.code_cache(settings)), Some(limits.memory))?;
         let step = engine.load(bytes).await.at(self.component.display())?;
         let links = links(&self.link, &step.definition, &home, &member).await?;
         for (prop, app, required) in step.definition.app_props() {
@@ -104,8 +105,13 @@ impl Run {
         }
         let definition = configure::definition(&attempt, &engine, &step, &broker).await?;
         attempt.props = definition.props(&given_props(&self.prop, &definition)?).map_err(usage)?;
+        let stores = DataStores::new(home.store.clone());
+        stores.set_most(settings.store_size);
+        let data = definition.data_stores(&attempt.props);
+        let data = data.map(|(prop, name)| (prop.to_owned(), stores.open(name))).collect();
+        let see = |session| Arc::new(engine::Attempt { session, data, callbacks: None });
         let ran = tokio::select! {
-            ran = attempt.run(&engine, &step, &broker, |session| session) => ran?,
+            ran = attempt.run(&engine, &step, &broker, see) => ran?,
             () = super::interrupt() => return Err(Error::interrupted()),
         };
         show(&ran, settings.out)
@@ -333,6 +339,9 @@ struct Document<'r> {
     requests: &'r [Brokered],
     duration_ms: f64,
     peak_memory: usize,
+    /// What a workflow would do before its next step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    then: Option<String>,
     error: Option<Value>,
 }
 
@@ -361,6 +370,7 @@ fn show(ran: &Ran, out: Output) -> Result {
             requests: &ran.requests,
             duration_ms: outcome.duration.as_secs_f64() * 1e3,
             peak_memory: outcome.peak_memory,
+            then: outcome.flow.pause.as_ref().map(pause),
             error: failure.map(failure_document).transpose()?,
         })?;
         return if failure.is_none() { Ok(()) } else { Err(Error::said()) };
@@ -396,8 +406,8 @@ fn text(ran: &Ran) -> String {
     if let Some(reason) = &outcome.flow.exit {
         section("ends the workflow", &output::visible(reason));
     }
-    if let Some(delay) = outcome.flow.delay {
-        section("then waits", &output::duration(Duration::from_millis(delay)));
+    if let Some(pause) = &outcome.flow.pause {
+        section("a workflow would then", &self::pause(pause));
     }
     if !outcome.log.is_empty() {
         let mut log: Vec<String> = outcome.log.iter().map(log_line).collect();
@@ -459,4 +469,20 @@ fn requests(requests: &[Brokered]) -> String {
         ]);
     }
     output::table_text(&mut table)
+}
+
+/// What a step has its workflow do before it goes on.
+pub fn pause(pause: &Pause) -> String {
+    let time = |milliseconds: &u64| output::duration(Duration::from_millis(*milliseconds));
+    match pause {
+        Pause::Delay(milliseconds) => format!("wait {}", time(milliseconds)),
+        Pause::Suspend(milliseconds, _) => {
+            format!("wait until its resume URL is called, {} at most", time(milliseconds))
+        }
+        Pause::Rerun(milliseconds, _, rerun) => format!(
+            "run this step again after {}, or when its resume URL is called; {} times at most",
+            time(milliseconds),
+            rerun.most
+        ),
+    }
 }

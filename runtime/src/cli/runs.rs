@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use comfy_table::{Cell, Color};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use keyhole::server::model::{RetryRun, RunDetail, RunView, RunsQuery, StartedRun, StepView};
 use reqwest::Method;
 
@@ -127,7 +127,7 @@ impl Runs {
 pub async fn show_at_end(client: &Client, by: &Acting, run: &str, out: Output) -> Result {
     let detail = loop {
         let detail: RunDetail = client.get(Some(by), &["runs", run]).await?;
-        if detail.run.ended.is_some() || detail.run.waits_for.is_some() {
+        if detail.run.ended.is_some() || detail.run.waits_for.is_some() || waits_long(&detail.run) {
             break detail;
         }
         tokio::select! {
@@ -145,12 +145,22 @@ pub async fn show_at_end(client: &Client, by: &Acting, run: &str, out: Output) -
     }
     match detail.run.status.as_str() {
         "ok" => Ok(()),
+        _ if waits_long(&detail.run) => {
+            out.note("the run goes on in keyhole serve when its resume URL is called, or its time is over");
+            Ok(())
+        }
         _ if out.json => Err(Error::said()),
         status => {
             let message = detail.run.error.map_or_else(|| format!("the run is {status}"), |error| error.message);
             Err(Error::new(message).at(format!("run {run}")))
         }
     }
+}
+
+/// Whether it may be long until somebody calls the URL that it waits for.
+fn waits_long(run: &RunView) -> bool {
+    let soon = Timestamp::now() + SignedDuration::from_mins(1);
+    run.waits_for_call && run.waits_until.is_none_or(|until| until > soon)
 }
 
 async fn logs(client: &Client, by: &Acting, run: &str, follow: bool, out: Output) -> Result {
@@ -223,10 +233,14 @@ fn text(detail: &RunDetail) -> String {
         pairs.push(("took", took(run)));
     }
     if let Some(until) = run.waits_until {
-        pairs.push(("waits until", output::local(until)));
+        let or = if run.waits_for_call { ", or until its resume URL is called" } else { "" };
+        pairs.push(("waits until", format!("{}{or}", output::local(until))));
     }
     if let Some(account) = &run.waits_for {
         pairs.push(("waits for", format!("the account {account} to be reconnected")));
+    }
+    if let Some(other) = &run.waits_for_run {
+        pairs.push(("waits for", format!("the run {other}")));
     }
     if let Some(error) = &run.error {
         pairs.push(("error", output::visible(&error.message).into_owned()));

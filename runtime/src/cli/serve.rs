@@ -200,6 +200,7 @@ impl Reload {
         egress.own = self.own.clone();
         egress.own.add(reached(&self.store).await?);
         self.api.broker.change(egress)?;
+        self.api.data().set_most(fresh.store_size);
         Ok(fresh)
     }
 }
@@ -221,18 +222,24 @@ impl Kept {
 async fn retain(api: Arc<Api>, mut kept: watch::Receiver<Kept>) {
     let mut hours = tokio::time::interval(RETENTION);
     hours.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let history = api.runner.history();
+    let mut written = 0_u64;
     loop {
         let most = kept.borrow().runs.keep_size.unwrap_or(u64::MAX);
         let all = tokio::select! {
             _ = hours.tick() => true,
-            () = api.runner.history().grown(most / GROWN) => false,
+            () = history.grown_to(written.saturating_add(most / GROWN)) => false,
             changed = kept.changed() => if changed.is_ok() { true } else { return },
         };
+        written = history.written();
         let Kept { audit, runs } = *kept.borrow_and_update();
         if all {
             retain_audit(&api, audit).await;
         }
         retain_runs(&api, runs).await;
+        if all && let Err(error) = api.data().sweep().await {
+            tracing::error!(%error, "what is over in data stores could not be removed");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use keyhole::server::model::StepView;
 use keyhole::workflow::record::{StepRecord, WorkflowId};
-use keyhole::workflow::{Deploy, Who};
+use keyhole::workflow::{Deploy, Turn, Who};
 use keyhole_host_api::broker::Spent;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -61,7 +61,7 @@ impl Test {
         let mut failed = None;
         for step in &version.steps {
             let attempted = tokio::select! {
-                attempted = workflows.work().attempt(&who, step, &event, &done, 1) => attempted,
+                attempted = workflows.work().attempt(&who, step, &event, &done, Turn::default()) => attempted,
                 () = super::interrupt() => return Err(Error::interrupted()),
             };
             let error = attempted.record.error.clone();
@@ -69,8 +69,11 @@ impl Test {
             if !settings.out.json {
                 settings.out.line(runs::step_text(&StepView::from(attempted.record)))?;
             }
-            if let Some(delay) = attempted.flow.delay {
-                settings.out.note(format!("the workflow would wait {delay} ms here"));
+            if let Some(pause) = &attempted.flow.pause {
+                settings.out.note(format!("the workflow would now {}", run::pause(pause)));
+            }
+            if let Some(asked) = &attempted.calls {
+                settings.out.note(format!("the workflow would start {} here", super::output::visible(&asked.name)));
             }
             if let Some(error) = error {
                 failed = Some(error);

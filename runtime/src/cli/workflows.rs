@@ -10,7 +10,7 @@ use keyhole::engine::Digest;
 use keyhole::server::model::{
     ComponentView, DeployedView, NewRun, NewWorkflow, SetWorkflow, StartedRun, WorkflowName, WorkflowView,
 };
-use keyhole::workflow::file::{self, File, HTTP_REQUEST};
+use keyhole::workflow::file::{self, File, HTTP_REQUEST, WORKFLOW};
 use keyhole::workflow::{DIGEST, DeployError};
 use reqwest::Method;
 use serde_json::Value;
@@ -202,7 +202,7 @@ pub async fn components(path: &Path, text: &str, out: Output) -> Result<Vec<(Str
     let mut components: Vec<(String, Bytes)> = Vec::new();
     for step in &parsed.steps {
         let uses = step.get_ref().uses.get_ref();
-        let is_path = uses != HTTP_REQUEST && !uses.starts_with(DIGEST);
+        let is_path = ![HTTP_REQUEST, WORKFLOW].contains(&uses.as_str()) && !uses.starts_with(DIGEST);
         if is_path && !components.iter().any(|(there, _)| there == uses) {
             components.push((uses.clone(), run::component(&folder.join(uses), out).await?));
         }

@@ -13,7 +13,7 @@ pub(super) const STEP_VERSION: &str = "0.1.0";
 pub(super) const EXPORTS: [&str; 3] = ["definition", "configure", "run"];
 
 /// Interfaces of the contract.
-const STEP_INTERFACES: [&str; 4] = ["types", "accounts", "flow", "signer"];
+const STEP_INTERFACES: [&str; 5] = ["types", "accounts", "flow", "data", "signer"];
 
 /// WASI 0.2 interfaces.
 pub(super) const WASI_INTERFACES: [&str; 29] = [

@@ -10,6 +10,12 @@ wasmtime::component::bindgen!({
     imports: {
         "keyhole:step/accounts@0.1.0.linked": async | trappable,
         "keyhole:step/signer@0.1.0.hmac": async | trappable,
+        "keyhole:step/data@0.1.0.[method]store.get": async | trappable,
+        "keyhole:step/data@0.1.0.[method]store.set": async | trappable,
+        "keyhole:step/data@0.1.0.[method]store.delete": async | trappable,
+        "keyhole:step/data@0.1.0.[method]store.increment": async | trappable,
+        "keyhole:step/data@0.1.0.[method]store.entries": async | trappable,
+        "keyhole:step/data@0.1.0.[method]store.clear": async | trappable,
         default: trappable,
     },
     exports: { default: async },
@@ -19,6 +25,7 @@ wasmtime::component::bindgen!({
         "wasi:random": wasmtime_wasi::p2::bindings::random,
         "wasi:http": wasmtime_wasi_http::p2::bindings::http,
         "keyhole:step/accounts.account": super::host::Injected,
+        "keyhole:step/data.store": keyhole_host_api::data::DataStore,
     },
     require_store_data_send: true,
 });

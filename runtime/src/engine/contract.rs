@@ -1,4 +1,4 @@
-//! The host's side of wit/step.wit: accounts, flow, signer.
+//! The host's side of wit/step.wit: accounts, flow, signer. Data stores have a file of their own.
 //!
 //! Nothing in here decides about access: it asks the [`StepHost`], and passes on what it says.
 
@@ -9,7 +9,7 @@ use super::host::{AccessError, Injected, SignError};
 use super::json::Json;
 use super::limits::size;
 use super::log::Level;
-use super::state::{FlowResponse, State};
+use super::state::{FlowResponse, Pause, Rerun, State, Token};
 
 /// Longest wait between two steps: one year, in milliseconds.
 const MAX_DELAY: u64 = 366 * 24 * 60 * 60 * 1000;
@@ -19,6 +19,8 @@ const RESPONSE_HEADERS: usize = 100;
 const RESPONSE_HEADER_BYTES: usize = 32 * 1024;
 /// Bytes of the reason for an exit.
 const REASON_BYTES: usize = 4096;
+/// Bytes of what a step keeps for its next time.
+const RERUN_BYTES: usize = 64 * 1024;
 /// Bytes of an export's name.
 const NAME_BYTES: usize = 128;
 
@@ -159,11 +161,54 @@ impl flow::Host for State {
     }
 
     fn delay(&mut self, milliseconds: u64) -> wasmtime::Result<Result<(), flow::FlowError>> {
-        if milliseconds > MAX_DELAY {
-            return Ok(Err(flow::FlowError::OutOfRange(format!("at most one year: {MAX_DELAY} ms"))));
+        Ok(within_a_year(milliseconds).map(|()| self.flow.pause = Some(Pause::Delay(milliseconds))))
+    }
+
+    fn suspend(&mut self, milliseconds: u64) -> wasmtime::Result<Result<flow::Callbacks, flow::FlowError>> {
+        if let Err(error) = within_a_year(milliseconds) {
+            return Ok(Err(error));
         }
-        self.flow.delay = Some(milliseconds);
-        Ok(Ok(()))
+        let token = Token::mint()?;
+        let callbacks = self.callbacks(&token);
+        self.flow.pause = Some(Pause::Suspend(milliseconds, token));
+        Ok(Ok(callbacks))
+    }
+
+    fn rerun(
+        &mut self,
+        milliseconds: u64,
+        value: String,
+        most: u32,
+    ) -> wasmtime::Result<Result<flow::Callbacks, flow::FlowError>> {
+        if let Err(error) = within_a_year(milliseconds) {
+            return Ok(Err(error));
+        }
+        if value.len() > RERUN_BYTES {
+            let limit = size(RERUN_BYTES);
+            return Ok(Err(flow::FlowError::Limit(format!("what is kept for the next time may have {limit}"))));
+        }
+        let value = match Json::parse(value) {
+            Ok(value) => value,
+            Err(error) => return Ok(Err(flow::FlowError::InvalidJson(error.to_string()))),
+        };
+        let token = Token::mint()?;
+        let callbacks = self.callbacks(&token);
+        self.flow.pause = Some(Pause::Rerun(milliseconds, token, Rerun { value, most }));
+        Ok(Ok(callbacks))
+    }
+}
+
+fn within_a_year(milliseconds: u64) -> Result<(), flow::FlowError> {
+    match milliseconds <= MAX_DELAY {
+        true => Ok(()),
+        false => Err(flow::FlowError::OutOfRange(format!("at most one year: {MAX_DELAY} ms"))),
+    }
+}
+
+impl State {
+    fn callbacks(&self, token: &Token) -> flow::Callbacks {
+        let url = |verb: &str| self.host.callbacks().map(|base| format!("{base}/{verb}/{}", token.as_str()));
+        flow::Callbacks { resume_url: url("resume"), cancel_url: url("cancel") }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use indexmap::IndexMap;
+use keyhole_host_api::data::{NotAName, StoreName};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -74,6 +75,8 @@ pub struct PropType {
 pub enum BaseType {
     /// An account of an app.
     App,
+    /// The name of a data store.
+    DataStore,
     /// A text.
     String,
     /// A number without a fraction.
@@ -88,8 +91,9 @@ pub enum BaseType {
     Any,
 }
 
-const TYPES: [(BaseType, &str); 7] = [
+const TYPES: [(BaseType, &str); 8] = [
     (BaseType::App, "app"),
+    (BaseType::DataStore, "data_store"),
     (BaseType::String, "string"),
     (BaseType::Integer, "integer"),
     (BaseType::Number, "number"),
@@ -103,6 +107,7 @@ impl BaseType {
         match self {
             // An account is linked, never given as a value.
             Self::App => false,
+            Self::DataStore => value.as_str().is_some_and(|name| name.parse::<StoreName>().is_ok()),
             Self::String => value.is_string(),
             Self::Integer => value.is_i64() || value.is_u64(),
             Self::Number => value.is_number(),
@@ -214,6 +219,14 @@ impl Definition {
         self.props.iter().filter_map(|(name, prop)| Some((name.as_str(), prop.app.as_deref()?, !prop.optional)))
     }
 
+    /// The data stores that these values name, by prop.
+    pub fn data_stores<'v>(&'v self, values: &'v Map<String, Value>) -> impl Iterator<Item = (&'v str, StoreName)> {
+        self.props.iter().filter(|(_, prop)| prop.kind.base == BaseType::DataStore).filter_map(|(name, _)| {
+            // `props` has checked it.
+            Some((name.as_str(), values.get(name)?.as_str()?.parse().ok()?))
+        })
+    }
+
     /// The values for a run: `given`, with defaults where it is silent. App props are not
     /// among them: an account is linked.
     pub fn props(&self, given: &Map<String, Value>) -> Result<Map<String, Value>, PropsError> {
@@ -264,6 +277,9 @@ const ANY: PropType = PropType { base: BaseType::Any, list: false };
 impl PropDef {
     /// What is wrong with `value` for this prop, in words that go behind its name.
     pub(crate) fn check(&self, value: &Value) -> Result<(), String> {
+        if self.kind.base == BaseType::DataStore && !self.kind.holds(value) {
+            return Err(format!("names a data store, such as \"counters\", not {}: {NotAName}", brief(value)));
+        }
         if !self.kind.holds(value) {
             // A secret prop's value stays out of messages, whatever it is.
             let shown = if self.secret { "the value given".to_owned() } else { brief(value) };
@@ -334,6 +350,10 @@ fn prop_of(mut fields: Map<String, Value>, faults: &mut Vec<String>) -> Option<P
         Some(Value::String(text)) => match PropType::parse(&text) {
             Some(PropType { base: BaseType::App, list: true }) => {
                 faults.push("`app[]` is not a type: one app prop links one account; declare one for each".to_owned());
+                None
+            }
+            Some(PropType { base: BaseType::DataStore, list: true }) => {
+                faults.push("`data_store[]` is not a type: declare one prop for each data store".to_owned());
                 None
             }
             Some(kind) => Some(kind),
@@ -530,19 +550,23 @@ mod tests {
             "d": {"type": "app[]", "app": "slack"},
             "e": {"type": "number", "secret": true},
             "f": {"type": "string", "options": [1]},
+            "g": {"type": "data_store", "default": "Not a name"},
+            "h": {"type": "data_store[]"},
         }}));
         for part in [
             "`name` must be",
             "`version` must be",
             "`prop` is not a key",
             "prop '1x'",
-            "prop 'a': `type` is one of app,",
+            "prop 'a': `type` is one of app, data_store,",
             "prop 'b': `app` is missing",
             "prop 'c': `min` is not a key",
             "prop 'c': `default` must be integer, not \"x\"",
             "prop 'd': `app[]` is not a type",
             "prop 'e': only a prop of type string",
             "prop 'f': each of `options` must be string, not 1",
+            "prop 'g': `default` names a data store",
+            "prop 'h': `data_store[]` is not a type",
         ] {
             assert!(text.contains(part), "{part} in: {text}");
         }

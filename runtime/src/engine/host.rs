@@ -1,9 +1,10 @@
-//! What the engine needs of the world outside the sandbox: accounts, requests, signatures.
+//! What the engine needs of the world outside the sandbox: accounts, requests, signatures, data stores.
 //!
 //! Nothing behind this trait may hand a credential to the engine: what comes back holds
 //! placeholders.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,8 +12,9 @@ use futures_util::future::BoxFuture;
 
 use keyhole_host_api::broker::Session;
 pub use keyhole_host_api::broker::{AccessError, Body, BodyError, Injected, SendError, SignError, Timeouts};
+use keyhole_host_api::data::DataStore;
 
-/// The one way from a step to the world: one attempt's session with the broker.
+/// The one way from a step to the world.
 #[async_trait]
 pub trait StepHost: Send + Sync + 'static {
     /// The account linked to `prop`, with placeholders where its secrets would be.
@@ -30,6 +32,59 @@ pub trait StepHost: Send + Sync + 'static {
 
     /// Puts a label where `text` holds a placeholder.
     fn redact<'t>(&self, text: &'t str) -> Cow<'t, str>;
+
+    /// The data store that the prop `prop` names.
+    fn data(&self, prop: &str) -> Option<DataStore> {
+        let _ = prop;
+        None
+    }
+
+    /// Where others call the run back: a URL, or the path of one, without the slash at its end. None outside
+    /// of workflows.
+    fn callbacks(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// What one attempt at a step has of the world.
+pub struct Attempt {
+    /// Its session with the broker.
+    pub session: Arc<Session>,
+    /// The data stores that its props name.
+    pub data: BTreeMap<String, DataStore>,
+    /// See [`StepHost::callbacks`].
+    pub callbacks: Option<String>,
+}
+
+#[async_trait]
+impl StepHost for Attempt {
+    async fn account(&self, prop: &str) -> Result<Injected, AccessError> {
+        self.session.account(prop).await
+    }
+
+    async fn sign_hmac(&self, prop: &str, purpose: &str, message: &[u8]) -> Result<String, SignError> {
+        self.session.sign_hmac(prop, purpose, message).await
+    }
+
+    fn send(
+        self: Arc<Self>,
+        request: http::Request<Body>,
+        timeouts: Timeouts,
+    ) -> BoxFuture<'static, Result<http::Response<Body>, SendError>> {
+        Box::pin(self.session.clone().send(request, timeouts))
+    }
+
+    fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.session.redact(text)
+    }
+
+    fn data(&self, prop: &str) -> Option<DataStore> {
+        self.data.get(prop).cloned()
+    }
+
+    fn callbacks(&self) -> Option<&str> {
+        self.callbacks.as_deref()
+    }
 }
 
 #[async_trait]

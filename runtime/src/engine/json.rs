@@ -91,6 +91,8 @@ impl fmt::Display for Json {
     }
 }
 
+impl Eq for Json {}
+
 impl PartialEq for Json {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()

@@ -18,7 +18,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::HostOutgoingRequest as _;
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView as _};
 
-use super::bindings::keyhole::step::{accounts, flow, signer, types};
+use super::bindings::keyhole::step::{accounts, data, flow, signer, types};
 use super::state::State;
 
 /// Bytes of an HTTP method that nobody has heard of.
@@ -42,6 +42,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     types::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
     accounts::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
     flow::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    data::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
     signer::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
 
     http::outgoing_handler::add_to_linker::<_, WasiHttp>(l, State::http)?;

@@ -21,7 +21,7 @@ use super::json::Json;
 use super::limits::{Limit, LimitHit, Limits, MAX_DEADLINE};
 use super::link;
 use super::outcome::{RunOutcome, StepFailure};
-use super::state::State;
+use super::state::{Pause, State};
 use super::step::{Digest, Step};
 
 /// How often a step that computes lets others have its thread, and looks at its deadline.
@@ -272,6 +272,9 @@ fn outcome(state: State, result: Result<Json, StepFailure>, started: Instant) ->
         }
     }
     flow.exit = flow.exit.map(|reason| redact(&reason));
+    if let Some(Pause::Rerun(_, _, rerun)) = &mut flow.pause {
+        rerun.value = redact_json(rerun.value.clone());
+    }
     let exports = exports.into_iter().map(|(name, value)| (redact(&name), redact_json(value))).collect();
     let (log, log_cut) = log.lock().finish(|text| host.redact(text));
     RunOutcome { result, exports, log, log_cut, flow, duration: started.elapsed(), peak_memory: books.peak() }

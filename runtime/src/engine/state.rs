@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use base64::Engine as _;
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -32,6 +33,8 @@ pub(super) struct State {
     pub exports: BTreeMap<String, Json>,
     pub export_bytes: usize,
     pub flow: Flow,
+    /// Calls of data stores.
+    pub data_calls: u64,
     broker: Broker,
     http: WasiHttpCtx,
     /// Made when first asked for: most calls never look at it, and it seeds three generators.
@@ -45,8 +48,50 @@ pub struct Flow {
     pub response: Option<FlowResponse>,
     /// Why the workflow ends after this step, if it does.
     pub exit: Option<String>,
-    /// Milliseconds to wait before the next step.
-    pub delay: Option<u64>,
+    /// What the workflow waits for before it goes on.
+    pub pause: Option<Pause>,
+}
+
+/// What a step has its workflow wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// So many milliseconds before the next step.
+    Delay(u64),
+    /// The same, or a call of a URL with this token.
+    Suspend(u64, Token),
+    /// The same, and then comes this step again.
+    Rerun(u64, Token, Rerun),
+}
+
+/// What a URL that has a run go on has in it: 128 bits that nobody guesses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Token(String);
+
+/// How a step is run again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rerun {
+    /// What it wants to find in its context.
+    pub value: Json,
+    /// How often at most.
+    pub most: u32,
+}
+
+impl Token {
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// If the system has no random bytes.
+    pub(super) fn mint() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)))
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// An HTTP answer for whoever called the workflow's trigger.
@@ -78,6 +123,7 @@ impl State {
             exports: BTreeMap::new(),
             export_bytes: 0,
             flow: Flow::default(),
+            data_calls: 0,
             broker: Broker { host: host.clone(), over },
             http,
             wasi: None,

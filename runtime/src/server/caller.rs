@@ -57,6 +57,8 @@ pub enum Act<'a> {
     SeeAllTokens,
     /// To see that others' workflows exist, to turn them off and to delete them.
     KeepWorkflows,
+    /// To look into data stores and change what is in them, which are the workspace's.
+    UseData,
     /// To hand over a component, which does nothing by itself.
     AddComponents,
 }
@@ -66,7 +68,7 @@ impl Caller {
     pub fn may(&self, act: Act<'_>) -> bool {
         let Self::Member(member, _) = self else { return true };
         match act {
-            Act::SeeMembers | Act::AddComponents => true,
+            Act::SeeMembers | Act::UseData | Act::AddComponents => true,
             Act::CreateTokenFor(whom) => *whom == member.id,
             Act::ChangeMembers
             | Act::ChangeApps

@@ -5,6 +5,7 @@
 //! secret comes in with a request and never goes out with an answer, other than a token or
 //! connect link in the answer to the request that made it.
 
+mod callbacks;
 pub mod caller;
 mod extract;
 mod guard;
@@ -24,6 +25,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use keyhole_host_api::accounts::Accounts;
 use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::Broker;
+use keyhole_host_api::data::DataStores;
 use keyhole_host_api::members::Members;
 use keyhole_host_api::oauth::OAuth;
 use keyhole_host_api::store::{Store, StoreError};
@@ -126,6 +128,11 @@ impl Api {
         self.accounts.catalog()
     }
 
+    /// What steps keep between runs.
+    pub fn data(&self) -> &Arc<DataStores> {
+        &self.workflows.work().data
+    }
+
     fn oauth(&self) -> &Arc<OAuth> {
         self.broker.oauth()
     }
@@ -147,6 +154,7 @@ pub fn router(api: Arc<Api>) -> Router {
     let hooks = hooks::routes();
     open.merge(closed.route_layer(authenticate.clone()))
         .merge(page::routes())
+        .merge(callbacks::routes())
         .layer(from_fn(guard::within_time))
         .layer(guard::body_limit())
         .merge(long.route_layer(authenticate))

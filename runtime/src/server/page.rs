@@ -37,7 +37,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 }
 
 /// A problem, as a page.
-struct Wrong(Problem);
+pub(super) struct Wrong(Problem);
 
 impl<E: Into<Problem>> From<E> for Wrong {
     fn from(error: E) -> Self {
@@ -214,7 +214,7 @@ fn done(connected: &ConnectedView) -> Response {
     page(StatusCode::OK, "Connected", content)
 }
 
-fn page(status: StatusCode, title: &str, content: Markup) -> Response {
+pub(super) fn page(status: StatusCode, title: &str, content: Markup) -> Response {
     const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}\
                          label{display:block;margin:1rem 0 0}input,select{display:block;width:100%;padding:.4rem}\
                          button{margin-top:1.5rem;padding:.5rem 1.5rem}";

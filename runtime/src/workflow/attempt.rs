@@ -7,17 +7,22 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keyhole_host_api::accounts::{AccountId, Accounts, UseError};
 use keyhole_host_api::broker::{AccessError, Broker, Link, RunBooks, Scope, Session};
+use keyhole_host_api::data::DataStores;
 use keyhole_host_api::members::MemberId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::components::{ComponentError, Components};
-use super::file::{HTTP_REQUEST, RetryOn};
-use super::http_request;
-use super::record::{PlannedStep, RunError, StepRecord, StepStatus, WorkflowId};
+use super::file::{HTTP_REQUEST, RetryOn, WORKFLOW};
+use super::record::{Again, PlannedStep, RunError, StepRecord, StepStatus, WorkflowId};
 use super::template::{Renderer, TemplateError, is_template};
-use crate::engine::{FailureKind, Flow, Input, Json, Limits, RunOutcome, StepFailure};
+use super::{call, http_request};
+use crate::engine::{Attempt, FailureKind, Flow, Input, Json, Limits, RunOutcome, StepFailure};
+
+/// Below this path others have runs go on.
+pub const CALLBACKS: &str = "/callbacks";
 
 /// How long a request that the step left open may take to be noted.
 const NOTED_WITHIN: Duration = Duration::from_secs(1);
@@ -30,6 +35,10 @@ pub struct Work {
     pub broker: Arc<Broker>,
     /// The accounts.
     pub accounts: Arc<Accounts>,
+    /// The data stores.
+    pub data: Arc<DataStores>,
+    /// Where others reach the server, if it was told.
+    pub public_url: Option<Url>,
 }
 
 /// Whose run it is.
@@ -44,6 +53,17 @@ pub struct Who<'r> {
     pub books: Arc<RunBooks>,
 }
 
+/// The how manieth time it is for a step.
+#[derive(Clone, Copy, Default)]
+pub struct Turn<'r> {
+    /// Attempts before this one that failed or were cut off.
+    pub attempts: u32,
+    /// How the step asked to be run again, if it did.
+    pub again: Option<&'r Again>,
+    /// The request that ended the wait before.
+    pub resumed: Option<&'r RawValue>,
+}
+
 /// What came of an attempt.
 pub struct Attempted {
     /// Its record.
@@ -52,6 +72,8 @@ pub struct Attempted {
     pub flow: Flow,
     /// If it failed: what may be done about it.
     pub failed: Option<Failed>,
+    /// The workflow that it wants to have started.
+    pub calls: Option<call::Asked>,
 }
 
 /// What may be done about a failure.
@@ -62,6 +84,13 @@ pub struct Failed {
     pub may_pass: bool,
     /// The account that must be reconnected first.
     pub reconnect: Option<AccountId>,
+}
+
+impl Failed {
+    /// A failure of this kind, which another attempt may not meet.
+    pub fn of(kind: Option<RetryOn>) -> Self {
+        Self { kind, may_pass: kind.is_some(), reconnect: None }
+    }
 }
 
 /// What earlier steps left, as later ones and templates see it.
@@ -81,7 +110,7 @@ impl Work {
         step: &PlannedStep,
         event: &RawValue,
         before: &[StepRecord],
-        attempt: u32,
+        turn: Turn<'_>,
     ) -> Attempted {
         let started = Timestamp::now();
         let begun = std::time::Instant::now();
@@ -96,7 +125,7 @@ impl Work {
             requests: Vec::new(),
             started,
             duration_ms: 0,
-            attempts: attempt,
+            attempts: turn.attempts + 1,
             peak_memory: 0,
             error: None,
         };
@@ -124,7 +153,7 @@ impl Work {
             }
             Ok(Some(props))
         };
-        let mut flow = Flow::default();
+        let (mut flow, mut calls) = (Flow::default(), None);
         let failed = match rendered() {
             Ok(None) => {
                 record.status = StepStatus::Skipped;
@@ -136,9 +165,22 @@ impl Work {
             }
             Ok(Some(props)) => {
                 record.props = props.clone();
-                let (ran, failed) = self.call(who, step, props, &context, attempt, &mut record).await;
-                flow = ran;
-                failed
+                if step.uses == WORKFLOW {
+                    match call::Asked::of(props) {
+                        Ok(asked) => {
+                            calls = Some(asked);
+                            None
+                        }
+                        Err(error) => {
+                            record.error = Some(self.error(step, "input", error.to_string()));
+                            Some(Failed { kind: None, may_pass: false, reconnect: None })
+                        }
+                    }
+                } else {
+                    let (ran, failed) = self.call(who, step, props, &context, turn, &mut record).await;
+                    flow = ran;
+                    failed
+                }
             }
         };
         if failed.is_some() {
@@ -147,7 +189,7 @@ impl Work {
         let status = record.status.word();
         metrics::histogram!("keyhole_step_seconds", "status" => status).record(begun.elapsed().as_secs_f64());
         record.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Attempted { record, flow, failed }
+        Attempted { record, flow, failed, calls }
     }
 
     async fn call(
@@ -156,7 +198,7 @@ impl Work {
         step: &PlannedStep,
         props: Map<String, Value>,
         context: &Context<'_>,
-        attempt: u32,
+        turn: Turn<'_>,
         record: &mut StepRecord,
     ) -> (Flow, Option<Failed>) {
         let host_failed = |error: &dyn std::fmt::Display| self.error(step, "host", error.to_string());
@@ -189,15 +231,18 @@ impl Work {
                     return (Flow::default(), Some(Failed { kind: None, may_pass: false, reconnect: None }));
                 }
             };
-            let input = match input(who, step, context, &props, attempt) {
+            let input = match input(who, step, context, &props, turn) {
                 Ok(input) => input,
                 Err(error) => {
                     record.error = Some(host_failed(&error));
                     return (Flow::default(), Some(passing));
                 }
             };
+            let data = loaded.definition.data_stores(&props);
+            let data = data.map(|(prop, name)| (prop.to_owned(), self.data.open(name))).collect();
+            let host = Attempt { session: session.clone(), data, callbacks: Some(self.callbacks(who.run)) };
             match self.components.engine() {
-                Ok(engine) => engine.run(&loaded, session.clone(), &input, &limits).await,
+                Ok(engine) => engine.run(&loaded, Arc::new(host), &input, &limits).await,
                 Err(error) => {
                     record.error = Some(host_failed(&error));
                     return (Flow::default(), Some(passing));
@@ -251,6 +296,12 @@ impl Work {
         Failed { kind, may_pass: failure.retry(), reconnect }
     }
 
+    /// Where others have the run go on.
+    fn callbacks(&self, run: &str) -> String {
+        let path = format!("{CALLBACKS}/{run}");
+        self.public_url.as_ref().and_then(|url| url.join(&path).ok()).map_or(path, String::from)
+    }
+
     fn session(&self, who: &Who<'_>, step: &PlannedStep) -> Arc<Session> {
         self.broker.session(Scope {
             run: who.run.to_owned(),
@@ -301,22 +352,27 @@ fn input(
     step: &PlannedStep,
     context: &Context<'_>,
     props: &Map<String, Value>,
-    attempt: u32,
+    turn: Turn<'_>,
 ) -> Result<Input, serde_json::Error> {
     let (_, name) = who.workflow.parts();
+    let mut told = json!({
+        "run": who.run,
+        "workflow": name,
+        "step": step.name,
+        "attempt": turn.attempts + 1,
+        "runs": turn.again.map_or(0, |again| again.times) + 1,
+        "member": who.member,
+        "deadline_ms": step.timeout_ms,
+    });
+    if let Some(again) = turn.again {
+        told["rerun"] = serde_json::from_str(again.value.get())?;
+        told["resumed"] = turn.resumed.map_or(Ok(Value::Null), |request| serde_json::from_str(request.get()))?;
+    }
     Ok(Input {
         event: context.event.get().to_owned(),
         steps: serde_json::to_string(context.steps)?,
         props: serde_json::to_string(props)?,
-        context: json!({
-            "run": who.run,
-            "workflow": name,
-            "step": step.name,
-            "attempt": attempt,
-            "member": who.member,
-            "deadline_ms": step.timeout_ms,
-        })
-        .to_string(),
+        context: told.to_string(),
     })
 }
 

@@ -17,10 +17,10 @@ use toml::Spanned;
 
 use super::attempt::Work;
 use super::components::ComponentError;
-use super::file::{File, FileError, HTTP_REQUEST, Step, is_name};
-use super::http_request;
+use super::file::{File, FileError, HTTP_REQUEST, Step, WORKFLOW, is_name};
 use super::record::{PlannedLink, PlannedStep, Version, Workflow, WorkflowId};
 use super::template::is_template;
+use super::{call, http_request};
 use crate::engine::Definition;
 
 /// What a digest in a file begins with.
@@ -197,6 +197,21 @@ impl Workflows {
                 links.insert(prop.clone(), PlannedLink { app: account.app.clone(), account: Some(account.id) });
             }
             HTTP_REQUEST.to_owned()
+        } else if uses == WORKFLOW {
+            if let Err(wrong) = check_call(step) {
+                return Ok(Err(wrong));
+            }
+            if let Some((prop, named)) = step.links.iter().next() {
+                return Ok(Err((named.span(), format!("{WORKFLOW} has no app prop '{prop}'"))));
+            }
+            if let Some((name, span)) = called(step)
+                && name != file.name.get_ref()
+                && self.get(&WorkflowId::new(used.owner, name)).await?.is_none()
+            {
+                let message = format!("{} has no workflow '{name}'; deploy that one first", used.owner);
+                return Ok(Err((span, message)));
+            }
+            WORKFLOW.to_owned()
         } else {
             let digest = match uses.strip_prefix(DIGEST) {
                 Some(digest) => digest.to_owned(),
@@ -425,6 +440,27 @@ fn check_props(step: &Step, definition: &Definition) -> Result<(), (Range<usize>
         }
     }
     Ok(())
+}
+
+fn check_call(step: &Step) -> Result<(), (Range<usize>, String)> {
+    for (name, value) in &step.props {
+        if !call::PROPS.contains(&name.as_str()) {
+            let message = format!("{WORKFLOW} has no prop '{name}'; it has {}", call::PROPS.join(", "));
+            return Err((value.span(), message));
+        }
+    }
+    match step.props.get("name") {
+        Some(name) if name.get_ref().is_str() => Ok(()),
+        Some(name) => Err((name.span(), "props.name is the name of another of your workflows".to_owned())),
+        None => Err((step.name.span(), format!("{WORKFLOW} needs the name of one: props.name = \"…\""))),
+    }
+}
+
+/// The workflow that the step starts, if the file says which.
+fn called(step: &Step) -> Option<(&str, Range<usize>)> {
+    let name = step.props.get("name")?;
+    let text = name.get_ref().as_str()?;
+    (!is_template(&Value::String(text.to_owned()))).then(|| (text, name.span()))
 }
 
 fn check_http_request(step: &Step) -> Result<(), (Range<usize>, String)> {

@@ -27,6 +27,9 @@ pub const MAX_RETRIES: u32 = 10;
 /// What `uses` says for the step that needs no component.
 pub const HTTP_REQUEST: &str = "http-request";
 
+/// What it says for the step that starts another workflow.
+pub const WORKFLOW: &str = "workflow";
+
 /// A workflow: a trigger, and steps in the order in which they run.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -91,12 +91,15 @@ impl History {
         self.forget_pending(&run.id, run.steps as usize).await
     }
 
-    /// Returns once runs have left so many bytes behind from now on.
-    pub async fn grown(&self, bytes: u64) {
-        let mut written = self.written.subscribe();
-        let until = written.borrow_and_update().saturating_add(bytes);
+    /// Bytes that runs of this process have left behind.
+    pub fn written(&self) -> u64 {
+        *self.written.borrow()
+    }
+
+    /// Returns once those are so many.
+    pub async fn grown_to(&self, bytes: u64) {
         // The sender lives as long as this.
-        let _ = written.wait_for(|written| *written >= until).await;
+        let _ = self.written.subscribe().wait_for(|written| *written >= bytes).await;
     }
 
     /// Takes away what made a run pending. It has ended.

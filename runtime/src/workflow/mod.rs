@@ -5,6 +5,7 @@
 //! disk before the next step begins.
 
 mod attempt;
+mod call;
 mod clock;
 mod components;
 mod deploy;
@@ -19,7 +20,7 @@ mod schedule;
 mod template;
 pub mod trigger;
 
-pub use attempt::{Attempted, Failed, Who, Work};
+pub use attempt::{Attempted, CALLBACKS, Failed, Turn, Who, Work};
 pub use clock::{Clock, SystemClock};
 pub use components::{Component, ComponentError, Components};
 pub use deploy::{DIGEST, Deploy, DeployError, Workflows};
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use keyhole_host_api::broker::Own;
 use keyhole_host_api::store::{Store, StoreError};
 
-pub use runner::{Accepted, EventError, Runner, Told};
+pub use runner::{Accepted, EventError, Runner, Told, callback};
 
 /// Where the processes that serve this store are reached.
 ///

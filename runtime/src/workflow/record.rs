@@ -151,6 +151,27 @@ pub enum Cause {
     Error(String),
     /// A person who wanted an earlier run again.
     Retry(String),
+    /// A step of another workflow's run.
+    Workflow {
+        /// That run.
+        run: String,
+        /// How many workflows have called one another up to this one.
+        depth: u32,
+    },
+}
+
+impl Cause {
+    /// The word that the API and the CLI have for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Cron(_) => "cron",
+            Self::Manual => "manual",
+            Self::Error(_) => "error",
+            Self::Retry(_) => "retry",
+            Self::Workflow { .. } => "workflow",
+        }
+    }
 }
 
 /// An event that was accepted and whose run has not ended.
@@ -171,12 +192,24 @@ pub struct Pending {
     pub event: Box<RawValue>,
     /// The process that runs it.
     pub instance: String,
-    /// Attempts at the step that is next that failed.
+    /// The step that the following counts are of: what was counted for one that is done is not the next one's.
+    #[serde(default)]
+    pub at: u32,
+    /// Attempts at it that failed.
     #[serde(default)]
     pub attempts: u32,
+    /// How it asked to be run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Again>,
+    /// The request that ended the last wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Resumed>,
     /// What attempts that failed have used of the run's limits on requests.
     #[serde(default)]
     pub spent: Spent,
+    /// Whether the process that accepted it runs nothing, and left it to others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
     /// How often a process went away that had it, so that the step that is next may have been begun.
     #[serde(default)]
     pub cuts: u32,
@@ -191,9 +224,35 @@ pub struct Pending {
     pub cancelled: bool,
 }
 
+impl Pending {
+    /// From now on, what is counted is of the step `at`.
+    pub fn begin_step(&mut self, at: usize) {
+        self.at = u32::try_from(at).unwrap_or(u32::MAX);
+        (self.attempts, self.error, self.again, self.resumed) = (0, None, None, None);
+    }
+}
+
 impl Record for Pending {
     const FOLDER: &'static str = "pending";
     const VERSION: u32 = 1;
+}
+
+/// How a step asked to be run again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Again {
+    /// How often it did.
+    pub times: u32,
+    /// What it wants to find.
+    pub value: Box<RawValue>,
+}
+
+/// A request that had a run go on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Resumed {
+    /// The step that waited for it.
+    pub step: u32,
+    /// What came: `method`, `headers`, `query`, `body`.
+    pub request: Box<RawValue>,
 }
 
 /// What keeps a run from going on.
@@ -204,6 +263,27 @@ pub enum Waits {
     Until(Timestamp),
     /// An account that its owner must reconnect.
     Reconnect(AccountId),
+    /// Somebody's call of a URL, or a time.
+    Callback {
+        /// The time.
+        until: Timestamp,
+        /// What the URL has in it, hashed.
+        token: String,
+        /// The step that waits.
+        step: u32,
+    },
+    /// A run that a step of it started.
+    Run(String),
+}
+
+impl Waits {
+    /// Until when, if there is a time.
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Until(at) | Self::Callback { until: at, .. } => Some(*at),
+            Self::Reconnect(_) | Self::Run(_) => None,
+        }
+    }
 }
 
 /// What became of one step.

@@ -42,13 +42,15 @@ export default {
     console.error(new Error("not thrown"));
     if (event.throw) this.fail(event.throw);
     if (event.exit) $.flow.exit("enough");
-    this.store.set("k", { a: 1 });
-    this.db.set("n", 1);
+    this.store.set("k", { a: 1 }, { ttl: 60 });
+    this.db.set("n", (this.db.get("n") ?? 0) + 1);
+    const first = this.store.set("only", 1, { revision: null });
+    const counted = this.store.increment("count", 5);
     $.export("value", { when: new Date(0), big: 10n });
     $.export("$summary", "Done");
     $.flow.delay(1500);
     $.flow.suspend(60000);
-    $.flow.rerun(1000, { page: 2 }, 3);
+    const urls = $.flow.rerun(1000, { page: 2 }, 3);
     await $.respond({ status: 201, headers: { "x-a": "b" }, body: { ok: true } });
     return {
       text: this.shout(this.text),
@@ -57,6 +59,10 @@ export default {
       extra: this.extra,
       greeting: this.shared.greet(),
       store: [this.store.get("k"), this.store.get("none", "otherwise"), this.db.get("n")],
+      entries: await Array.fromAsync(this.store),
+      expires: this.store.entry("k").expires - Date.now(),
+      stored: [first === null, counted, this.store.has("k"), this.store.delete("k"), this.store.has("k"), this.store.keys(), this.store.size()],
+      urls: Object.keys(urls),
       event: [event.a, steps.trigger.event.a],
       context: [$.context.attempt, typeof $.context.id, $.context.member],
       random: [Math.random(), crypto.randomUUID()],

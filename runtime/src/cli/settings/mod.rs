@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 use etcetera::BaseStrategy as _;
+use keyhole_host_api::data::STORE_BYTES;
 use keyhole_host_api::vault::MasterKeySource;
 use serde::Deserialize;
 use url::Url;
@@ -107,6 +108,7 @@ struct File {
     run: RunFile,
     audit: Retention,
     runs: RunsKept,
+    data: DataFile,
 }
 
 /// How much of the runs' history stays.
@@ -149,6 +151,14 @@ struct RunFile {
     memory: Option<u64>,
 }
 
+/// What data stores may take.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DataFile {
+    #[serde(deserialize_with = "parsed_size")]
+    store_size: Option<u64>,
+}
+
 /// All settings, with their precedence applied.
 #[derive(Clone)]
 pub struct Settings {
@@ -180,6 +190,8 @@ pub struct Settings {
     pub retention: Retention,
     /// How much of the runs that have ended stays.
     pub runs_kept: RunsKept,
+    /// Most bytes of keys and values in one data store.
+    pub store_size: u64,
     /// When to use colours.
     pub color: Color,
     /// How to print.
@@ -232,6 +244,7 @@ impl Settings {
             memory: file.run.memory,
             retention: file.audit,
             runs_kept: file.runs,
+            store_size: file.data.store_size.unwrap_or(STORE_BYTES),
             color: global.color.or(file.color).unwrap_or(Color::Auto),
             out,
         })

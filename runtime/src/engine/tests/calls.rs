@@ -85,7 +85,7 @@ async fn flow_is_in_the_outcome() {
     assert_eq!((outcome.log[0].level, outcome.log[0].text.as_str()), (Level::Warn, "slack"));
     let response = outcome.flow.response.unwrap();
     assert_eq!((response.status, &response.body[..], response.immediate), (201, &b"slack"[..], true));
-    assert_eq!((outcome.flow.exit.as_deref(), outcome.flow.delay), (Some("slack"), Some(1500)));
+    assert_eq!((outcome.flow.exit.as_deref(), outcome.flow.pause), (Some("slack"), Some(Pause::Delay(1500))));
 }
 
 #[tokio::test]

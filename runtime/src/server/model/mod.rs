@@ -4,6 +4,7 @@
 mod accounts;
 mod apps;
 mod audit;
+mod data;
 mod members;
 mod oauth;
 mod tokens;
@@ -24,6 +25,7 @@ pub use accounts::{
 };
 pub use apps::{AppSummary, AppView, FieldView, Forgotten, NewClient, OAuthView};
 pub use audit::{AuditFilter, AuditQuery, MOST_LISTED, PruneAudit, VerifyAudit};
+pub use data::{Cleared, DataStoreView, EntriesQuery, EntryView, KeyQuery, NewEntry};
 pub use members::{DeletedWithMember, MemberView, Named, NewMember, Removed};
 pub use oauth::{BegunView, DeviceState, DeviceView, FinishOAuth, PollDevice, StartOAuth};
 pub use tokens::{CreatedLink, CreatedToken, LinkView, NewLink, NewToken, TokenView, TokensQuery};

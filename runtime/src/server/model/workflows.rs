@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::workflow::record::{Cause, Details, Run, RunError, RunStatus, StepRecord, StepStatus, Waits, Workflow};
+use crate::workflow::record::{Details, Run, RunError, RunStatus, StepRecord, StepStatus, Waits, Workflow};
 
 /// A workflow to deploy.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -230,6 +230,13 @@ pub struct RunView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub waits_for: Option<String>,
+    /// Whether a call of its resume URL has it go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits_for_call: bool,
+    /// The run that it waits for, which a step of it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub waits_for_run: Option<String>,
 }
 
 /// Why a run or a step failed.
@@ -258,24 +265,19 @@ impl From<RunError> for ErrorView {
 impl From<Run> for RunView {
     fn from(run: Run) -> Self {
         let (owner, workflow) = run.workflow.parts();
-        let (waits_until, waits_for) = match run.waits {
-            Some(Waits::Until(at)) => (Some(at), None),
-            Some(Waits::Reconnect(account)) => (None, Some(account.to_string())),
-            None => (None, None),
+        let waits_until = run.waits.as_ref().and_then(Waits::until);
+        let waits_for_call = matches!(run.waits, Some(Waits::Callback { .. }));
+        let (waits_for, waits_for_run) = match run.waits {
+            Some(Waits::Reconnect(account)) => (Some(account.to_string()), None),
+            Some(Waits::Run(run)) => (None, Some(run)),
+            _ => (None, None),
         };
         Self {
             workflow: workflow.to_owned(),
             owner: owner.to_owned(),
             id: run.id,
             version: run.version,
-            cause: match run.cause {
-                Cause::Http => "http",
-                Cause::Cron(_) => "cron",
-                Cause::Manual => "manual",
-                Cause::Error(_) => "error",
-                Cause::Retry(_) => "retry",
-            }
-            .to_owned(),
+            cause: run.cause.word().to_owned(),
             status: run.status.word().to_owned(),
             accepted: run.accepted,
             started: run.started,
@@ -284,6 +286,8 @@ impl From<Run> for RunView {
             error: run.error.map(ErrorView::from),
             waits_until,
             waits_for,
+            waits_for_call,
+            waits_for_run,
         }
     }
 }

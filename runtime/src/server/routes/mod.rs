@@ -4,6 +4,7 @@
 mod accounts;
 pub mod apps;
 mod audit;
+mod data;
 mod links;
 mod members;
 mod oauth;
@@ -46,6 +47,7 @@ pub(super) fn closed() -> OpenApiRouter<Arc<Api>> {
         .merge(links::routes())
         .merge(tokens::routes())
         .merge(audit::routes())
+        .merge(data::routes())
         .merge(workflows::routes())
         .merge(runs::routes())
         .merge(upkeep::routes())

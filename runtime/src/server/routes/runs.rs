@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,7 +19,7 @@ use crate::server::model::{NewRun, RetryRun, RunDetail, RunView, RunsQuery, Star
 use crate::server::problem::Problem;
 use crate::workflow::Told;
 use crate::workflow::history::Of;
-use crate::workflow::record::{Cause, Run};
+use crate::workflow::record::{Cause, Run, Waits};
 
 /// How long a caller who waits for a run is kept.
 const WAIT: Duration = Duration::from_secs(60);
@@ -60,20 +61,30 @@ async fn start(
     Ok((StatusCode::ACCEPTED, Json(StartedRun { run: accepted.run, status })))
 }
 
-async fn wait_for(api: &Api, run: &str, told: tokio::sync::oneshot::Receiver<Told>) -> Result<String, Problem> {
+async fn wait_for(api: &Api, run: &str, mut told: tokio::sync::oneshot::Receiver<Told>) -> Result<String, Problem> {
     let by = tokio::time::Instant::now() + WAIT;
-    let told = tokio::time::timeout_at(by, told).await;
-    if let Ok(Ok(Told::Ended(status, _))) = told {
-        return Ok(status.word().to_owned());
-    }
-    // A response comes before the end.
+    let mut look = Duration::from_millis(100);
     loop {
-        match api.runner.history().run(run).await? {
-            Some(Run { ended: None, .. }) if tokio::time::Instant::now() < by => {
+        match tokio::time::timeout(look, &mut told).await {
+            Ok(Ok(Told::Ended(status, _))) => return Ok(status.word().to_owned()),
+            // A response comes before the end, and nothing after it.
+            Ok(_) => {
+                told = tokio::sync::oneshot::channel().1;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            Some(run) => return Ok(run.status.word().to_owned()),
-            None => return Err(none(run)),
+            Err(_) => look = (look * 2).min(Duration::from_secs(1)),
+        }
+        let run = api.runner.history().run(run).await?.ok_or_else(|| none(run))?;
+        // What waits for a person may do so for long.
+        let stays = match &run.waits {
+            Some(Waits::Callback { until, .. }) => {
+                until.duration_since(Timestamp::now()) > SignedDuration::from_mins(1)
+            }
+            Some(Waits::Reconnect(_)) => true,
+            _ => false,
+        };
+        if run.ended.is_some() || stays || tokio::time::Instant::now() >= by {
+            return Ok(run.status.word().to_owned());
         }
     }
 }

@@ -18,6 +18,7 @@ use keyhole_sdk::prelude::*;
 pub struct Input {
     #[prop(app = "acme")]
     acme: Option<Account>,
+    store: Option<DataStore>,
 }
 
 #[keyhole_sdk::step(name = "hostile", description = "Does whatever harm its event asks for")]
@@ -67,6 +68,7 @@ fn run(input: Input, ctx: Ctx) -> Result<Value> {
         "return" => Ok(Value::String(text(&input, &event)?)),
         "return-key" => Ok(json!({ text(&input, &event)?: text(&input, &event)? })),
         "export-text" => secrets::export(&ctx, &text(&input, &event)?),
+        "store-key" => secrets::store(&input, &text(&input, &event)?),
         "respond" => secrets::respond(&ctx, &text(&input, &event)?),
         "fail" => Err(Error::step(text(&input, &event)?)),
         "panic" => panic!("{}", text(&input, &event)?),

@@ -28,6 +28,12 @@ pub fn log(ctx: &Ctx, text: &str) -> Result<Value> {
     Ok(json!("logged"))
 }
 
+pub fn store(input: &Input, text: &str) -> Result<Value> {
+    let store = input.store.as_ref().ok_or(Error::input("no store"))?;
+    store.set(text, &json!({ text: [text] }))?;
+    Ok(json!("stored"))
+}
+
 pub fn export(ctx: &Ctx, text: &str) -> Result<Value> {
     ctx.export("plain", text)?;
     ctx.export("deep", &json!({ "list": [{ text: [text] }] }))?;

@@ -2,6 +2,9 @@
 //!
 //! It must never run a step again whose result is on disk, and never drop an event that is.
 
+pub mod callback;
+mod drive;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,27 +19,20 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::attempt::{Attempted, Failed, Who};
+use self::drive::After;
 use super::clock::Clock;
 use super::deploy::Workflows;
-use super::file::{Retry, RetryOn};
 use super::history::History;
 use super::instance::{BEAT, Instances};
 use super::queue::{Next, Queue};
-use super::record::{
-    Cause, Details, Pending, Run, RunError, RunStatus, StepRecord, Version, Waits, Workflow, WorkflowId,
-};
+use super::record::{Cause, Pending, RunStatus, Waits, Workflow, WorkflowId};
 use super::schedule::Schedule;
 use crate::engine::FlowResponse;
 
 /// Runs under way at once in this process. A run that waits for a time or a person is none of them.
 const AT_ONCE: usize = 1000;
-/// How often it looks whether a run that is under way was cancelled, also by another process.
-const CANCEL_LOOK: Duration = Duration::from_millis(500);
 /// How often it looks at the clock's workflows, at accounts that runs wait for, and at other processes.
 const LOOK: Duration = Duration::from_secs(1);
-/// The longest chain of workflows that are started by each other's failures.
-const ERRORS_DEEP: usize = 3;
 
 /// What became of an event that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +89,8 @@ struct Inner {
     timers: Mutex<BTreeSet<(Timestamp, String, WorkflowId)>>,
     /// The runs that wait for an account.
     held: Mutex<HashMap<String, (WorkflowId, AccountId)>>,
+    /// The runs that wait for a run that a step of theirs started.
+    callers: Mutex<HashMap<String, (WorkflowId, String)>>,
     told: Mutex<HashMap<String, oneshot::Sender<Told>>>,
     slots: Arc<Semaphore>,
     stage: watch::Sender<Stage>,
@@ -114,13 +112,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where a run goes on after a step.
-enum After {
-    Next,
-    End(RunStatus, Option<RunError>, Option<String>),
-    Wait(Waits, Option<RunError>, u32),
-}
-
 impl Runner {
     /// A runner of these workflows. Runs nothing before [`Runner::start`].
     pub fn new(store: Arc<dyn Store>, workflows: Arc<Workflows>, clock: Arc<dyn Clock>) -> Self {
@@ -134,6 +125,7 @@ impl Runner {
             wake: Notify::new(),
             timers: Mutex::default(),
             held: Mutex::default(),
+            callers: Mutex::default(),
             told: Mutex::default(),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
             stage: watch::Sender::new(Stage::Running),
@@ -262,8 +254,12 @@ impl Runner {
             started: None,
             event,
             instance: self.0.instances.id.clone(),
+            at: 0,
             attempts: 0,
+            again: None,
+            resumed: None,
             spent: Spent::default(),
+            left: lock(&self.0.dispatcher).is_none(),
             cuts: 0,
             error: None,
             waits: None,
@@ -294,8 +290,7 @@ impl Runner {
                 // One that is under way looks for itself, in whichever process it is.
                 Ok(_) if !waited => return Ok(true),
                 Ok(_) => {
-                    lock(&self.0.held).remove(run);
-                    self.forget_timer(run);
+                    self.forget_wait(run);
                     let done = history.progress(run).await?;
                     self.end(run, &changed, done, After::End(RunStatus::Cancelled, None, None)).await?;
                     return Ok(true);
@@ -307,7 +302,21 @@ impl Runner {
         }
     }
 
-    fn forget_timer(&self, run: &str) {
+    /// Has the run go on when what it waits for has come.
+    fn wait_for(&self, run: &str, workflow: &WorkflowId, waits: Waits) {
+        let (run, workflow) = (run.to_owned(), workflow.clone());
+        match waits {
+            Waits::Until(at) | Waits::Callback { until: at, .. } => {
+                lock(&self.0.timers).insert((at, run, workflow));
+            }
+            Waits::Reconnect(account) => drop(lock(&self.0.held).insert(run, (workflow, account))),
+            Waits::Run(child) => drop(lock(&self.0.callers).insert(run, (workflow, child))),
+        }
+    }
+
+    fn forget_wait(&self, run: &str) {
+        lock(&self.0.held).remove(run);
+        lock(&self.0.callers).remove(run);
         lock(&self.0.timers).retain(|(_, waiting, _)| waiting != run);
     }
 
@@ -316,9 +325,9 @@ impl Runner {
         lock(&self.0.queue).totals()
     }
 
-    /// Runs that wait for a time, and those that wait for an account to be reconnected.
+    /// Runs that wait for a time or another run, and those that wait for an account to be reconnected.
     pub fn asleep(&self) -> (usize, usize) {
-        (lock(&self.0.timers).len(), lock(&self.0.held).len())
+        (lock(&self.0.timers).len() + lock(&self.0.callers).len(), lock(&self.0.held).len())
     }
 
     fn is_stopping(&self) -> bool {
@@ -416,6 +425,9 @@ impl Runner {
             if let Err(error) = self.held_look().await {
                 tracing::warn!(%error, "accounts that runs wait for could not be looked at");
             }
+            if let Err(error) = self.callers_look().await {
+                tracing::warn!(%error, "runs that others wait for could not be looked at");
+            }
             let due = beat.elapsed() >= BEAT;
             if due {
                 beat = tokio::time::Instant::now();
@@ -471,6 +483,20 @@ impl Runner {
         Ok(())
     }
 
+    /// Lets what waits for a run go on that ended in another process, or before this one looked.
+    async fn callers_look(&self) -> Result<(), StoreError> {
+        let callers: Vec<_> = lock(&self.0.callers).iter().map(|(run, of)| (run.clone(), of.clone())).collect();
+        for (run, (workflow, child)) in callers {
+            let history = &self.0.history;
+            // One that is nowhere was deleted: the step finds out.
+            let over = history.ended(&child).await?.is_some() || history.pending.get(&child).await?.is_none();
+            if over && lock(&self.0.callers).remove(&run).is_some() {
+                self.go_on(&workflow, run).await;
+            }
+        }
+        Ok(())
+    }
+
     async fn process_look(&self, beat: bool) -> Result<(), StoreError> {
         if beat {
             self.0.instances.beat().await?;
@@ -507,7 +533,8 @@ impl Runner {
             return self.0.history.forget_pending(&run, ended.steps as usize).await;
         }
         pending.instance = self.0.instances.id.clone();
-        pending.cuts += u32::from(pending.waits.is_none());
+        pending.cuts += u32::from(pending.waits.is_none() && !pending.left);
+        pending.left = false;
         match self.0.history.pending.put(&run, Expect::Revision(revision), &pending).await {
             Ok(_) => {}
             // Another process was first.
@@ -515,224 +542,9 @@ impl Runner {
             Err(error) => return Err(error),
         }
         match pending.waits {
-            Some(Waits::Until(at)) => drop(lock(&self.0.timers).insert((at, run, pending.workflow))),
-            Some(Waits::Reconnect(account)) => {
-                lock(&self.0.held).insert(run, (pending.workflow, account));
-            }
+            Some(waits) => self.wait_for(&run, &pending.workflow, waits),
             None => self.go_on(&pending.workflow, run).await,
         }
         Ok(())
     }
-
-    /// Runs a run until it ends or waits. If the store fails it stays where it was, and is tried again.
-    async fn drive(&self, workflow: &WorkflowId, run: &str) {
-        if let Err(error) = self.try_drive(workflow, run).await {
-            tracing::error!(%workflow, run, %error, "the run could not go on; it is tried again in 5 s");
-            let again = self.0.clock.now().saturating_add(SignedDuration::from_secs(5)).unwrap_or(Timestamp::MAX);
-            lock(&self.0.timers).insert((again, run.to_owned(), workflow.clone()));
-        }
-    }
-
-    async fn try_drive(&self, id: &WorkflowId, run: &str) -> Result<(), StoreError> {
-        let history = &self.0.history;
-        let Some((mut pending, _)) = history.pending.get(run).await? else { return Ok(()) };
-        if pending.instance != self.0.instances.id {
-            return Ok(());
-        }
-        if let Some(ended) = history.ended(run).await? {
-            return history.forget_pending(run, ended.steps as usize).await;
-        }
-        let mut done = history.progress(run).await?;
-        let ended = |status, error, exit| After::End(status, error, exit);
-        let gone = |message: &str| {
-            Some(RunError { step: None, kind: "host".to_owned(), message: message.to_owned(), trace: None })
-        };
-        pending.started.get_or_insert(self.0.clock.now());
-        pending.waits = None;
-        let (owner, _) = id.parts();
-        let (Ok(member), Some(version)) =
-            (owner.parse::<MemberId>(), self.0.workflows.version(id, pending.version).await?)
-        else {
-            let error = gone("what was deployed is not there any more; deploy the workflow again, and retry the run");
-            return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
-        };
-        if self.0.workflows.work().accounts.members().get(&member).await?.is_none() {
-            let error = gone("its owner is no member any more; another one has to deploy the workflow");
-            return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
-        }
-        if pending.cancelled {
-            return self.end(run, &pending, done, ended(RunStatus::Cancelled, None, None)).await;
-        }
-        let spent = done.iter().fold(pending.spent, |spent, step| spent.and(&step.requests));
-        let books = self.0.workflows.work().broker.books(spent);
-        let who = Who { run, workflow: id, member: &member, books };
-        while let Some(step) = version.steps.get(done.len()) {
-            let attempt = pending.attempts + pending.cuts + 1;
-            let attempted = tokio::select! {
-                biased;
-                attempted = self.0.workflows.work().attempt(&who, step, &pending.event, &done, attempt) => attempted,
-                () = self.cancelled(run) => {
-                    return self.end(run, &pending, done, ended(RunStatus::Cancelled, None, None)).await;
-                }
-            };
-            // Broken off with the process, and perhaps because of that.
-            if *self.0.stage.borrow() == Stage::Stopped {
-                return Ok(());
-            }
-            let retry = step.retry.as_ref();
-            match self.after(run, &version, &mut pending, &mut done, attempted, retry).await? {
-                After::Next => {}
-                After::Wait(waits, error, attempts) => {
-                    (pending.attempts, pending.cuts, pending.error) = (attempts, 0, error);
-                    history.waits(run, &pending, &waits).await?;
-                    match waits {
-                        Waits::Until(at) => drop(lock(&self.0.timers).insert((at, run.to_owned(), id.clone()))),
-                        Waits::Reconnect(account) => {
-                            lock(&self.0.held).insert(run.to_owned(), (id.clone(), account));
-                        }
-                    }
-                    return Ok(());
-                }
-                end @ After::End(..) => return self.end(run, &pending, done, end).await,
-            }
-        }
-        self.end(run, &pending, done, ended(RunStatus::Ok, None, None)).await
-    }
-
-    /// Ends when somebody has cancelled the run.
-    async fn cancelled(&self, run: &str) {
-        loop {
-            tokio::time::sleep(CANCEL_LOOK).await;
-            if let Ok(Some((Pending { cancelled: true, .. }, _))) = self.0.history.pending.get(run).await {
-                return;
-            }
-        }
-    }
-
-    /// What an attempt means for the run. A step that is done is on disk when this returns.
-    async fn after(
-        &self,
-        run: &str,
-        version: &Version,
-        pending: &mut Pending,
-        done: &mut Vec<StepRecord>,
-        attempted: Attempted,
-        retry: Option<&Retry>,
-    ) -> Result<After, StoreError> {
-        let Attempted { record, flow, failed } = attempted;
-        if let Some(response) = flow.response
-            && let Some(tell) = lock(&self.0.told).remove(run)
-        {
-            let _ = tell.send(Told::Response(response));
-        }
-        if let Some(failed) = failed {
-            let error = record.error.clone();
-            pending.spent = pending.spent.and(&record.requests);
-            if let Some(account) = failed.reconnect {
-                return Ok(After::Wait(Waits::Reconnect(account), error, pending.attempts));
-            }
-            let attempts = pending.attempts + 1;
-            if let Some(retry) = retry.filter(|retry| attempts < retry.attempts && wanted(retry, &failed)) {
-                let at = self.0.clock.now().saturating_add(wait(retry, attempts)).unwrap_or(Timestamp::MAX);
-                return Ok(After::Wait(Waits::Until(at), error, attempts));
-            }
-            done.push(record);
-            return Ok(After::End(RunStatus::Failed, error, None));
-        }
-        (pending.attempts, pending.cuts, pending.error) = (0, 0, None);
-        done.push(record);
-        if let Some(exit) = flow.exit {
-            return Ok(After::End(RunStatus::Ok, None, Some(exit)));
-        }
-        let last = done.len() == version.steps.len();
-        if !last {
-            self.0.history.step_done(run, done.len() - 1, &done[done.len() - 1]).await?;
-        }
-        match flow.delay.filter(|delay| *delay > 0 && !last) {
-            None => Ok(After::Next),
-            Some(delay) => {
-                let delay = SignedDuration::from_millis(i64::try_from(delay).unwrap_or(i64::MAX));
-                let at = self.0.clock.now().saturating_add(delay).unwrap_or(Timestamp::MAX);
-                Ok(After::Wait(Waits::Until(at), None, 0))
-            }
-        }
-    }
-
-    async fn end(&self, run: &str, pending: &Pending, done: Vec<StepRecord>, after: After) -> Result<(), StoreError> {
-        let After::End(status, error, exit) = after else { return Ok(()) };
-        let ended = Run {
-            id: run.to_owned(),
-            workflow: pending.workflow.clone(),
-            version: pending.version,
-            cause: pending.cause.clone(),
-            status,
-            accepted: pending.accepted,
-            started: pending.started,
-            ended: Some(self.0.clock.now()),
-            steps: u32::try_from(done.len()).unwrap_or(u32::MAX),
-            bytes: 0,
-            error: error.clone(),
-            waits: None,
-        };
-        // Before the run has ended: a cut in between starts it twice, and never not at all.
-        if status == RunStatus::Failed {
-            self.start_on_error(pending, &ended).await?;
-        }
-        let returned = done.last().and_then(|step| step.return_value.clone());
-        let details = Details { event: pending.event.clone(), steps: done, exit };
-        self.0.history.end(&ended, &details).await?;
-        metrics::counter!("keyhole_runs_ended_total", "status" => status.word()).increment(1);
-        let took = ended.ended.unwrap_or(ended.accepted).duration_since(ended.accepted);
-        metrics::histogram!("keyhole_run_seconds").record(took.as_secs_f64());
-        if let Some(tell) = lock(&self.0.told).remove(run) {
-            let _ = tell.send(Told::Ended(status, returned.filter(|_| status == RunStatus::Ok)));
-        }
-        Ok(())
-    }
-
-    /// Starts the workflow that is for failures of this one.
-    async fn start_on_error(&self, pending: &Pending, run: &Run) -> Result<(), StoreError> {
-        let version = self.0.workflows.version(&pending.workflow, pending.version).await?;
-        let Some(name) = version.and_then(|version| version.on_error) else { return Ok(()) };
-        let depth = pending.event.get().matches("\"failed_run\":").count();
-        if depth >= ERRORS_DEEP {
-            return Ok(());
-        }
-        let (owner, failed) = pending.workflow.parts();
-        let id = WorkflowId(format!("{owner}/{name}"));
-        let Some(workflow) = self.0.workflows.get(&id).await? else {
-            tracing::warn!(workflow = %pending.workflow, on_error = name, "there is no such workflow to be told of the failure");
-            return Ok(());
-        };
-        let event = json!({ "failed_run": run.id, "workflow": failed, "error": run.error, "event": pending.event });
-        let Ok(event) = to_raw_value(&event) else { return Ok(()) };
-        match self.accept(&workflow, Cause::Error(run.id.clone()), event).await {
-            Ok(_) => Ok(()),
-            Err(EventError::Store(error)) => Err(error),
-            Err(error) => {
-                tracing::warn!(workflow = %id, %error, "it could not be told of a failure");
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Whether the setting wants a failure tried again.
-fn wanted(retry: &Retry, failed: &Failed) -> bool {
-    match (&retry.on, failed.kind) {
-        // A limit, an input, a fault in the code: it would fail again.
-        (_, None) => false,
-        (None, Some(_)) => failed.may_pass,
-        (Some(on), Some(kind)) => on.contains(&kind) || (kind == RetryOn::Host && failed.may_pass),
-    }
-}
-
-/// How long to wait after `attempts` that failed: twice as long each time, plus or minus a quarter.
-fn wait(retry: &Retry, attempts: u32) -> SignedDuration {
-    let doubled = retry.wait.saturating_mul(1 << (attempts - 1).min(20)).min(retry.max_wait);
-    let mut chance = [0; 4];
-    // Without random numbers there is no spread, and nothing else changes.
-    let _ = getrandom::fill(&mut chance);
-    let spread = 0.75 + 0.5 * f64::from(u32::from_le_bytes(chance)) / f64::from(u32::MAX);
-    SignedDuration::try_from(doubled.mul_f64(spread)).unwrap_or(SignedDuration::MAX)
 }

@@ -1,0 +1,113 @@
+//! Where others have a run go on that a step suspended, or end it: `/callbacks/RUN/resume/TOKEN`, and `cancel`.
+//!
+//! Only a `POST` does either: what looks at links before people do (mail filters, chat previews) sends `GET`, and
+//! gets a page with a button.
+
+use std::sync::Arc;
+
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{Router, get};
+use maud::html;
+use serde_json::value::to_raw_value;
+
+use super::caller::Peer;
+use super::extract::Path;
+use super::page::{Wrong, page};
+use super::problem::Problem;
+use super::{Api, guard};
+use crate::workflow::CALLBACKS;
+use crate::workflow::callback::{Call, Called};
+use crate::workflow::trigger::event_of;
+
+/// Bytes of a body, as many as an event may have unless its workflow says otherwise.
+const BODY: usize = 512 << 10;
+
+/// What a caller wants of a run.
+#[derive(Clone, Copy, PartialEq)]
+enum Verb {
+    Resume,
+    Cancel,
+}
+
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new().route(&format!("{CALLBACKS}/{{run}}/{{verb}}/{{token}}"), get(ask).post(call))
+}
+
+/// A page with a button, for who follows the link.
+async fn ask(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    Path((run, verb, token)): Path<(String, String, String)>,
+) -> Result<Response, Wrong> {
+    let verb = known(&verb)?;
+    found(&api, peer, api.runner.waits_for(&run, &token).await?)?;
+    let (title, button) = match verb {
+        Verb::Resume => ("A workflow waits for you", "Go on"),
+        Verb::Cancel => ("A workflow waits for you", "End it"),
+    };
+    let content = html! {
+        h1 { (title) }
+        p {
+            @match verb {
+                Verb::Resume => { "It goes on with its next step." }
+                Verb::Cancel => { "It ends here, and its next steps do not run." }
+            }
+        }
+        form method="post" { button { (button) } }
+    };
+    Ok(page(StatusCode::OK, title, content))
+}
+
+async fn call(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    Path((run, verb, token)): Path<(String, String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let verb = known(&verb)?;
+    // Before anything is read.
+    found(&api, peer, api.runner.waits_for(&run, &token).await?)?;
+    let (parts, body) = request.into_parts();
+    let body: Bytes = to_bytes(body, BODY).await.map_err(|_| guard::too_long())?;
+    let call = match verb {
+        Verb::Cancel => Call::Cancel,
+        Verb::Resume => {
+            let request = event_of(&parts, "/", &body);
+            Call::Resume(to_raw_value(&request).map_err(|error| Problem::internal(&error))?)
+        }
+    };
+    found(&api, peer, api.runner.call_back(&run, &token, &call).await?)?;
+    let accept = parts.headers.get("accept").and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accept.contains("text/html") {
+        let said = if verb == Verb::Resume { "The workflow goes on" } else { "The workflow has ended" };
+        return Ok(page(StatusCode::OK, said, html! { h1 { (said) } p { "You can close this page." } }));
+    }
+    let status = if verb == Verb::Resume { "resumed" } else { "cancelled" };
+    Ok(axum::Json(serde_json::json!({ "run": run, "status": status })).into_response())
+}
+
+fn known(verb: &str) -> Result<Verb, Problem> {
+    match verb {
+        "resume" => Ok(Verb::Resume),
+        "cancel" => Ok(Verb::Cancel),
+        _ => Err(Problem::not_there("there is nothing at this address")),
+    }
+}
+
+/// Whoever tries tokens is slowed down like whoever tries to sign in.
+fn found(api: &Api, peer: Peer, called: Called) -> Result<(), Problem> {
+    match called {
+        Called::Done => Ok(()),
+        Called::NotNow => {
+            Err(Problem::conflict("the run does not wait at the moment: it has gone on, or is about to wait")
+                .retry_after(1))
+        }
+        Called::Unknown => {
+            api.failed.note(peer.0)?;
+            Err(Problem::not_there("nothing waits for this address: it was called before, or its time is over"))
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Calls from outside that have a run go on, or end: `suspend` and `rerun` of wit/step.wit.
+//!
+//! Whoever knows a run's token may do either, once, while the run waits for it. The store has its hash alone.
+
+use keyhole_host_api::store::{Expect, StoreError};
+use serde_json::value::RawValue;
+
+use super::Runner;
+use super::drive::After;
+use crate::workflow::record::{Pending, Resumed, RunStatus, Waits};
+
+/// What the store keeps of a token.
+pub(super) fn hash(token: &str) -> String {
+    blake3::hash(token.as_bytes()).to_hex().to_string()
+}
+
+/// What a caller wants.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// The run goes on. Its steps see the request.
+    Resume(Box<RawValue>),
+    /// The run ends.
+    Cancel,
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// What was wanted. It is on disk.
+    Done,
+    /// The run is under way: the step that has handed the URL out has not returned yet, or it has gone on already.
+    NotNow,
+    /// Nothing waits for this token.
+    Unknown,
+}
+
+impl Runner {
+    /// Whether a run waits for this token.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn waits_for(&self, run: &str, token: &str) -> Result<Called, StoreError> {
+        let Some((pending, _)) = self.0.history.pending.get(run).await? else { return Ok(Called::Unknown) };
+        Ok(match &pending.waits {
+            _ if pending.cancelled => Called::Unknown,
+            Some(Waits::Callback { token: wanted, .. }) if *wanted == hash(token) => Called::Done,
+            None => Called::NotNow,
+            Some(_) => Called::Unknown,
+        })
+    }
+
+    /// Has a run go on, or end, that waits for this token.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn call_back(&self, run: &str, token: &str, call: &Call) -> Result<Called, StoreError> {
+        let history = &self.0.history;
+        loop {
+            let called = self.waits_for(run, token).await?;
+            let (Called::Done, Some((pending, revision))) = (called, history.pending.get(run).await?) else {
+                return Ok(called);
+            };
+            let Some(Waits::Callback { step, .. }) = pending.waits else { continue };
+            // It is this process's to run from now on. Another one that has it on its list finds that out.
+            let mut changed = Pending { instance: self.0.instances.id.clone(), waits: None, ..pending };
+            match call {
+                Call::Resume(request) => changed.resumed = Some(Resumed { step, request: request.clone() }),
+                Call::Cancel => changed.cancelled = true,
+            }
+            match history.pending.put(run, Expect::Revision(revision), &changed).await {
+                Ok(_) => {}
+                // It went on by itself, or somebody else called.
+                Err(StoreError::Conflict { .. }) => continue,
+                Err(error) => return Err(error),
+            }
+            self.forget_wait(run);
+            match call {
+                Call::Resume(_) => self.go_on(&changed.workflow, run.to_owned()).await,
+                Call::Cancel => {
+                    let done = history.progress(run).await?;
+                    self.end(run, &changed, done, After::End(RunStatus::Cancelled, None, None)).await?;
+                }
+            }
+            return Ok(Called::Done);
+        }
+    }
+}

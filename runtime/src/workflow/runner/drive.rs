@@ -1,0 +1,386 @@
+//! One run, from where it is to its end or its next wait.
+//!
+//! A step's result is on disk before the next step begins. Whatever is kept for the step that is next goes when
+//! that step is done.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use keyhole_host_api::members::MemberId;
+use keyhole_host_api::store::StoreError;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::{EventError, Runner, Stage, Told, callback, lock};
+use crate::engine::{Pause, Token};
+use crate::workflow::attempt::{Attempted, Failed, Turn, Who};
+use crate::workflow::call;
+use crate::workflow::file::{Retry, RetryOn};
+use crate::workflow::record::{
+    Again, Cause, Details, Pending, Run, RunError, RunStatus, StepRecord, StepStatus, Version, Waits, WorkflowId,
+};
+
+/// How often it looks whether a run that is under way was cancelled, also by another process.
+const CANCEL_LOOK: Duration = Duration::from_millis(500);
+/// The longest chain of workflows that are started by each other's failures.
+const ERRORS_DEEP: usize = 3;
+/// What a step that was suspended has among its exports: the request that had the run go on.
+const RESUME_DATA: &str = "$resume_data";
+
+/// Where a run goes on after a step.
+pub(super) enum After {
+    Next,
+    End(RunStatus, Option<RunError>, Option<String>),
+    Wait(Waits, Option<RunError>),
+}
+
+impl Runner {
+    /// Runs a run until it ends or waits. If the store fails it stays where it was, and is tried again.
+    pub(super) async fn drive(&self, workflow: &WorkflowId, run: &str) {
+        if let Err(error) = self.try_drive(workflow, run).await {
+            tracing::error!(%workflow, run, %error, "the run could not go on; it is tried again in 5 s");
+            let again = self.0.clock.now().saturating_add(SignedDuration::from_secs(5)).unwrap_or(Timestamp::MAX);
+            lock(&self.0.timers).insert((again, run.to_owned(), workflow.clone()));
+        }
+    }
+
+    async fn try_drive(&self, id: &WorkflowId, run: &str) -> Result<(), StoreError> {
+        let history = &self.0.history;
+        let Some((mut pending, _)) = history.pending.get(run).await? else { return Ok(()) };
+        if pending.instance != self.0.instances.id {
+            return Ok(());
+        }
+        if let Some(ended) = history.ended(run).await? {
+            return history.forget_pending(run, ended.steps as usize).await;
+        }
+        let mut done = history.progress(run).await?;
+        let ended = |status, error, exit| After::End(status, error, exit);
+        let gone = |message: &str| {
+            Some(RunError { step: None, kind: "host".to_owned(), message: message.to_owned(), trace: None })
+        };
+        pending.started.get_or_insert(self.0.clock.now());
+        pending.waits = None;
+        self.note_resumed(run, &mut pending, &mut done).await?;
+        if pending.at as usize != done.len() {
+            pending.begin_step(done.len());
+        }
+        let (owner, _) = id.parts();
+        let (Ok(member), Some(version)) =
+            (owner.parse::<MemberId>(), self.0.workflows.version(id, pending.version).await?)
+        else {
+            let error = gone("what was deployed is not there any more; deploy the workflow again, and retry the run");
+            return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
+        };
+        if self.0.workflows.work().accounts.members().get(&member).await?.is_none() {
+            let error = gone("its owner is no member any more; another one has to deploy the workflow");
+            return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
+        }
+        if pending.cancelled {
+            return self.end(run, &pending, done, ended(RunStatus::Cancelled, None, None)).await;
+        }
+        let spent = done.iter().fold(pending.spent, |spent, step| spent.and(&step.requests));
+        let books = self.0.workflows.work().broker.books(spent);
+        let who = Who { run, workflow: id, member: &member, books };
+        while let Some(step) = version.steps.get(done.len()) {
+            let turn = Turn {
+                attempts: pending.attempts + pending.cuts,
+                again: pending.again.as_ref(),
+                resumed: pending.resumed.as_ref().map(|resumed| &*resumed.request),
+            };
+            let attempted = tokio::select! {
+                biased;
+                attempted = self.0.workflows.work().attempt(&who, step, &pending.event, &done, turn) => attempted,
+                () = self.cancelled(run) => {
+                    return self.end(run, &pending, done, ended(RunStatus::Cancelled, None, None)).await;
+                }
+            };
+            // Broken off with the process, and perhaps because of that.
+            if *self.0.stage.borrow() == Stage::Stopped {
+                return Ok(());
+            }
+            let retry = step.retry.as_ref();
+            match self.after(run, &version, &mut pending, &mut done, attempted, retry).await? {
+                After::Next => {}
+                After::Wait(waits, error) => {
+                    (pending.cuts, pending.error) = (0, error);
+                    history.waits(run, &pending, &waits).await?;
+                    self.wait_for(run, id, waits);
+                    return Ok(());
+                }
+                end @ After::End(..) => return self.end(run, &pending, done, end).await,
+            }
+        }
+        self.end(run, &pending, done, ended(RunStatus::Ok, None, None)).await
+    }
+
+    /// Ends when somebody has cancelled the run.
+    async fn cancelled(&self, run: &str) {
+        loop {
+            tokio::time::sleep(CANCEL_LOOK).await;
+            if let Ok(Some((Pending { cancelled: true, .. }, _))) = self.0.history.pending.get(run).await {
+                return;
+            }
+        }
+    }
+
+    /// What an attempt means for the run. A step that is done is on disk when this returns.
+    async fn after(
+        &self,
+        run: &str,
+        version: &Version,
+        pending: &mut Pending,
+        done: &mut Vec<StepRecord>,
+        attempted: Attempted,
+        retry: Option<&Retry>,
+    ) -> Result<After, StoreError> {
+        let Attempted { mut record, flow, mut failed, calls } = attempted;
+        if let Some(asked) = calls {
+            match self.called(run, pending, done.len(), &asked).await? {
+                Called::Returned(value) => record.return_value = Some(value),
+                Called::Waits(child) => return Ok(After::Wait(Waits::Run(child), None)),
+                Called::Failed(message, kind) => {
+                    (record.status, failed) = (StepStatus::Failed, Some(Failed::of(kind)));
+                    let step = Some(record.name.clone());
+                    record.error = Some(RunError { step, kind: "step".to_owned(), message, trace: None });
+                }
+            }
+        }
+        if let Some(response) = flow.response
+            && let Some(tell) = lock(&self.0.told).remove(run)
+        {
+            let _ = tell.send(Told::Response(response));
+        }
+        if let Some(failed) = failed {
+            let error = record.error.clone();
+            pending.spent = pending.spent.and(&record.requests);
+            if let Some(account) = failed.reconnect {
+                return Ok(After::Wait(Waits::Reconnect(account), error));
+            }
+            let attempts = pending.attempts + 1;
+            if let Some(retry) = retry.filter(|retry| attempts < retry.attempts && wanted(retry, &failed)) {
+                pending.attempts = attempts;
+                let at = self.0.clock.now().saturating_add(wait(retry, attempts)).unwrap_or(Timestamp::MAX);
+                return Ok(After::Wait(Waits::Until(at), error));
+            }
+            done.push(record);
+            return Ok(After::End(RunStatus::Failed, error, None));
+        }
+        let step = u32::try_from(done.len()).unwrap_or(u32::MAX);
+        let callback = |milliseconds, token: &Token| Waits::Callback {
+            until: self.in_time(milliseconds),
+            token: callback::hash(token.as_str()),
+            step,
+        };
+        if let (Some(Pause::Rerun(milliseconds, token, rerun)), None) = (&flow.pause, &flow.exit) {
+            let times = pending.again.as_ref().map_or(0, |again| again.times) + 1;
+            if times > rerun.most {
+                let message = format!("it asked to be run again more often than the {} times that it set", rerun.most);
+                let error = RunError { step: Some(record.name.clone()), kind: "limit".into(), message, trace: None };
+                (record.status, record.error) = (StepStatus::Failed, Some(error.clone()));
+                done.push(record);
+                return Ok(After::End(RunStatus::Failed, Some(error), None));
+            }
+            pending.spent = pending.spent.and(&record.requests);
+            pending.begin_step(done.len());
+            let value = RawValue::from_string(rerun.value.as_str().to_owned()).unwrap_or_else(|_| null());
+            pending.again = Some(Again { times, value });
+            return Ok(After::Wait(callback(*milliseconds, token), None));
+        }
+        pending.begin_step(done.len() + 1);
+        pending.cuts = 0;
+        let last = done.len() + 1 == version.steps.len();
+        if let (Some(Pause::Suspend(..)), false) = (&flow.pause, last) {
+            // What later steps read if nobody calls.
+            record.exports.insert(RESUME_DATA.to_owned(), null());
+        }
+        done.push(record);
+        if let Some(exit) = flow.exit {
+            return Ok(After::End(RunStatus::Ok, None, Some(exit)));
+        }
+        if last {
+            return Ok(After::Next);
+        }
+        self.0.history.step_done(run, done.len() - 1, &done[done.len() - 1]).await?;
+        Ok(match &flow.pause {
+            Some(Pause::Delay(milliseconds)) if *milliseconds > 0 => {
+                After::Wait(Waits::Until(self.in_time(*milliseconds)), None)
+            }
+            Some(Pause::Suspend(milliseconds, token)) => After::Wait(callback(*milliseconds, token), None),
+            _ => After::Next,
+        })
+    }
+
+    /// Puts the request that ended a step's wait among what that step left.
+    async fn note_resumed(&self, run: &str, pending: &mut Pending, done: &mut [StepRecord]) -> Result<(), StoreError> {
+        let Some(resumed) = &pending.resumed else { return Ok(()) };
+        // If it is of the step that is next, that one is run again, and finds it in its context.
+        let index = resumed.step as usize;
+        let Some(step) = done.get_mut(index) else { return Ok(()) };
+        step.exports.insert(RESUME_DATA.to_owned(), resumed.request.clone());
+        self.0.history.step_done(run, index, step).await?;
+        pending.resumed = None;
+        Ok(())
+    }
+
+    /// So many milliseconds from now.
+    fn in_time(&self, milliseconds: u64) -> Timestamp {
+        let wait = SignedDuration::from_millis(i64::try_from(milliseconds).unwrap_or(i64::MAX));
+        self.0.clock.now().saturating_add(wait).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Starts the workflow that a step calls, unless it did already, and says how far it is.
+    async fn called(
+        &self,
+        run: &str,
+        pending: &Pending,
+        step: usize,
+        asked: &call::Asked,
+    ) -> Result<Called, StoreError> {
+        let (owner, _) = pending.workflow.parts();
+        let id = WorkflowId(format!("{owner}/{}", asked.name));
+        let child = call::run_id(run, step, &id);
+        let ended = self.0.history.ended(&child).await?;
+        if ended.is_none() && self.0.history.pending.get(&child).await?.is_none() {
+            let depth = match &pending.cause {
+                Cause::Workflow { depth, .. } => depth + 1,
+                _ => 1,
+            };
+            if depth > call::DEEP {
+                let message = format!("{} workflows have called one another already", call::DEEP);
+                return Ok(Called::Failed(message, None));
+            }
+            let Some(workflow) = self.0.workflows.get(&id).await? else {
+                return Ok(Called::Failed(format!("{owner} has no workflow '{}'", asked.name), None));
+            };
+            let event = match asked.event() {
+                Ok(event) => event,
+                Err(error) => return Ok(Called::Failed(format!("its event can't be kept: {error}"), None)),
+            };
+            let cause = Cause::Workflow { run: run.to_owned(), depth };
+            match self.take(child.clone(), &workflow, cause, event).await {
+                // Another process was first.
+                Ok(_) | Err(EventError::Store(StoreError::Conflict { .. })) => {}
+                Err(EventError::Store(error)) => return Err(error),
+                Err(error) => return Ok(Called::Failed(error.to_string(), Some(RetryOn::Host))),
+            }
+        }
+        if !asked.wait {
+            let started = to_raw_value(&json!({ "run": child })).unwrap_or_else(|_| null());
+            return Ok(Called::Returned(started));
+        }
+        let Some(ended) = ended else { return Ok(Called::Waits(child)) };
+        if ended.status != RunStatus::Ok {
+            let why = ended.error.map_or_else(|| ended.status.word().to_owned(), |error| error.message);
+            let message = format!("the run {child} of {} did not end well: {why}", asked.name);
+            return Ok(Called::Failed(message, Some(RetryOn::Step)));
+        }
+        let details = self.0.history.details(&child).await?;
+        let returned = details.and_then(|(_, details)| details.steps.into_iter().next_back()?.return_value);
+        Ok(Called::Returned(returned.unwrap_or_else(null)))
+    }
+
+    pub(super) async fn end(
+        &self,
+        run: &str,
+        pending: &Pending,
+        done: Vec<StepRecord>,
+        after: After,
+    ) -> Result<(), StoreError> {
+        let After::End(status, error, exit) = after else { return Ok(()) };
+        let ended = Run {
+            id: run.to_owned(),
+            workflow: pending.workflow.clone(),
+            version: pending.version,
+            cause: pending.cause.clone(),
+            status,
+            accepted: pending.accepted,
+            started: pending.started,
+            ended: Some(self.0.clock.now()),
+            steps: u32::try_from(done.len()).unwrap_or(u32::MAX),
+            bytes: 0,
+            error: error.clone(),
+            waits: None,
+        };
+        // Before the run has ended: a cut in between starts it twice, and never not at all.
+        if status == RunStatus::Failed {
+            self.start_on_error(pending, &ended).await?;
+        }
+        let returned = done.last().and_then(|step| step.return_value.clone());
+        let details = Details { event: pending.event.clone(), steps: done, exit };
+        self.0.history.end(&ended, &details).await?;
+        metrics::counter!("keyhole_runs_ended_total", "status" => status.word()).increment(1);
+        let took = ended.ended.unwrap_or(ended.accepted).duration_since(ended.accepted);
+        metrics::histogram!("keyhole_run_seconds").record(took.as_secs_f64());
+        // What waits for it in another process finds out by looking.
+        if let Cause::Workflow { run: caller, .. } = &ended.cause {
+            let waiting = lock(&self.0.callers).remove(caller);
+            if let Some((workflow, _)) = waiting {
+                self.go_on(&workflow, caller.clone()).await;
+            }
+        }
+        if let Some(tell) = lock(&self.0.told).remove(run) {
+            let _ = tell.send(Told::Ended(status, returned.filter(|_| status == RunStatus::Ok)));
+        }
+        Ok(())
+    }
+
+    /// Starts the workflow that is for failures of this one.
+    async fn start_on_error(&self, pending: &Pending, run: &Run) -> Result<(), StoreError> {
+        let version = self.0.workflows.version(&pending.workflow, pending.version).await?;
+        let Some(name) = version.and_then(|version| version.on_error) else { return Ok(()) };
+        let depth = pending.event.get().matches("\"failed_run\":").count();
+        if depth >= ERRORS_DEEP {
+            return Ok(());
+        }
+        let (owner, failed) = pending.workflow.parts();
+        let id = WorkflowId(format!("{owner}/{name}"));
+        let Some(workflow) = self.0.workflows.get(&id).await? else {
+            tracing::warn!(workflow = %pending.workflow, on_error = name, "there is no such workflow to be told of the failure");
+            return Ok(());
+        };
+        let event = json!({ "failed_run": run.id, "workflow": failed, "error": run.error, "event": pending.event });
+        let Ok(event) = to_raw_value(&event) else { return Ok(()) };
+        match self.accept(&workflow, Cause::Error(run.id.clone()), event).await {
+            Ok(_) => Ok(()),
+            Err(EventError::Store(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(workflow = %id, %error, "it could not be told of a failure");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How far the workflow is that a step called.
+enum Called {
+    /// The step returns this.
+    Returned(Box<RawValue>),
+    /// It goes on when this run has ended.
+    Waits(String),
+    /// The step fails, for this reason and of this kind.
+    Failed(String, Option<RetryOn>),
+}
+
+fn null() -> Box<RawValue> {
+    RawValue::NULL.to_owned()
+}
+
+/// Whether the setting wants a failure tried again.
+fn wanted(retry: &Retry, failed: &Failed) -> bool {
+    match (&retry.on, failed.kind) {
+        // A limit, an input, a fault in the code: it would fail again.
+        (_, None) => false,
+        (None, Some(_)) => failed.may_pass,
+        (Some(on), Some(kind)) => on.contains(&kind) || (kind == RetryOn::Host && failed.may_pass),
+    }
+}
+
+/// How long to wait after `attempts` that failed: twice as long each time, plus or minus a quarter.
+fn wait(retry: &Retry, attempts: u32) -> SignedDuration {
+    let doubled = retry.wait.saturating_mul(1 << (attempts - 1).min(20)).min(retry.max_wait);
+    let mut chance = [0; 4];
+    // Without random numbers there is no spread, and nothing else changes.
+    let _ = getrandom::fill(&mut chance);
+    let spread = 0.75 + 0.5 * f64::from(u32::from_le_bytes(chance)) / f64::from(u32::MAX);
+    SignedDuration::try_from(doubled.mul_f64(spread)).unwrap_or(SignedDuration::MAX)
+}

@@ -1,0 +1,179 @@
+//! What a step can have its workflow wait for: a call from outside, itself once more, another workflow.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+
+use crate::rig::*;
+
+/// The verb, with a data store.
+fn stored(name: &str, word: &str, value: &str) -> String {
+    verb(name, word, value).replace("props = {", "props = { store = \"kept\",")
+}
+
+fn start(keyhole: &keyhole_tests::program::Keyhole, name: &str) -> String {
+    let started = keyhole.call(&["--json", "workflows", "run", name, "--no-wait", "--as", "alice"]).ok().json();
+    started["run"].as_str().unwrap().to_owned()
+}
+
+fn http() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().timeout(Duration::from_secs(20)).build().unwrap()
+}
+
+/// The URLs that the step `a` of a run that waits has handed out, which begin with the server's.
+fn urls(shown: &Value, serving: &Serving) -> [String; 2] {
+    let urls = shown["steps"][0]["exports"]["urls"].as_array().unwrap();
+    let urls: Vec<_> = urls.iter().map(|url| url.as_str().unwrap().to_owned()).collect();
+    assert!(urls.iter().all(|url| url.starts_with(&format!("{}/callbacks/", serving.url))), "{urls:?}");
+    urls.try_into().unwrap()
+}
+
+async fn status(answer: Response) -> (u16, Value) {
+    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn a_suspended_run_goes_on_when_its_url_is_called_once_and_after_a_kill() {
+    let keyhole = keyhole();
+    let last = verb("b", "return", "\"{{ steps.a.$resume_data.body.answer }} {{ steps.a.$resume_data.query.by }}\"");
+    deploy(&keyhole, &[HEAD, &verb("a", "suspend", "600000"), &last].concat()).ok();
+    let serving = Serving::on(&keyhole);
+    let run = start(&keyhole, "w");
+    let waiting = until_status(&keyhole, &run, "waiting");
+    assert_eq!(waiting["run"]["waits_for_call"], true, "{waiting:#}");
+    let [resume, _] = urls(&waiting, &serving);
+    // A look at the link changes nothing.
+    let page = http().get(&resume).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    assert!(page.text().await.unwrap().contains("A workflow waits for you"));
+    assert_eq!(show(&keyhole, &run)["run"]["status"], "waiting");
+    // Nor does a wrong token.
+    let guessed = format!("{}AAAAAAAAAAAAAAAAAAAAAA", &resume[..resume.len() - 22]);
+    assert_eq!(status(http().post(guessed).send().await.unwrap()).await.0, 404);
+
+    // The server is killed meanwhile; another one, elsewhere, takes the call.
+    serving.kill();
+    let serving = Serving::on(&keyhole);
+    let resume = format!("{}{}", serving.url, &resume[resume.find("/callbacks").unwrap()..]);
+    let called = http().post(format!("{resume}?by=bob")).json(&json!({"answer": "yes"})).send().await.unwrap();
+    assert_eq!(status(called).await, (200, json!({"run": run, "status": "resumed"})));
+    let ended = until_status(&keyhole, &run, "ok");
+    assert_eq!(returned(&ended)["b"], "yes bob", "{ended:#}");
+    assert_eq!(ended["steps"][0]["exports"]["$resume_data"]["method"], "POST");
+    assert_eq!(status(http().post(&resume).send().await.unwrap()).await.0, 404, "it works once");
+    assert!(!ended.to_string().contains("$suspend"));
+}
+
+#[tokio::test]
+async fn a_suspended_run_can_be_ended_from_outside_and_goes_on_by_itself_when_its_time_is_over() {
+    let keyhole = keyhole();
+    let last = verb("b", "return", "\"{{ steps.a.$resume_data }}\"");
+    deploy(&keyhole, &[HEAD, &verb("a", "suspend", "600000"), &last].concat()).ok();
+    let serving = Serving::on(&keyhole);
+    let run = start(&keyhole, "w");
+    let [_, cancel] = urls(&until_status(&keyhole, &run, "waiting"), &serving);
+    // As a browser does that shows the page.
+    let answer = http().post(&cancel).header("accept", "text/html,*/*").send().await.unwrap();
+    assert!(answer.text().await.unwrap().contains("The workflow has ended"));
+    let ended = until_status(&keyhole, &run, "cancelled");
+    assert_eq!(ended["steps"].as_array().unwrap().len(), 1);
+
+    deploy(&keyhole, &[HEAD, &verb("a", "suspend", "300"), &last].concat()).ok();
+    let ended = until_status(&keyhole, &start(&keyhole, "w"), "ok");
+    assert_eq!(ended["steps"][0]["attempts"], 1, "that it was handed over is no attempt: {ended:#}");
+    assert_eq!((&returned(&ended)["b"], &ended["steps"][0]["exports"]["$resume_data"]), (&json!(null), &json!(null)));
+    // By hand, where no server runs: it says what would happen.
+    drop(serving);
+    deploy(&keyhole, &[HEAD, &verb("a", "suspend", "600000"), &last].concat()).ok();
+    let said = keyhole.call(&["workflows", "run", "w", "--as", "alice"]).ok();
+    assert!(said.stderr.contains("goes on in keyhole serve when its resume URL is called"), "{}", said.stderr);
+}
+
+#[tokio::test]
+async fn a_step_that_asks_is_run_again_and_finds_what_it_left() {
+    let keyhole = keyhole();
+    let again = |times: u32, of: u32, wait: u32| {
+        stored("a", "rerun", &format!("{{ times = {times}, of = {of}, wait = {wait} }}")) + &verb("b", "return", "1")
+    };
+    deploy(&keyhole, &format!("{HEAD}{}", again(2, 5, 20))).ok();
+    let ended = run(&keyhole, "w", &json!({}));
+    assert_eq!(returned(&ended)["a"], json!({"runs": 3, "kept": "run 2", "resumed": null}), "{ended:#}");
+    assert_eq!((&ended["steps"][0]["attempts"], &returned(&ended)["b"]), (&json!(1), &json!(1)));
+    // No more often than it said.
+    deploy(&keyhole, &format!("{HEAD}{}", again(9, 2, 0))).ok();
+    let failed = run(&keyhole, "w", &json!({}));
+    assert_eq!((&failed["run"]["status"], &failed["run"]["error"]["kind"]), (&json!("failed"), &json!("limit")));
+    assert!(failed["run"]["error"]["message"].as_str().unwrap().contains("more often than the 2 times"), "{failed:#}");
+    // Or at once, when it is called.
+    deploy(&keyhole, &format!("{HEAD}{}", again(1, 5, 600_000))).ok();
+    let serving = Serving::on(&keyhole);
+    let id = start(&keyhole, "w");
+    until_status(&keyhole, &id, "waiting");
+    let url = keyhole.call(&["data", "get", "kept", "resume_url"]).ok().stdout;
+    let url: String = serde_json::from_str(&url).unwrap();
+    assert!(url.starts_with(&serving.url), "{url}");
+    assert_eq!(status(http().post(url).body("ping").send().await.unwrap()).await.0, 200);
+    let ended = until_status(&keyhole, &id, "ok");
+    let a = &returned(&ended)["a"];
+    assert_eq!((&a["runs"], &a["resumed"]["body"]), (&json!(2), &json!("ping")), "{ended:#}");
+}
+
+#[tokio::test]
+async fn a_workflow_calls_another_as_a_step_and_has_what_it_returned() {
+    let keyhole = keyhole();
+    let call = |name: &str, more: &str| {
+        format!("[[steps]]\nname = \"call\"\nuses = \"workflow\"\nprops = {{ name = {name:?}, {more} }}\n")
+    };
+    let said = deploy(&keyhole, &format!("{HEAD}{}", call("other", ""))).stderr;
+    assert!(said.contains("alice has no workflow 'other'") && said.contains("workflow.toml:6:"), "{said}");
+    let other = |step: &str| format!("keyhole = 1\nname = \"other\"\n{step}");
+    deploy(&keyhole, &other(&verb("a", "return", "\"<{{ event.x }}>\""))).ok();
+    let text = [
+        HEAD,
+        &call("other", "event = { x = \"{{ event.y }}\" }"),
+        &verb("b", "return", "\"{{ steps.call.$return_value }}!\""),
+    ];
+    deploy(&keyhole, &text.concat()).ok();
+    let ended = run(&keyhole, "w", &json!({"y": 7}));
+    assert_eq!(returned(&ended), json!({"call": "<7>", "b": "<7>!"}), "{ended:#}");
+    let called = &list(&keyhole, &["--workflow", "other"])[0];
+    assert_eq!((&called["cause"], &called["status"]), (&json!("workflow"), &json!("ok")));
+    // Its failure is the step's.
+    deploy(&keyhole, &other(&verb("a", "fail", "\"no luck\""))).ok();
+    let failed = run(&keyhole, "w", &json!({"y": 7}));
+    let message = failed["run"]["error"]["message"].as_str().unwrap();
+    assert!(message.contains("of other did not end well") && message.contains("no luck"), "{failed:#}");
+    // Without waiting, it is only started.
+    deploy(&keyhole, &[HEAD, &call("other", "wait = false")].concat()).ok();
+    let started = run(&keyhole, "w", &json!({}));
+    assert!(returned(&started)["call"]["run"].is_string(), "{started:#}");
+    // What calls itself comes to an end.
+    let endless = format!("keyhole = 1\nname = \"endless\"\n{}", call("endless", ""));
+    deploy(&keyhole, &endless).ok();
+    let failed = run(&keyhole, "endless", &json!({}));
+    assert!(failed["run"]["error"]["message"].as_str().unwrap().contains("have called one another"), "{failed:#}");
+    assert_eq!(list(&keyhole, &["--workflow", "endless"]).len(), 17);
+}
+
+#[tokio::test]
+async fn nothing_lost_a_call_that_was_cut_by_a_kill_is_made_once() {
+    let keyhole = keyhole();
+    deploy(
+        &keyhole,
+        &format!("keyhole = 1\nname = \"other\"\n{}", verb("a", "delay", "600") + &stored("c", "count", "1")),
+    )
+    .ok();
+    let call = "[[steps]]\nname = \"call\"\nuses = \"workflow\"\nprops = { name = \"other\" }\n";
+    deploy(&keyhole, &[HEAD, call, &verb("b", "return", "\"{{ steps.call.$return_value }}\"")].concat()).ok();
+    let serving = Serving::on(&keyhole);
+    let run = start(&keyhole, "w");
+    let waiting = until_status(&keyhole, &run, "waiting");
+    assert!(waiting["run"]["waits_for_run"].is_string(), "{waiting:#}");
+    serving.kill();
+    let _serving = Serving::on(&keyhole);
+    let ended = until_status(&keyhole, &run, "ok");
+    assert_eq!(returned(&ended)["b"], 1, "{ended:#}");
+    assert_eq!(list(&keyhole, &["--workflow", "other"]).len(), 1);
+}
