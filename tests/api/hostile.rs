@@ -58,6 +58,7 @@ fn body_of(name: &str, account: &str) -> Value {
         "components_add" => json!({}),
         "vault_forget" => json!({"key": NOTHING}),
         "restore" | "audit_verify" | "audit_verify_export" => json!({}),
+        "data_set" => json!({"key": "k", "value": 1}),
         "audit_prune" => json!({"before": "2020-01-01T00:00:00Z"}),
         "links_create" => json!({"app": "acme"}),
         other => panic!("say what body {other} takes"),
@@ -169,7 +170,8 @@ async fn what_is_not_yours_looks_like_what_is_not_there_whichever_call_you_try()
             Some("{run}") => vec![(&run, NOTHING)],
             Some("{owner}") => vec![("theirs", "nobodys")],
             // What a component does is nobody's secret; what it is used for is.
-            Some("{digest}" | "{app}") | None => vec![],
+            // What is in a data store is everybody's.
+            Some("{digest}" | "{app}" | "{store}") | None => vec![],
             Some(other) => panic!("{}: say what {other} may be", call_.name),
         };
         for (theirs, nobodys) in ids {

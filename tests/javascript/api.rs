@@ -71,7 +71,7 @@ fn the_definition_names_every_prop_that_is_filled_in() {
         props["db"],
         json!({"type": "data_store", "default": "api-step-v2", "optional": false, "secret": false})
     );
-    assert_eq!((&props["store"]["type"], &props["store"]["optional"]), (&json!("data_store"), &json!(false)));
+    assert_eq!((&props["store"]["type"], &props["store"]["default"]), (&json!("data_store"), &json!("of-the-step")));
     assert_eq!(props["shared"]["app"], "bearer_crm");
     assert_eq!(props["shared"]["optional"], true);
     assert_eq!(props["text"]["description"], "Some text");
@@ -130,7 +130,7 @@ fn options_and_additional_props_are_asked_of_the_step() {
     assert_eq!(asked("more", &[])["props"], json!({}));
     assert_eq!(
         asked("more", &["--prop", "more=true"])["props"],
-        json!({"extra": {"type": "string", "label": "After 10"}})
+        json!({"extra": {"type": "string", "label": "After 11"}})
     );
 
     // An additional prop is taken when the step asks for it, and only then.

@@ -9,7 +9,7 @@ export default {
   props: {
     shared,
     db: "$.service.db",
-    store: { type: "data_store" },
+    store: { type: "data_store", default: "of-the-step" },
     note: { type: "alert", alertType: "info", content: "Read this" },
     text: { type: "string", label: "Text", description: "Some text", default: "hello" },
     count: { type: "integer", default: "3", min: 1 },

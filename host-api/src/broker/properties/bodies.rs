@@ -61,15 +61,15 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// `text` with none of its letters escaped, all of them, or some. Not some before the placeholder's marker: then what
-/// stands there as it is looks like a placeholder that is another's, and is refused.
+/// `text` with none of its letters escaped, all of them, or some. If some, then none before the placeholder's marker,
+/// and the one behind it: else what stands there as it is looks like a placeholder that is another's, and is refused.
 fn escaped(source: &mut Source<'_>, text: &str, escape: fn(&str) -> String) -> String {
     let marker = text.find(MARKER).map_or(0, |at| at + MARKER.len());
     let how = source.upto(2);
     let letter = |(at, c): (usize, char)| match how {
         0 => c.to_string(),
         1 => escape(&c.to_string()),
-        _ if at >= marker && source.flag() => escape(&c.to_string()),
+        _ if at == marker || (at > marker && source.flag()) => escape(&c.to_string()),
         _ => c.to_string(),
     };
     text.char_indices().map(letter).collect()
