@@ -205,3 +205,19 @@ fn the_history_keeps_the_newest_runs_up_to_a_size() {
     let said = keyhole.call(&["runs", "show", &first, "--as", "alice"]).failed(1);
     assert!(said.contains("no run"), "{said}");
 }
+
+#[test]
+fn the_log_of_a_step_that_runs_is_seen_from_another_process_while_it_does() {
+    let keyhole = keyhole();
+    deploy(&keyhole, &format!("{HEAD}limits.timeout = \"60s\"\n{}", verb("a", "loop", "\"x\""))).ok();
+    let _serving = Serving::on(&keyhole);
+    let started = keyhole.call(&["--json", "workflows", "run", "w", "--no-wait", "--as", "alice"]).ok().json();
+    let run = started["run"].as_str().unwrap();
+    let live = until("its log", || show(&keyhole, run).get("live").cloned());
+    assert_eq!((&live["step"], &live["log"][0]["text"]), (&json!("a"), &json!("loop \"x\"")), "{live:#}");
+    let logs = keyhole.call(&["runs", "logs", run, "--as", "alice"]).ok().stdout;
+    assert!(logs.contains("loop \"x\""), "{logs}");
+    keyhole.call(&["runs", "cancel", run, "--as", "alice"]).ok();
+    let ended = until_status(&keyhole, run, "cancelled");
+    assert!(ended.get("live").is_none(), "{ended:#}");
+}

@@ -65,6 +65,15 @@ async fn a_caller_who_waits_gets_what_the_workflow_answers() {
     let failed = post(&url, "{}").await;
     assert_eq!(failed.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert!(!failed.text().await.unwrap().contains("secret reason"));
+    // What a step gave for the end is not sent when the run fails; what it gave for now is, while the step runs.
+    deploy(&keyhole, &format!("{HEAD}{respond}{}{}", verb("a", "respond", "1"), verb("b", "fail", "0"))).ok();
+    assert_eq!(post(&url, "{}").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let limits = "limits.timeout = \"60s\"\n";
+    deploy(&keyhole, &format!("{HEAD}{limits}{respond}{}", verb("a", "respond-now", "{ hello = \"now\" }"))).ok();
+    let answer = post(&url, "{}").await;
+    assert_eq!(answer.json::<Value>().await.unwrap(), json!({"hello": "now"}));
+    let running = until("it to be under way", || list(&keyhole, &["--status", "running"]).pop());
+    keyhole.call(&["runs", "cancel", running["id"].as_str().unwrap(), "--as", "alice"]).ok();
 }
 
 #[tokio::test]

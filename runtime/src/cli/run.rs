@@ -109,7 +109,7 @@ impl Run {
         stores.set_most(settings.store_size);
         let data = definition.data_stores(&attempt.props);
         let data = data.map(|(prop, name)| (prop.to_owned(), stores.open(name))).collect();
-        let see = |session| Arc::new(engine::Attempt { session, data, callbacks: None });
+        let see = |session| Arc::new(engine::Attempt { session, data, callbacks: None, observer: None });
         let ran = tokio::select! {
             ran = attempt.run(&engine, &step, &broker, see) => ran?,
             () = super::interrupt() => return Err(Error::interrupted()),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use comfy_table::{Cell, Color};
 use jiff::{SignedDuration, Timestamp};
+use keyhole::engine::LogLine;
 use keyhole::server::model::{RetryRun, RunDetail, RunView, RunsQuery, StartedRun, StepView};
 use reqwest::Method;
 
@@ -164,18 +165,25 @@ fn waits_long(run: &RunView) -> bool {
 }
 
 async fn logs(client: &Client, by: &Acting, run: &str, follow: bool, out: Output) -> Result {
-    let mut shown = 0;
+    // Steps that are done with, and lines of the one that is next.
+    let (mut steps, mut lines) = (0, 0);
     loop {
         let detail: RunDetail = client.get(Some(by), &["runs", run]).await?;
-        for step in detail.steps.iter().skip(shown) {
-            for line in &step.log {
-                match out.json {
-                    true => out.line(serde_json::json!({ "step": step.name, "line": line }).to_string())?,
-                    false => out.line(format!("{}{}{:#} {}", style::DIM, step.name, style::DIM, log_line(line)))?,
-                }
-            }
+        let print = |step: &str, line: &LogLine| match out.json {
+            true => out.line(serde_json::json!({ "step": step, "line": line }).to_string()),
+            false => out.line(format!("{}{step}{:#} {}", style::DIM, style::DIM, log_line(line))),
+        };
+        for step in detail.steps.iter().skip(steps) {
+            step.log.iter().skip(lines).try_for_each(|line| print(&step.name, line))?;
+            lines = 0;
         }
-        shown = detail.steps.len();
+        steps = detail.steps.len();
+        if let Some(live) = &detail.live {
+            // Fewer than before: another attempt.
+            lines = if live.log.len() < lines { 0 } else { lines };
+            live.log.iter().skip(lines).try_for_each(|line| print(&live.step, line))?;
+            lines = live.log.len();
+        }
         if !follow || detail.run.ended.is_some() {
             return Ok(());
         }

@@ -56,7 +56,7 @@ impl Test {
         let id = WorkflowId::new(&member, file.name.get_ref());
         let run = ulid::Ulid::generate().to_string();
         let books = workflows.work().broker.books(Spent::default());
-        let who = Who { run: &run, workflow: &id, member: &member, books };
+        let who = Who { run: &run, workflow: &id, member: &member, books, observer: None };
         let mut done: Vec<StepRecord> = Vec::new();
         let mut failed = None;
         for step in &version.steps {

@@ -145,12 +145,16 @@ impl flow::Host for State {
                 )));
             }
         }
-        self.flow.response = Some(FlowResponse {
+        let response = FlowResponse {
             status: response.status,
             headers: response.headers,
             body: response.body.into(),
             immediate: response.immediate,
-        });
+        };
+        if response.immediate {
+            self.host.respond(response.clone().redacted(&*self.host));
+        }
+        self.flow.response = Some(response);
         Ok(Ok(()))
     }
 

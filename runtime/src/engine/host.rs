@@ -14,6 +14,9 @@ use keyhole_host_api::broker::Session;
 pub use keyhole_host_api::broker::{AccessError, Body, BodyError, Injected, SendError, SignError, Timeouts};
 use keyhole_host_api::data::DataStore;
 
+use super::log::LiveLog;
+use super::state::FlowResponse;
+
 /// The one way from a step to the world.
 #[async_trait]
 pub trait StepHost: Send + Sync + 'static {
@@ -44,6 +47,24 @@ pub trait StepHost: Send + Sync + 'static {
     fn callbacks(&self) -> Option<&str> {
         None
     }
+
+    /// A call has begun that writes this log.
+    fn watch(&self, log: LiveLog) {
+        let _ = log;
+    }
+
+    /// The step answers the trigger's caller, and does not want to wait with it.
+    fn respond(&self, response: FlowResponse) {
+        let _ = response;
+    }
+}
+
+/// Who looks on while a step runs.
+pub trait Observer: Send + Sync + 'static {
+    /// See [`StepHost::watch`].
+    fn watch(&self, log: LiveLog);
+    /// See [`StepHost::respond`].
+    fn respond(&self, response: FlowResponse);
 }
 
 /// What one attempt at a step has of the world.
@@ -54,6 +75,8 @@ pub struct Attempt {
     pub data: BTreeMap<String, DataStore>,
     /// See [`StepHost::callbacks`].
     pub callbacks: Option<String>,
+    /// Who looks on.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 #[async_trait]
@@ -84,6 +107,18 @@ impl StepHost for Attempt {
 
     fn callbacks(&self) -> Option<&str> {
         self.callbacks.as_deref()
+    }
+
+    fn watch(&self, log: LiveLog) {
+        if let Some(observer) = &self.observer {
+            observer.watch(log);
+        }
+    }
+
+    fn respond(&self, response: FlowResponse) {
+        if let Some(observer) = &self.observer {
+            observer.respond(response);
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! A run's log: what the step logs, and what it writes to its standard output and error.
 //!
-//! It must never hold more than its limit, and no line of it leaves before [`Log::finish`]
+//! It must never hold more than its limit, and no line of it leaves before [`Log::finish`] or [`LiveLog::lines`]
 //! has put labels where placeholders stand.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use super::host::StepHost;
 
 /// Importance of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -75,6 +77,27 @@ impl SharedLog {
 
     pub fn lock(&self) -> MutexGuard<'_, Log> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// The log of a call that is under way, for who looks on.
+#[derive(Clone)]
+pub struct LiveLog {
+    log: SharedLog,
+    host: Weak<dyn StepHost>,
+}
+
+impl LiveLog {
+    pub(super) fn new(log: &SharedLog, host: &Arc<dyn StepHost>) -> Self {
+        Self { log: log.clone(), host: Arc::downgrade(host) }
+    }
+
+    /// The lines so far, after the first `seen`, as they may be shown. None once the call has ended.
+    pub fn lines(&self, seen: usize) -> Vec<LogLine> {
+        let Some(host) = self.host.upgrade() else { return Vec::new() };
+        let lines: Vec<LogLine> = self.log.lock().lines.iter().skip(seen).cloned().collect();
+        let redacted = |line: LogLine| LogLine { text: host.redact(&line.text).into_owned(), ..line };
+        lines.into_iter().map(redacted).collect()
     }
 }
 

@@ -3,7 +3,6 @@
 //! Nothing of a call may outlive it: the store and all it holds, requests under way
 //! included, go when the future ends or is dropped.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use super::host::StepHost;
 use super::json::Json;
 use super::limits::{Limit, LimitHit, Limits, MAX_DEADLINE};
 use super::link;
+use super::log::LiveLog;
 use super::outcome::{RunOutcome, StepFailure};
 use super::state::{Pause, State};
 use super::step::{Digest, Step};
@@ -139,6 +139,7 @@ impl Engine {
         let started = Instant::now();
         let deadline = started + limits.deadline.min(MAX_DEADLINE);
         let mut store = self.store(host.clone(), limits, deadline);
+        host.watch(LiveLog::new(&store.data().log, &host));
         // Beside the epochs, which do not pass while a step waits for the host.
         let called = tokio::time::timeout_at(deadline.into(), invoke(pre, &mut store, export)).await;
         let result = match called {
@@ -258,19 +259,7 @@ fn outcome(state: State, result: Result<Json, StepFailure>, started: Instant) ->
         Err(StepFailure::BadResult { message }) => Err(StepFailure::BadResult { message: redact(&message) }),
         Err(other) => Err(other),
     };
-    if let Some(response) = &mut flow.response {
-        for (name, value) in &mut response.headers {
-            *value = redact(value);
-            // A label is no header's name.
-            if matches!(host.redact(name), Cow::Owned(_)) {
-                *name = "redacted".to_owned();
-            }
-        }
-        let text = String::from_utf8_lossy(&response.body);
-        if let Cow::Owned(redacted) = host.redact(&text) {
-            response.body = redacted.into();
-        }
-    }
+    flow.response = flow.response.map(|response| response.redacted(&*host));
     flow.exit = flow.exit.map(|reason| redact(&reason));
     if let Some(Pause::Rerun(_, _, rerun)) = &mut flow.pause {
         rerun.value = redact_json(rerun.value.clone());

@@ -1,5 +1,6 @@
 //! What the host keeps for one call into a component, and drops with it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -106,6 +107,24 @@ pub struct FlowResponse {
     pub body: Bytes,
     /// To be sent now, rather than when the workflow ends.
     pub immediate: bool,
+}
+
+impl FlowResponse {
+    /// The same with labels where placeholders stood.
+    pub(super) fn redacted(mut self, host: &dyn StepHost) -> Self {
+        for (name, value) in &mut self.headers {
+            *value = host.redact(value).into_owned();
+            // A label is no header's name.
+            if matches!(host.redact(name), Cow::Owned(_)) {
+                *name = "redacted".to_owned();
+            }
+        }
+        let text = String::from_utf8_lossy(&self.body);
+        if let Cow::Owned(redacted) = host.redact(&text) {
+            self.body = redacted.into();
+        }
+        self
+    }
 }
 
 impl State {

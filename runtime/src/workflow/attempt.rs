@@ -19,7 +19,7 @@ use super::file::{HTTP_REQUEST, RetryOn, WORKFLOW};
 use super::record::{Again, PlannedStep, RunError, StepRecord, StepStatus, WorkflowId};
 use super::template::{Renderer, TemplateError, is_template};
 use super::{call, http_request};
-use crate::engine::{Attempt, FailureKind, Flow, Input, Json, Limits, RunOutcome, StepFailure};
+use crate::engine::{Attempt, FailureKind, Flow, Input, Json, Limits, Observer, RunOutcome, StepFailure};
 
 /// Below this path others have runs go on.
 pub const CALLBACKS: &str = "/callbacks";
@@ -51,6 +51,8 @@ pub struct Who<'r> {
     pub member: &'r MemberId,
     /// What it has used of its limits on requests.
     pub books: Arc<RunBooks>,
+    /// Who looks on at its steps.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// The how manieth time it is for a step.
@@ -240,7 +242,12 @@ impl Work {
             };
             let data = loaded.definition.data_stores(&props);
             let data = data.map(|(prop, name)| (prop.to_owned(), self.data.open(name))).collect();
-            let host = Attempt { session: session.clone(), data, callbacks: Some(self.callbacks(who.run)) };
+            let host = Attempt {
+                session: session.clone(),
+                data,
+                callbacks: Some(self.callbacks(who.run)),
+                observer: who.observer.clone(),
+            };
             match self.components.engine() {
                 Ok(engine) => engine.run(&loaded, Arc::new(host), &input, &limits).await,
                 Err(error) => {

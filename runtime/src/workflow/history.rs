@@ -12,7 +12,7 @@ use keyhole_host_api::store::{Expect, Revision, Store, StoreError};
 
 use tokio::sync::watch;
 
-use super::record::{Details, Pending, Run, RunStatus, StepRecord, Waits, WorkflowId};
+use super::record::{Details, Live, Pending, Run, RunStatus, StepRecord, Waits, WorkflowId};
 
 /// The runs of each workflow: `<owner>/<name>/<run>`.
 const BY_WORKFLOW: &str = "workflow-runs/";
@@ -62,6 +62,22 @@ impl History {
         self.progress.put(&step_key(run, done), Expect::Any, step).await.map(drop)
     }
 
+    /// Keeps what the step that runs has logged so far, soon.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub fn live(&self, run: &str, live: &Live) -> Result<(), StoreError> {
+        self.store.write_soon(&Records::<Live>::key(run), Records::encode(run, live)?)
+    }
+
+    /// What the step that runs has logged so far, if it runs for longer than a moment.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn live_of(&self, run: &str) -> Result<Option<Live>, StoreError> {
+        Ok(Records::<Live>::new(self.store.clone()).get(run).await?.map(|(live, _)| live))
+    }
+
     /// The results of the steps that are done, in order.
     ///
     /// # Errors
@@ -104,7 +120,7 @@ impl History {
 
     /// Takes away what made a run pending. It has ended.
     pub(super) async fn forget_pending(&self, run: &str, steps: usize) -> Result<(), StoreError> {
-        let mut gone = vec![Records::<Pending>::key(run)];
+        let mut gone = vec![Records::<Pending>::key(run), Records::<Live>::key(run)];
         gone.extend((0..steps).map(|step| Records::<StepRecord>::key(&step_key(run, step))));
         try_join_all(gone.iter().map(|key| self.store.write(key, Expect::Any, None))).await.map(drop)
     }

@@ -286,6 +286,20 @@ impl Waits {
     }
 }
 
+/// What the step that runs has logged so far.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Live {
+    /// The step's name.
+    pub step: String,
+    /// Its log.
+    pub log: Vec<LogLine>,
+}
+
+impl Record for Live {
+    const FOLDER: &'static str = "live";
+    const VERSION: u32 = 1;
+}
+
 /// What became of one step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StepRecord {

@@ -31,8 +31,8 @@ pub use oauth::{BegunView, DeviceState, DeviceView, FinishOAuth, PollDevice, Sta
 pub use tokens::{CreatedLink, CreatedToken, LinkView, NewLink, NewToken, TokenView, TokensQuery};
 pub use vault::{DamageView, ForgottenKey, KeyUse, MasterKey, RestoreQuery, RestoredView, RotatedView, VaultReport};
 pub use workflows::{
-    ComponentView, DeployedView, ErrorView, NewRun, NewWorkflow, RetryRun, RunDetail, RunView, RunsQuery, SetWorkflow,
-    StartedRun, StepView, WorkflowName, WorkflowView, hook_path, status_of,
+    ComponentView, DeployedView, ErrorView, LiveView, NewRun, NewWorkflow, RetryRun, RunDetail, RunView, RunsQuery,
+    SetWorkflow, StartedRun, StepView, WorkflowName, WorkflowView, hook_path, status_of,
 };
 
 use super::schema;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::workflow::record::{Details, Run, RunError, RunStatus, StepRecord, StepStatus, Waits, Workflow};
+use crate::workflow::record::{Details, Live, Run, RunError, RunStatus, StepRecord, StepStatus, Waits, Workflow};
 
 /// A workflow to deploy.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -306,14 +306,31 @@ pub struct RunDetail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub exit: Option<String>,
+    /// The step that runs, if it runs for longer than a moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub live: Option<LiveView>,
 }
 
 impl RunDetail {
     /// What is known of `run`.
-    pub fn new(run: Run, details: Details) -> Self {
-        let steps = details.steps.into_iter().map(StepView::from).collect();
-        Self { run: run.into(), event: details.event, steps, exit: details.exit }
+    pub fn new(run: Run, details: Details, live: Option<Live>) -> Self {
+        let steps: Vec<_> = details.steps.into_iter().map(StepView::from).collect();
+        // What a step leaves there until the next one has logged something.
+        let live = live.filter(|live| run.ended.is_none() && steps.iter().all(|step| step.name != live.step));
+        let live = live.map(|Live { step, log }| LiveView { step, log });
+        Self { run: run.into(), event: details.event, steps, exit: details.exit, live }
     }
+}
+
+/// A step that runs.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LiveView {
+    /// Its name.
+    pub step: String,
+    /// What it has logged so far.
+    #[schema(value_type = Vec<Object>)]
+    pub log: Vec<crate::engine::LogLine>,
 }
 
 /// What became of one step.

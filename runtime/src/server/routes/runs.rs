@@ -124,8 +124,10 @@ async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Query<R
     params(("run" = String, Path, description = "The run's id")), responses((status = 200, body = RunDetail)))]
 async fn show(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<String>) -> Answer<RunDetail> {
     own(&api, &caller, &id).await?;
+    // First: a step that ends meanwhile is among the others then.
+    let live = api.runner.history().live_of(&id).await?;
     let (run, details) = api.runner.history().details(&id).await?.ok_or_else(|| none(&id))?;
-    Ok(Json(RunDetail::new(run, details)))
+    Ok(Json(RunDetail::new(run, details, live)))
 }
 
 /// End a run

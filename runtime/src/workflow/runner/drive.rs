@@ -11,17 +11,18 @@ use keyhole_host_api::store::StoreError;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::observe::Watch;
 use super::{EventError, Runner, Stage, Told, callback, lock};
 use crate::engine::{Pause, Token};
 use crate::workflow::attempt::{Attempted, Failed, Turn, Who};
 use crate::workflow::call;
 use crate::workflow::file::{Retry, RetryOn};
 use crate::workflow::record::{
-    Again, Cause, Details, Pending, Run, RunError, RunStatus, StepRecord, StepStatus, Version, Waits, WorkflowId,
+    Again, Cause, Details, Live, Pending, Run, RunError, RunStatus, StepRecord, StepStatus, Version, Waits, WorkflowId,
 };
 
-/// How often it looks whether a run that is under way was cancelled, also by another process.
-const CANCEL_LOOK: Duration = Duration::from_millis(500);
+/// How often it looks whether a run that is under way was cancelled, also by another process, and what it has logged.
+const LOOK: Duration = Duration::from_millis(500);
 /// The longest chain of workflows that are started by each other's failures.
 const ERRORS_DEEP: usize = 3;
 /// What a step that was suspended has among its exports: the request that had the run go on.
@@ -58,7 +59,8 @@ impl Runner {
         let gone = |message: &str| {
             Some(RunError { step: None, kind: "host".to_owned(), message: message.to_owned(), trace: None })
         };
-        pending.started.get_or_insert(self.0.clock.now());
+        let begun = pending.started.is_none().then(|| self.0.clock.now());
+        pending.started = pending.started.or(begun);
         pending.waits = None;
         self.note_resumed(run, &mut pending, &mut done).await?;
         if pending.at as usize != done.len() {
@@ -80,7 +82,8 @@ impl Runner {
         }
         let spent = done.iter().fold(pending.spent, |spent, step| spent.and(&step.requests));
         let books = self.0.workflows.work().broker.books(spent);
-        let who = Who { run, workflow: id, member: &member, books };
+        let watch = Watch::new(self, run);
+        let who = Who { run, workflow: id, member: &member, books, observer: Some(watch.clone()) };
         while let Some(step) = version.steps.get(done.len()) {
             let turn = Turn {
                 attempts: pending.attempts + pending.cuts,
@@ -90,7 +93,7 @@ impl Runner {
             let attempted = tokio::select! {
                 biased;
                 attempted = self.0.workflows.work().attempt(&who, step, &pending.event, &done, turn) => attempted,
-                () = self.cancelled(run) => {
+                () = self.beside(run, &step.name, begun, &watch) => {
                     return self.end(run, &pending, done, ended(RunStatus::Cancelled, None, None)).await;
                 }
             };
@@ -113,13 +116,27 @@ impl Runner {
         self.end(run, &pending, done, ended(RunStatus::Ok, None, None)).await
     }
 
-    /// Ends when somebody has cancelled the run.
-    async fn cancelled(&self, run: &str) {
+    /// Keeps what the step has logged where others see it, and ends when somebody has cancelled the run.
+    /// `begun` is when its run began, if that is not on disk.
+    async fn beside(&self, run: &str, step: &str, begun: Option<Timestamp>, watch: &Watch) {
+        let mut live = Live { step: step.to_owned(), log: Vec::new() };
+        tokio::time::sleep(LOOK).await;
+        // Most runs are over by now, and nobody has seen that they were under way.
+        if begun.is_some() {
+            let begin = |pending: &mut Pending| pending.started = pending.started.or(begun);
+            let _ = self.0.history.pending.update(run, begin).await;
+        }
         loop {
-            tokio::time::sleep(CANCEL_LOOK).await;
+            let more = watch.lines(live.log.len());
+            if !more.is_empty() {
+                live.log.extend(more);
+                // Who looks on misses something; the run does not.
+                let _ = self.0.history.live(run, &live);
+            }
             if let Ok(Some((Pending { cancelled: true, .. }, _))) = self.0.history.pending.get(run).await {
                 return;
             }
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -145,10 +162,11 @@ impl Runner {
                 }
             }
         }
+        // One that does not wait was given when the step asked.
         if let Some(response) = flow.response
-            && let Some(tell) = lock(&self.0.told).remove(run)
+            && lock(&self.0.told).contains_key(run)
         {
-            let _ = tell.send(Told::Response(response));
+            lock(&self.0.responses).entry(run.to_owned()).or_insert(response);
         }
         if let Some(failed) = failed {
             let error = record.error.clone();
@@ -318,8 +336,12 @@ impl Runner {
                 self.go_on(&workflow, caller.clone()).await;
             }
         }
+        let response = lock(&self.0.responses).remove(run);
         if let Some(tell) = lock(&self.0.told).remove(run) {
-            let _ = tell.send(Told::Ended(status, returned.filter(|_| status == RunStatus::Ok)));
+            let _ = tell.send(match response.filter(|_| status == RunStatus::Ok) {
+                Some(response) => Told::Response(response),
+                None => Told::Ended(status, returned.filter(|_| status == RunStatus::Ok)),
+            });
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 pub mod callback;
 mod drive;
+mod observe;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,6 +93,8 @@ struct Inner {
     /// The runs that wait for a run that a step of theirs started.
     callers: Mutex<HashMap<String, (WorkflowId, String)>>,
     told: Mutex<HashMap<String, oneshot::Sender<Told>>>,
+    /// What steps want the callers told who wait, when the run has ended.
+    responses: Mutex<HashMap<String, FlowResponse>>,
     slots: Arc<Semaphore>,
     stage: watch::Sender<Stage>,
     /// What hands out runs, once it does.
@@ -127,6 +130,7 @@ impl Runner {
             held: Mutex::default(),
             callers: Mutex::default(),
             told: Mutex::default(),
+            responses: Mutex::default(),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
             stage: watch::Sender::new(Stage::Running),
             dispatcher: Mutex::default(),

@@ -67,6 +67,12 @@ fn run(input: Input, ctx: Ctx) -> Result<impl Serialize> {
             }
         }
         "respond" => ctx.respond(Reply::json(201, &value)?.header("x-step", "verbs"))?,
+        "respond-now" => {
+            ctx.respond(Reply::json(201, &value)?.immediate())?;
+            loop {
+                std::hint::black_box(&value);
+            }
+        }
         "loop" => loop {
             std::hint::black_box(&value);
         },
