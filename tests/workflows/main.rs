@@ -3,6 +3,7 @@
 
 mod data;
 mod deploy;
+mod dev;
 mod examples;
 mod http_request;
 mod kill;

@@ -116,7 +116,8 @@ impl Client {
         Ok(Self::here(home, api))
     }
 
-    fn here(home: Home, api: Arc<Api>) -> Self {
+    /// An API in this process.
+    pub fn here(home: Home, api: Arc<Api>) -> Self {
         Self { reach: Reach::Here { home: Box::new(home), router: router(api.clone()), api } }
     }
 

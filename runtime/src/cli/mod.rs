@@ -17,6 +17,7 @@ mod configure;
 mod connect;
 mod data;
 mod demo;
+mod dev;
 mod doctor;
 mod error;
 mod home;
@@ -69,6 +70,7 @@ enum Command {
     #[command(subcommand)]
     Runs(runs::Runs),
     Test(test::Test),
+    Dev(dev::Dev),
     #[command(subcommand)]
     Data(data::Data),
     #[command(subcommand)]
@@ -142,6 +144,7 @@ async fn dispatch(command: Command, settings: &Settings) -> Result {
         Command::Workflows(command) => command.run(settings).await,
         Command::Runs(command) => command.run(settings).await,
         Command::Test(command) => command.run(settings).await,
+        Command::Dev(command) => command.run(settings).await,
         Command::Data(command) => command.run(settings).await,
         Command::Apps(command) => command.run(settings).await,
         Command::Accounts(command) => command.run(settings).await,

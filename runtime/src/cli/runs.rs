@@ -164,26 +164,42 @@ fn waits_long(run: &RunView) -> bool {
     run.waits_for_call && run.waits_until.is_none_or(|until| until > soon)
 }
 
-async fn logs(client: &Client, by: &Acting, run: &str, follow: bool, out: Output) -> Result {
-    // Steps that are done with, and lines of the one that is next.
-    let (mut steps, mut lines) = (0, 0);
-    loop {
-        let detail: RunDetail = client.get(Some(by), &["runs", run]).await?;
+/// How much of a run's log was printed.
+#[derive(Default)]
+pub struct Printed {
+    /// Of so many steps, all of it.
+    steps: usize,
+    /// Of the one after them, so many lines.
+    lines: usize,
+}
+
+impl Printed {
+    /// Prints what is new.
+    pub fn more(&mut self, detail: &RunDetail, out: Output) -> Result {
         let print = |step: &str, line: &LogLine| match out.json {
             true => out.line(serde_json::json!({ "step": step, "line": line }).to_string()),
             false => out.line(format!("{}{step}{:#} {}", style::DIM, style::DIM, log_line(line))),
         };
-        for step in detail.steps.iter().skip(steps) {
-            step.log.iter().skip(lines).try_for_each(|line| print(&step.name, line))?;
-            lines = 0;
+        for step in detail.steps.iter().skip(self.steps) {
+            step.log.iter().skip(self.lines).try_for_each(|line| print(&step.name, line))?;
+            self.lines = 0;
         }
-        steps = detail.steps.len();
+        self.steps = detail.steps.len();
         if let Some(live) = &detail.live {
             // Fewer than before: another attempt.
-            lines = if live.log.len() < lines { 0 } else { lines };
-            live.log.iter().skip(lines).try_for_each(|line| print(&live.step, line))?;
-            lines = live.log.len();
+            self.lines = if live.log.len() < self.lines { 0 } else { self.lines };
+            live.log.iter().skip(self.lines).try_for_each(|line| print(&live.step, line))?;
+            self.lines = live.log.len();
         }
+        Ok(())
+    }
+}
+
+async fn logs(client: &Client, by: &Acting, run: &str, follow: bool, out: Output) -> Result {
+    let mut printed = Printed::default();
+    loop {
+        let detail: RunDetail = client.get(Some(by), &["runs", run]).await?;
+        printed.more(&detail, out)?;
         if !follow || detail.run.ended.is_some() {
             return Ok(());
         }
@@ -223,7 +239,7 @@ fn list(runs: &[RunView]) -> String {
     output::table_text(&mut table)
 }
 
-fn took(run: &RunView) -> String {
+pub fn took(run: &RunView) -> String {
     let took = run.started.zip(run.ended).map(|(started, ended)| ended.duration_since(started));
     took.and_then(|took| Duration::try_from(took).ok()).map(output::duration).unwrap_or_default()
 }

@@ -11,8 +11,8 @@ use keyhole::server::Api;
 use keyhole::server::listen::{Listen, ListenError, Server};
 use keyhole::server::{health, router};
 use keyhole::workflow::reached;
-use keyhole_host_api::broker::Own;
 use keyhole_host_api::broker::audit::Pruned;
+use keyhole_host_api::broker::{Egress, Own};
 use keyhole_host_api::store::{Store, StoreError};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -71,9 +71,7 @@ impl Serve {
     /// Serves until someone asks it to stop.
     pub async fn run(self, settings: &Settings) -> Result {
         if let Some(remote) = &settings.remote {
-            return Err(Error::usage("keyhole serve works on a data directory")
-                .at(&remote.url)
-                .help("unset KEYHOLE_URL"));
+            return Err(on_a_directory("serve", &remote.url));
         }
         if let Some(url) = &self.public_url
             && (!matches!(url.scheme(), "https" | "http") || url.path() != "/" || url.query().is_some())
@@ -81,7 +79,7 @@ impl Serve {
             return Err(Error::usage("--public-url is not of the form https://HOST").at(url));
         }
         let listen = Listen { address: self.listen, tls: self.tls_cert.zip(self.tls_key), insecure: self.insecure };
-        let mut egress = settings.egress(&self.egress)?;
+        let egress = settings.egress(&self.egress)?;
         // From here on it does not end the program.
         let hangups = signal(SignalKind::hangup())?;
         // Before the data directory is touched: a wrong address or certificate should change nothing.
@@ -91,21 +89,14 @@ impl Serve {
             Some(address) => Some(Server::bind(&Listen { address, tls: None, insecure: true }).map_err(told)?),
             None => None,
         };
-        let home = Home::open(settings).await?;
-        home.members.finish_removals().await?;
         let url = format!("{}://{}/", server.scheme(), server.address());
         let public_url = match self.public_url {
             Some(url) => url,
             None => Url::parse(&url)?,
         };
-        let listen = [Some(&server), metrics.as_ref()].into_iter().flatten().map(Server::address);
-        let listen = listen.chain(address_of(&public_url)).collect();
-        let own = Own { listen, names: name_of(&public_url).into_iter().collect() };
-        egress.own = own.clone();
-        let api = home.api(settings, egress, Some(public_url)).await?;
+        let listen = [Some(&server), metrics.as_ref()].into_iter().flatten().map(Server::address).collect();
+        let Begun { home, api, own } = begin(settings, egress, listen, public_url).await?;
         let kept = watch::Sender::new(Kept::of(settings));
-        api.runner.reached_at(own.clone());
-        api.serve_runs().await?;
         let router = router(api.clone());
         let metrics_url = metrics.as_ref().map(|metrics| format!("http://{}/metrics", metrics.address()));
         let metrics = match metrics {
@@ -146,6 +137,39 @@ impl Serve {
         settings.out.note("stopped");
         Ok(())
     }
+}
+
+/// A data directory whose workflows run in this process.
+pub struct Begun {
+    /// The directory.
+    pub home: Home,
+    /// What works on it.
+    pub api: Arc<Api>,
+    /// Where the process is reached, which is closed to steps.
+    own: Own,
+}
+
+/// Begins to run the workflows of the data directory, in a process that listens on these addresses.
+pub async fn begin(
+    settings: &Settings,
+    mut egress: Egress,
+    mut listen: Vec<SocketAddr>,
+    public_url: Url,
+) -> Result<Begun> {
+    let home = Home::open(settings).await?;
+    home.members.finish_removals().await?;
+    listen.extend(address_of(&public_url));
+    let own = Own { listen, names: name_of(&public_url).into_iter().collect() };
+    egress.own = own.clone();
+    let api = home.api(settings, egress, Some(public_url)).await?;
+    api.runner.reached_at(own.clone());
+    api.serve_runs().await?;
+    Ok(Begun { home, api, own })
+}
+
+/// A command that needs the data directory was sent to a server.
+pub fn on_a_directory(command: &str, url: &Url) -> Error {
+    Error::usage(format!("keyhole {command} works on a data directory")).at(url).help("unset KEYHOLE_URL")
 }
 
 /// The name and port by which browsers reach it.
@@ -287,7 +311,7 @@ async fn retain_runs(api: &Api, RunsKept { keep, keep_size }: RunsKept) {
     }
 }
 
-fn told(error: ListenError) -> Error {
+pub fn told(error: ListenError) -> Error {
     match error {
         ListenError::InTheClear(_) | ListenError::Pem { .. } | ListenError::Tls(_) => Error::usage(error.to_string()),
         other => Error::from(other),

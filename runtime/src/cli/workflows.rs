@@ -195,6 +195,21 @@ pub fn read(path: &Path) -> Result<(PathBuf, String)> {
     Ok((path, text))
 }
 
+/// The file, and the sources and components that it names by their paths.
+pub fn sources(path: &Path) -> Vec<PathBuf> {
+    let file = if path.is_dir() { path.join("workflow.toml") } else { path.to_owned() };
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let folder = file.parent().unwrap_or(Path::new(".")).to_owned();
+    let steps = File::parse(&text).map(|parsed| parsed.steps).unwrap_or_default();
+    let uses = steps.iter().map(|step| step.get_ref().uses.get_ref().as_str());
+    let paths: Vec<PathBuf> = uses.filter(|uses| is_path(uses)).map(|uses| folder.join(uses)).collect();
+    std::iter::once(file).chain(paths).collect()
+}
+
+fn is_path(uses: &str) -> bool {
+    ![HTTP_REQUEST, WORKFLOW].contains(&uses) && !uses.starts_with(DIGEST)
+}
+
 /// The components that the file names by their paths, built where they are source.
 pub async fn components(path: &Path, text: &str, out: Output) -> Result<Vec<(String, Bytes)>> {
     let parsed = File::parse(text).map_err(|error| wrong(error.into(), path))?;
@@ -202,8 +217,7 @@ pub async fn components(path: &Path, text: &str, out: Output) -> Result<Vec<(Str
     let mut components: Vec<(String, Bytes)> = Vec::new();
     for step in &parsed.steps {
         let uses = step.get_ref().uses.get_ref();
-        let is_path = ![HTTP_REQUEST, WORKFLOW].contains(&uses.as_str()) && !uses.starts_with(DIGEST);
-        if is_path && !components.iter().any(|(there, _)| there == uses) {
+        if is_path(uses) && !components.iter().any(|(there, _)| there == uses) {
             components.push((uses.clone(), run::component(&folder.join(uses), out).await?));
         }
     }
@@ -220,7 +234,8 @@ pub fn wrong(error: DeployError, path: &Path) -> Error {
     }
 }
 
-fn deployed_text(deployed: &DeployedView) -> String {
+/// What a deploy did.
+pub fn deployed_text(deployed: &DeployedView) -> String {
     let workflow = &deployed.workflow;
     if !deployed.deployed {
         return format!("{} is right; nothing was deployed", workflow.name);
