@@ -107,6 +107,14 @@ impl flow::Host for State {
     fn delay(&mut self, _: u64) -> wasmtime::Result<Result<(), flow::FlowError>> {
         Ok(Ok(()))
     }
+
+    fn suspend(&mut self, _: u64) -> wasmtime::Result<Result<flow::Callbacks, flow::FlowError>> {
+        Ok(Ok(flow::Callbacks { resume_url: None, cancel_url: None }))
+    }
+
+    fn rerun(&mut self, _: u64, _: String, _: u32) -> wasmtime::Result<Result<flow::Callbacks, flow::FlowError>> {
+        Ok(Ok(flow::Callbacks { resume_url: None, cancel_url: None }))
+    }
 }
 
 impl signer::Host for State {

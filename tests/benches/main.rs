@@ -7,6 +7,7 @@
 mod bare;
 mod common;
 mod grants;
+mod history;
 mod request;
 mod run;
 mod scrub;
@@ -17,7 +18,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-const ROWS: [&str; 5] = ["run", "request", "scrub", "grants", "waiting"];
+const ROWS: [&str; 6] = ["run", "request", "scrub", "grants", "waiting", "history"];
 /// The first argument in a row's process; the row's name follows.
 const ROW: &str = "__row";
 
@@ -73,6 +74,7 @@ fn row(name: &str, quick: bool) -> Result<()> {
         "scrub" => runtime.spawn(scrub::measure(quick)),
         "grants" => runtime.spawn(grants::measure(quick)),
         "waiting" => runtime.spawn(waiting::measure(quick)),
+        "history" => runtime.spawn(history::measure(quick)),
         other => bail!("there is no row {other}"),
     };
     let rows = runtime.block_on(measured)?;

@@ -221,3 +221,27 @@ fn the_log_of_a_step_that_runs_is_seen_from_another_process_while_it_does() {
     let ended = until_status(&keyhole, run, "cancelled");
     assert!(ended.get("live").is_none(), "{ended:#}");
 }
+
+#[test]
+fn a_failure_is_posted_to_the_url_that_is_for_it() {
+    use keyhole_tests::server::{Server, json as answer};
+    let mut keyhole = keyhole();
+    let server = Server::http(&keyhole.authority, &["alarm.example"], |_| answer(200, &json!({})));
+    keyhole.lead("alarm.example", &server);
+    let text = |url: &str| format!("{HEAD}on_error = {url:?}\n{}", verb("a", "fail", "\"no luck\""));
+    let wrong = deploy(&keyhole, &text("http://alarm.example/x")).stderr;
+    assert!(wrong.contains("`on_error` is the name of another of your workflows, or an https URL"), "{wrong}");
+    deploy(&keyhole, &text("https://alarm.example/x?k=1")).ok();
+    // What the event holds is no template any more, and ends no chain of alarms.
+    let event = json!({"x": "{{ event.failed_run }} \"failed_run\": \"failed_run\": \"failed_run\":"});
+    let failed = run(&keyhole, "w", &event);
+    assert_eq!(failed["run"]["error"]["message"], "no luck");
+    assert_eq!((&failed["steps"][1]["name"], &failed["steps"][1]["status"]), (&json!("on_error"), &json!("ok")));
+    let received = &server.received()[0];
+    let told: serde_json::Value = serde_json::from_slice(&received.body).unwrap();
+    assert_eq!((received.method.as_str(), received.target.as_str()), ("POST", "/x?k=1"));
+    assert_eq!(
+        (&told["workflow"], &told["error"]["message"], &told["event"]),
+        (&json!("w"), &json!("no luck"), &event)
+    );
+}

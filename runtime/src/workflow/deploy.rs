@@ -14,6 +14,7 @@ use keyhole_host_api::store::records::Records;
 use keyhole_host_api::store::{Expect, Store, StoreError};
 use serde_json::{Map, Value};
 use toml::Spanned;
+use url::Url;
 
 use super::attempt::Work;
 use super::components::ComponentError;
@@ -159,8 +160,10 @@ impl Workflows {
         }
         if let Some(on_error) = &file.on_error
             && !is_name(on_error.get_ref())
+            && told(on_error.get_ref()).is_none()
         {
-            return Err(wrong(on_error.span(), "`on_error` is the name of another of your workflows".to_owned()));
+            let message = "`on_error` is the name of another of your workflows, or an https URL".to_owned();
+            return Err(wrong(on_error.span(), message));
         }
         let mut steps = Vec::with_capacity(file.steps.len());
         for step in &file.steps {
@@ -362,6 +365,9 @@ fn place_of(text: &str, key: &str) -> Range<usize> {
     at.unwrap_or(0)..text.len()
 }
 
+/// The name of the step that tells a URL of a failure.
+const ON_ERROR: &str = "on_error";
+
 /// The accounts that a workflow's steps use, looked up once.
 struct Used<'d> {
     owner: &'d MemberId,
@@ -440,6 +446,25 @@ fn check_props(step: &Step, definition: &Definition) -> Result<(), (Range<usize>
         }
     }
     Ok(())
+}
+
+/// The step that tells an `on_error` that is a URL.
+pub(super) fn told(on_error: &str) -> Option<PlannedStep> {
+    let url = Url::parse(on_error).ok().filter(|url| url.scheme() == "https" && url.username().is_empty())?;
+    let host = url.host_str()?;
+    let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    Some(PlannedStep {
+        name: ON_ERROR.to_owned(),
+        uses: HTTP_REQUEST.to_owned(),
+        condition: None,
+        props: Map::from_iter([("url".to_owned(), url.as_str().into()), ("json".to_owned(), "{{ event }}".into())]),
+        links: BTreeMap::new(),
+        allow_hosts: vec![host],
+        timeout_ms: 30_000,
+        memory: 0,
+        retry: None,
+        retry_requests: 0,
+    })
 }
 
 fn check_call(step: &Step) -> Result<(), (Range<usize>, String)> {

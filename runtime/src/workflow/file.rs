@@ -57,7 +57,8 @@ pub struct File {
     /// When a step that failed is tried again.
     #[serde(default)]
     pub retry: Option<Retry>,
-    /// The owner's workflow that is started when a run fails, with the failure as its event.
+    /// What is told when a run fails: the owner's workflow that is started with the failure as its event, or an
+    /// `https` URL that it is posted to.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub on_error: Option<Spanned<String>>,

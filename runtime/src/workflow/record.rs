@@ -89,7 +89,7 @@ pub struct Version {
     pub file: String,
     /// Its steps.
     pub steps: Vec<PlannedStep>,
-    /// The owner's workflow that is started when a run fails.
+    /// The owner's workflow that is started when a run fails, or the URL that is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_error: Option<String>,
 }
@@ -148,7 +148,12 @@ pub enum Cause {
     /// A person.
     Manual,
     /// Another workflow's run that failed.
-    Error(String),
+    Error {
+        /// That run.
+        run: String,
+        /// How many failures have led to one another up to this one.
+        depth: u32,
+    },
     /// A person who wanted an earlier run again.
     Retry(String),
     /// A step of another workflow's run.
@@ -167,7 +172,7 @@ impl Cause {
             Self::Http => "http",
             Self::Cron(_) => "cron",
             Self::Manual => "manual",
-            Self::Error(_) => "error",
+            Self::Error { .. } => "error",
             Self::Retry(_) => "retry",
             Self::Workflow { .. } => "workflow",
         }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use keyhole_host_api::broker::Spent;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::store::StoreError;
 use serde_json::json;
@@ -15,16 +16,16 @@ use super::observe::Watch;
 use super::{EventError, Runner, Stage, Told, callback, lock};
 use crate::engine::{Pause, Token};
 use crate::workflow::attempt::{Attempted, Failed, Turn, Who};
-use crate::workflow::call;
 use crate::workflow::file::{Retry, RetryOn};
 use crate::workflow::record::{
     Again, Cause, Details, Live, Pending, Run, RunError, RunStatus, StepRecord, StepStatus, Version, Waits, WorkflowId,
 };
+use crate::workflow::{call, deploy};
 
 /// How often it looks whether a run that is under way was cancelled, also by another process, and what it has logged.
 const LOOK: Duration = Duration::from_millis(500);
 /// The longest chain of workflows that are started by each other's failures.
-const ERRORS_DEEP: usize = 3;
+const ERRORS_DEEP: u32 = 3;
 /// What a step that was suspended has among its exports: the request that had the run go on.
 const RESUME_DATA: &str = "$resume_data";
 
@@ -301,7 +302,7 @@ impl Runner {
         &self,
         run: &str,
         pending: &Pending,
-        done: Vec<StepRecord>,
+        mut done: Vec<StepRecord>,
         after: After,
     ) -> Result<(), StoreError> {
         let After::End(status, error, exit) = after else { return Ok(()) };
@@ -320,10 +321,10 @@ impl Runner {
             waits: None,
         };
         // Before the run has ended: a cut in between starts it twice, and never not at all.
-        if status == RunStatus::Failed {
-            self.start_on_error(pending, &ended).await?;
-        }
         let returned = done.last().and_then(|step| step.return_value.clone());
+        if status == RunStatus::Failed {
+            done.extend(self.tell_of_failure(pending, &ended).await?);
+        }
         let details = Details { event: pending.event.clone(), steps: done, exit };
         self.0.history.end(&ended, &details).await?;
         metrics::counter!("keyhole_runs_ended_total", "status" => status.word()).increment(1);
@@ -346,30 +347,37 @@ impl Runner {
         Ok(())
     }
 
-    /// Starts the workflow that is for failures of this one.
-    async fn start_on_error(&self, pending: &Pending, run: &Run) -> Result<(), StoreError> {
+    /// Starts the workflow that is for failures of this one, or tells the URL that is. Gives what came of that.
+    async fn tell_of_failure(&self, pending: &Pending, run: &Run) -> Result<Option<StepRecord>, StoreError> {
         let version = self.0.workflows.version(&pending.workflow, pending.version).await?;
-        let Some(name) = version.and_then(|version| version.on_error) else { return Ok(()) };
-        let depth = pending.event.get().matches("\"failed_run\":").count();
-        if depth >= ERRORS_DEEP {
-            return Ok(());
-        }
+        let Some(name) = version.and_then(|version| version.on_error) else { return Ok(None) };
         let (owner, failed) = pending.workflow.parts();
+        let event = json!({ "failed_run": run.id, "workflow": failed, "error": run.error, "event": pending.event });
+        let Ok(event) = to_raw_value(&event) else { return Ok(None) };
+        if let (Some(step), Ok(member)) = (deploy::told(&name), owner.parse::<MemberId>()) {
+            let books = self.0.workflows.work().broker.books(Spent::default());
+            let who = Who { run: &run.id, workflow: &pending.workflow, member: &member, books, observer: None };
+            let told = self.0.workflows.work().attempt(&who, &step, &event, &[], Turn::default()).await;
+            return Ok(Some(told.record));
+        }
+        let depth = match &pending.cause {
+            Cause::Error { depth, .. } => depth + 1,
+            _ => 1,
+        };
+        if depth > ERRORS_DEEP {
+            return Ok(None);
+        }
         let id = WorkflowId(format!("{owner}/{name}"));
         let Some(workflow) = self.0.workflows.get(&id).await? else {
             tracing::warn!(workflow = %pending.workflow, on_error = name, "there is no such workflow to be told of the failure");
-            return Ok(());
+            return Ok(None);
         };
-        let event = json!({ "failed_run": run.id, "workflow": failed, "error": run.error, "event": pending.event });
-        let Ok(event) = to_raw_value(&event) else { return Ok(()) };
-        match self.accept(&workflow, Cause::Error(run.id.clone()), event).await {
-            Ok(_) => Ok(()),
-            Err(EventError::Store(error)) => Err(error),
-            Err(error) => {
-                tracing::warn!(workflow = %id, %error, "it could not be told of a failure");
-                Ok(())
-            }
+        match self.accept(&workflow, Cause::Error { run: run.id.clone(), depth }, event).await {
+            Err(EventError::Store(error)) => return Err(error),
+            Err(error) => tracing::warn!(workflow = %id, %error, "it could not be told of a failure"),
+            Ok(_) => {}
         }
+        Ok(None)
     }
 }
 

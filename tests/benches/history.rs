@@ -1,0 +1,225 @@
+//! What 10,000 workflows and 1,000,000 runs cost: a start of `keyhole serve`, a look at the runs, and memory.
+//!
+//! The workflows are deployed and the program is measured as people meet it; the runs are written as the runner
+//! writes them, since running them would take hours.
+
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use keyhole::workflow::history::History;
+use keyhole::workflow::record::{Cause, Details, Pending, Run, RunStatus, StepRecord, StepStatus, WorkflowId};
+use keyhole_host_api::store::Store;
+use keyhole_host_api::store::redb::RedbStore;
+use keyhole_tests::program::Keyhole;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::common::{Row, median, time};
+
+/// Writes at once, which share commits.
+const AT_ONCE: usize = 8_000;
+/// Calls at once, as long as the server takes them.
+const CALLS: usize = 64;
+
+pub async fn measure(quick: bool) -> Result<Vec<Row>> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (workflows, runs) = if quick { (1_000, 50_000) } else { (10_000, 1_000_000) };
+    let keyhole = Keyhole::default();
+    keyhole.call(&["members", "add", "alice"]).ok();
+    let token = keyhole.call(&["--json", "tokens", "create", "--as", "alice"]).ok().json();
+    let token = token["token"].as_str().context("a token")?.to_owned();
+    let empty = look(&keyhole, &token, "w0").await?;
+
+    let begun = Instant::now();
+    deploy(&keyhole, &token, workflows).await?;
+    let deployed = begun.elapsed();
+    let begun = Instant::now();
+    fill(&keyhole, workflows, runs).await?;
+    let filled = begun.elapsed();
+    println!(
+        "deploying {workflows} workflows took {:.1} s, writing {runs} runs {:.1} s; the store has {:.1} GB",
+        deployed.as_secs_f64(),
+        filled.as_secs_f64(),
+        keyhole.data_dir().join("keyhole.redb").metadata()?.len() as f64 / 1e9
+    );
+    let full = look(&keyhole, &token, &format!("w{}", workflows - 1)).await?;
+    println!(
+        "memory after a start: {} MiB, and {} MiB with nothing in the store; a second deploy of one takes {}",
+        full.memory >> 10,
+        empty.memory >> 10,
+        time(full.deploy)
+    );
+    let with = format!("with {workflows} workflows and {runs} runs");
+    let beside = "with none";
+    Ok(vec![
+        Row::times(format!("`keyhole serve` until it is ready {with}"), full.start, beside, empty.start),
+        Row::times("`keyhole runs list`, the whole command", full.list, beside, empty.list),
+        Row::times("`keyhole runs list --workflow`", full.list_of_one, beside, empty.list_of_one),
+        Row::times("GET /api/runs", full.get, beside, empty.get),
+    ])
+}
+
+/// What a look at a data directory takes.
+struct Look {
+    start: Duration,
+    list: Duration,
+    list_of_one: Duration,
+    get: Duration,
+    deploy: Duration,
+    /// KiB.
+    memory: u64,
+}
+
+async fn look(keyhole: &Keyhole, token: &str, one: &str) -> Result<Look> {
+    let mut starts = Vec::new();
+    for _ in 0..3 {
+        starts.push(Serving::on(keyhole).await?.took);
+    }
+    let serving = Serving::on(keyhole).await?;
+    let http = reqwest::Client::new();
+    let command = |more: &[&str]| {
+        let begun = Instant::now();
+        keyhole.call(&[&["--json", "runs", "list", "--as", "alice"], more].concat()).ok();
+        begun.elapsed()
+    };
+    let list = median((0..9).map(|_| command(&[])).collect());
+    let list_of_one = median((0..9).map(|_| command(&["--workflow", one])).collect());
+    let mut gets = Vec::new();
+    for _ in 0..20 {
+        let begun = Instant::now();
+        let answer = http.get(format!("{}/api/runs", serving.url)).bearer_auth(token).send().await?;
+        ensure!(answer.status() == 200, "{}", answer.text().await?);
+        let _ = answer.bytes().await?;
+        gets.push(begun.elapsed());
+    }
+    let begun = Instant::now();
+    put(&http, &serving.url, token, one).await?;
+    let deploy = begun.elapsed();
+    Ok(Look { start: median(starts), list, list_of_one, get: median(gets), deploy, memory: serving.memory()? })
+}
+
+/// A server, and how long it took until it was ready.
+struct Serving {
+    child: Child,
+    url: String,
+    took: Duration,
+}
+
+impl Serving {
+    async fn on(keyhole: &Keyhole) -> Result<Self> {
+        let begun = Instant::now();
+        let args = ["--json", "serve", "--listen", "127.0.0.1:0"];
+        let mut child = keyhole.command(&args).stdout(Stdio::piped()).spawn()?;
+        let said = child.stdout.take().context("its output")?;
+        let mut said = serde_json::Deserializer::from_reader(said).into_iter::<Value>();
+        let said = said.next().context("it says where it listens")??;
+        let url = said["url"].as_str().context("a URL")?.trim_end_matches('/').to_owned();
+        let mut serving = Self { child, url, took: Duration::ZERO };
+        while reqwest::get(format!("{}/readyz", serving.url)).await?.status() != 200 {}
+        serving.took = begun.elapsed();
+        Ok(serving)
+    }
+
+    /// KiB of memory that are its own.
+    fn memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).context("RssAnon")?;
+        Ok(line.split_whitespace().nth(1).context("a number")?.parse()?)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn deploy(keyhole: &Keyhole, token: &str, count: usize) -> Result<()> {
+    let serving = Serving::on(keyhole).await?;
+    let http = reqwest::Client::new();
+    let (http, serving) = (&http, &serving);
+    stream::iter(0..count)
+        .map(|number| async move { put(http, &serving.url, token, &format!("w{number}")).await })
+        .buffer_unordered(CALLS)
+        .try_collect()
+        .await
+}
+
+async fn put(http: &reqwest::Client, url: &str, token: &str, name: &str) -> Result<()> {
+    let file = format!(
+        "keyhole = 1\nname = {name:?}\n[trigger.http]\n[[steps]]\nname = \"get\"\nuses = \"http-request\"\n\
+         props = {{ url = \"https://api.acme.example/{{{{ event.body.id }}}}\" }}\n"
+    );
+    let body = json!({ "file": file, "components": {} });
+    let answer = http.post(format!("{url}/api/workflows")).bearer_auth(token).json(&body).send().await?;
+    ensure!(answer.status().is_success(), "{}", answer.text().await?);
+    Ok(())
+}
+
+/// Runs of a second each over the last days, spread over the workflows.
+async fn fill(keyhole: &Keyhole, workflows: usize, runs: usize) -> Result<()> {
+    let store: Arc<dyn Store> = Arc::new(RedbStore::open(&keyhole.data_dir())?);
+    let history = History::new(store.clone());
+    let now = Timestamp::now();
+    let history = &history;
+    stream::iter(0..runs)
+        .map(|number| async move {
+            let at = now - SignedDuration::from_millis(400 * (runs - number) as i64);
+            let (run, details) = run(number, workflows, at)?;
+            let pending = json!({
+                "workflow": run.workflow, "version": 1, "cause": "http", "accepted": at, "instance": "bench",
+                "event": serde_json::from_str::<Value>(details.event.get())?,
+            });
+            history.accept(&run.id, &serde_json::from_str::<Pending>(&pending.to_string())?).await?;
+            history.end(&run, &details).await?;
+            Ok::<_, anyhow::Error>(())
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await?;
+    Ok(store.flush().await?)
+}
+
+fn run(number: usize, workflows: usize, at: Timestamp) -> Result<(Run, Details)> {
+    let id = ulid::Ulid::from_parts(u64::try_from(at.as_millisecond())?, number as u128).to_string();
+    let failed = number.is_multiple_of(50);
+    let raw = |text: &str| RawValue::from_string(text.to_owned());
+    let step = StepRecord {
+        name: "get".to_owned(),
+        status: if failed { StepStatus::Failed } else { StepStatus::Ok },
+        props: serde_json::from_value(json!({ "url": format!("https://api.acme.example/{number}") }))?,
+        return_value: Some(raw(r#"{"status":200,"headers":{"content-type":"application/json"},"body":{"ok":true}}"#)?),
+        exports: Default::default(),
+        log: Vec::new(),
+        log_cut: false,
+        requests: Vec::new(),
+        started: at,
+        duration_ms: 120,
+        attempts: 1,
+        peak_memory: 0,
+        error: None,
+    };
+    let run = Run {
+        id,
+        workflow: WorkflowId(format!("alice/w{}", number % workflows)),
+        version: 1,
+        cause: Cause::Http,
+        status: if failed { RunStatus::Failed } else { RunStatus::Ok },
+        accepted: at,
+        started: Some(at),
+        ended: Some(at + SignedDuration::from_secs(1)),
+        steps: 1,
+        bytes: 0,
+        error: None,
+        waits: None,
+    };
+    let event = format!(
+        r#"{{"method":"POST","path":"/","query":{{}},"headers":{{"content-type":"application/json"}},"body":{{"id":{number}}}}}"#
+    );
+    Ok((run, Details { event: raw(&event)?, steps: vec![step], exit: None }))
+}
