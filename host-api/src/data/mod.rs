@@ -18,17 +18,19 @@ use crate::store::records::{Record, Records};
 use crate::store::{Expect, Revision, Store, StoreError};
 
 /// Longest key, in bytes.
-pub const KEY_BYTES: usize = 512;
+pub const KEY_BYTES: usize = 400;
 /// Longest value, in bytes of JSON.
 pub const VALUE_BYTES: usize = 256 << 10;
 /// Most bytes of keys and values in one store, if the operator does not say otherwise.
 pub const STORE_BYTES: u64 = 256 << 20;
+/// Most data stores that have something in them.
+pub const STORES: usize = 1000;
 /// Longest time for which a value is kept, unless it is for good.
 pub const MAX_TTL: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
-/// Entries that are read at a time: with the largest values, 25 MB.
-const PAGE: usize = 100;
-/// How often a counter is tried that others count with, too. Each failed try is somebody's success.
+/// Entries that are read at a time: with the largest values, 4 MiB.
+const PAGE: usize = 16;
+/// How often a change is tried that others make, too. Each failed try is somebody's success.
 const MAX_TRIES: usize = 1000;
 /// A store that is full is not measured again before.
 const MEASURE_AGAIN: Duration = Duration::from_secs(10);
@@ -89,6 +91,9 @@ pub enum DataError {
     /// It may not be that long.
     #[error("a key has 1 to {KEY_BYTES} bytes, this one {0}")]
     Key(usize),
+    /// It may not be of that.
+    #[error("a key has no control characters, such as line ends, in it")]
+    Control,
     /// It may not be that long.
     #[error(
         "a value has {VALUE_BYTES} bytes of JSON at most, this one {0}; split it, or keep it elsewhere and store where"
@@ -107,6 +112,9 @@ pub enum DataError {
         /// How many bytes it may have.
         most: u64,
     },
+    /// There are too many.
+    #[error("{STORES} data stores have something in them, as many as there may be; clear one")]
+    TooMany,
     /// A value that is counted with is something else.
     #[error("the value at the key is no integer from -2^63 to 2^63 - 1, or would not be one")]
     NotAnInteger,
@@ -179,12 +187,14 @@ pub struct DataStores {
     most: AtomicU64,
     /// The bytes in each store: what was measured, and what this process added and took away since.
     sizes: Mutex<HashMap<StoreName, (u64, Instant)>>,
+    /// Held by who measures: the others want to know the same.
+    measuring: tokio::sync::Mutex<()>,
 }
 
 impl DataStores {
     /// Those in `store`.
     pub fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { records: Records::new(store), most: AtomicU64::new(STORE_BYTES), sizes: Mutex::default() })
+        Arc::new(Self { records: Records::new(store), most: AtomicU64::new(STORE_BYTES), sizes: Mutex::default(), measuring: Default::default() })
     }
 
     /// From now on each store may have so many bytes of keys and values. What is there stays.
@@ -203,6 +213,14 @@ impl DataStores {
     /// Whatever the store says.
     pub async fn all(self: &Arc<Self>) -> Result<Vec<Size>, StoreError> {
         let mut all: Vec<Size> = Vec::new();
+        for name in self.names().await? {
+            all.push(self.open(name).measure().await?);
+        }
+        Ok(all)
+    }
+
+    async fn names(&self) -> Result<Vec<StoreName>, StoreError> {
+        let mut names = Vec::new();
         let mut after: Option<String> = None;
         while let Some((id, ..)) = self.records.list(after.as_deref(), 1).await?.into_iter().next() {
             let Some(name) = id.split_once('/').and_then(|(name, _)| name.parse::<StoreName>().ok()) else {
@@ -211,12 +229,9 @@ impl DataStores {
             };
             // '0' follows '/'.
             after = Some(format!("{name}0"));
-            let size = self.open(name).measure().await?;
-            if size.entries > 0 {
-                all.push(size);
-            }
+            names.push(name);
         }
-        Ok(all)
+        Ok(names)
     }
 
     /// Takes away what is not to be kept any longer. Gives how many entries that were.
@@ -224,9 +239,13 @@ impl DataStores {
     /// # Errors
     /// Whatever the store says.
     pub async fn sweep(&self) -> Result<usize, StoreError> {
+        self.sweep_in("").await
+    }
+
+    async fn sweep_in(&self, prefix: &str) -> Result<usize, StoreError> {
         let (mut gone, mut after, now) = (0, None, Timestamp::now());
         loop {
-            let page = self.records.list(after.as_deref(), PAGE).await?;
+            let page = self.records.list_in(prefix, after.as_deref(), PAGE).await?;
             let Some((last, ..)) = page.last() else { return Ok(gone) };
             after = Some(last.clone());
             for (id, datum, revision) in page {
@@ -281,10 +300,17 @@ impl DataStore {
         if bytes > VALUE_BYTES {
             return Err(DataError::Value(bytes));
         }
-        let expires = expires(ttl)?;
-        let found = self.found(key).await?;
-        let Some(expect) = expect(expected, found.as_ref()) else { return Ok(None) };
-        self.put(key, expect, found, Datum { value, expires }).await
+        let datum = Datum { value, expires: expires(ttl)? };
+        for _ in 0..MAX_TRIES {
+            let found = self.found(key).await?;
+            if !holds(expected, found.as_ref()) {
+                return Ok(None);
+            }
+            if let Some(revision) = self.put(key, found.as_ref(), &datum).await? {
+                return Ok(Some(revision));
+            }
+        }
+        Err(self.contended(key))
     }
 
     /// Takes `key` away. Whether there was something to take, and `expected` held.
@@ -320,7 +346,6 @@ impl DataStore {
         let fresh = expires(ttl)?;
         for _ in 0..MAX_TRIES {
             let found = self.found(key).await?;
-            let expect = found.as_ref().map_or(Expect::Absent, |(_, revision)| Expect::Revision(*revision));
             let live = found.as_ref().filter(|(datum, _)| !datum.is_over(Timestamp::now()));
             let (before, expires) = match live {
                 None => (0, fresh),
@@ -330,7 +355,7 @@ impl DataStore {
             };
             let sum = before.checked_add(by).ok_or(DataError::NotAnInteger)?;
             let value = RawValue::from_string(sum.to_string()).map_err(|_| DataError::NotAnInteger)?;
-            if self.put(key, expect, found, Datum { value, expires }).await?.is_some() {
+            if self.put(key, found.as_ref(), &Datum { value, expires }).await?.is_some() {
                 return Ok(sum);
             }
         }
@@ -338,27 +363,33 @@ impl DataStore {
     }
 
     /// Up to `limit` entries in the order of their keys: those that begin with `prefix`, after the key `after`.
-    /// They may be fewer at a time; none follow an empty list.
+    /// They may be fewer at a time, so that they are not many more bytes than `bytes`; none follow an empty list.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    pub async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
         let mut after = after.map(|key| self.id(key));
-        let now = Timestamp::now();
-        loop {
-            let page = self.stores.records.list_in(&self.id(prefix), after.as_deref(), limit.clamp(1, PAGE)).await?;
-            let Some((last, ..)) = page.last() else { return Ok(Vec::new()) };
+        let (folder, now) = (self.name.0.len() + 1, Timestamp::now());
+        let (mut found, mut so_far) = (Vec::new(), 0);
+        while found.len() < limit.max(1) && so_far < bytes {
+            let most = PAGE.min(limit.max(1) - found.len());
+            let page = self.stores.records.list_in(&self.id(prefix), after.as_deref(), most).await?;
+            let Some((last, ..)) = page.last() else { break };
             after = Some(last.clone());
-            let folder = self.name.0.len() + 1;
-            let live: Vec<_> = page
-                .into_iter()
-                .filter(|(_, datum, _)| !datum.is_over(now))
-                .map(|(id, datum, revision)| datum.entry(&id[folder..], revision))
-                .collect();
-            if !live.is_empty() {
-                return Ok(live);
+            for (id, datum, revision) in page {
+                if !datum.is_over(now) && so_far < bytes {
+                    so_far += id.len() + datum.value.get().len();
+                    found.push(datum.entry(&id[folder..], revision));
+                }
             }
         }
+        Ok(found)
     }
 
     /// Takes everything away that is there.
@@ -381,14 +412,17 @@ impl DataStore {
         }
     }
 
+    /// What is on disk, with what is over and not yet taken away.
     async fn measure(&self) -> Result<Size, StoreError> {
         let (mut bytes, mut entries, mut after) = (0, 0, None::<String>);
+        let folder = self.id("");
         loop {
-            let page = self.list("", after.as_deref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.key.clone());
+            let page = self.stores.records.list_in(&folder, after.as_deref(), PAGE).await?;
+            let Some((last, ..)) = page.last() else { break };
+            after = Some(last.clone());
             entries += page.len() as u64;
-            bytes += page.iter().map(|entry| (entry.key.len() + entry.value.get().len()) as u64).sum::<u64>();
+            let of = |(id, datum, _): &(String, Datum, _)| (id.len() - folder.len() + datum.value.get().len()) as u64;
+            bytes += page.iter().map(of).sum::<u64>();
         }
         Ok(Size { name: self.name.clone(), entries, bytes })
     }
@@ -398,18 +432,31 @@ impl DataStore {
         let most = self.stores.most.load(Ordering::Relaxed);
         let sizes = || self.stores.sizes.lock().unwrap_or_else(PoisonError::into_inner);
         let full = || DataError::Full { name: self.name.clone(), most };
-        if let Some((size, measured)) = sizes().get_mut(&self.name) {
-            if *size + bytes <= most {
+        // Whether it fits, if that is known.
+        let known = || match sizes().get_mut(&self.name) {
+            Some((size, _)) if *size + bytes <= most => {
                 *size += bytes;
-                return Ok(());
+                Some(true)
             }
-            if measured.elapsed() < MEASURE_AGAIN {
-                return Err(full());
-            }
+            Some((_, measured)) if measured.elapsed() < MEASURE_AGAIN => Some(false),
+            _ => None,
+        };
+        if let Some(fits) = known() {
+            return if fits { Ok(()) } else { Err(full()) };
         }
-        let size = self.measure().await?.bytes;
-        let fits = size + bytes <= most;
-        sizes().insert(self.name.clone(), (size + if fits { bytes } else { 0 }, Instant::now()));
+        let _measuring = self.stores.measuring.lock().await;
+        if let Some(fits) = known() {
+            return if fits { Ok(()) } else { Err(full()) };
+        }
+        if sizes().contains_key(&self.name) {
+            self.stores.sweep_in(&self.id("")).await?;
+        }
+        let size = self.measure().await?;
+        if size.entries == 0 && self.stores.names().await?.len() >= STORES {
+            return Err(DataError::TooMany);
+        }
+        let fits = size.bytes + bytes <= most;
+        sizes().insert(self.name.clone(), (size.bytes + if fits { bytes } else { 0 }, Instant::now()));
         if fits { Ok(()) } else { Err(full()) }
     }
 
@@ -421,21 +468,21 @@ impl DataStore {
         }
     }
 
-    /// Puts `datum` in the place of what was found. None if `expect` did not hold.
+    /// Puts `datum` in the place of what was found. None if something else is there by now.
     async fn put(
         &self,
         key: &str,
-        expect: Expect,
-        found: Option<(Datum, Revision)>,
-        datum: Datum,
+        found: Option<&(Datum, Revision)>,
+        datum: &Datum,
     ) -> Result<Option<Revision>, DataError> {
         let bytes = |datum: &Datum| (key.len() + datum.value.get().len()) as u64;
-        let (before, after) = (found.map_or(0, |(datum, _)| bytes(&datum)), bytes(&datum));
+        let (before, after) = (found.map_or(0, |(datum, _)| bytes(datum)), bytes(datum));
+        let expect = found.map_or(Expect::Absent, |(_, revision)| Expect::Revision(*revision));
         // Never refused: what gets smaller.
         if after > before {
             self.make_room(after - before).await?;
         }
-        let put = self.stores.records.put(&self.id(key), expect, &datum).await;
+        let put = self.stores.records.put(&self.id(key), expect, datum).await;
         self.freed(if put.is_ok() { before.saturating_sub(after) } else { after.saturating_sub(before) });
         match put {
             Ok(revision) => Ok(Some(revision)),
@@ -451,6 +498,7 @@ impl DataStore {
 
     fn check(&self, key: &str) -> Result<(), DataError> {
         match key.len() {
+            1..=KEY_BYTES if key.contains(char::is_control) => Err(DataError::Control),
             1..=KEY_BYTES => Ok(()),
             other => Err(DataError::Key(other)),
         }
@@ -465,14 +513,13 @@ impl DataStore {
     }
 }
 
-/// What must be in the store for `expected` to hold, or None if it does not.
-fn expect(expected: Expected, found: Option<&(Datum, Revision)>) -> Option<Expect> {
+/// Whether what was found is what was expected.
+fn holds(expected: Expected, found: Option<&(Datum, Revision)>) -> bool {
     let live = found.filter(|(datum, _)| !datum.is_over(Timestamp::now()));
     match (expected, live) {
-        (Expected::Anything, _) => Some(Expect::Any),
-        (Expected::Absent, None) => Some(found.map_or(Expect::Absent, |(_, revision)| Expect::Revision(*revision))),
-        (Expected::Revision(wanted), Some((_, revision))) if wanted == *revision => Some(Expect::Revision(*revision)),
-        _ => None,
+        (Expected::Anything, _) | (Expected::Absent, None) => true,
+        (Expected::Revision(wanted), Some((_, revision))) => wanted == *revision,
+        _ => false,
     }
 }
 

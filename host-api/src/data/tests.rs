@@ -1,6 +1,8 @@
 use super::*;
 use crate::store::redb::RedbStore;
 
+const ALL: usize = 1 << 20;
+
 struct Scene {
     stores: Arc<DataStores>,
     _dir: tempfile::TempDir,
@@ -49,7 +51,7 @@ async fn a_value_is_there_for_every_name_of_its_store_and_no_other() {
     let entry = scene.store("one").get("k/1 ü").await.unwrap().unwrap();
     assert_eq!((entry.value.get(), entry.revision, entry.expires), (r#"{"a":[1,2]}"#, revision, None));
     assert!(other.get("k/1 ü").await.unwrap().is_none());
-    assert!(other.list("", None, 10).await.unwrap().is_empty());
+    assert!(other.list("", None, 10, ALL).await.unwrap().is_empty());
     assert!(one.delete("k/1 ü", Expected::Anything).await.unwrap());
     assert!(!one.delete("k/1 ü", Expected::Anything).await.unwrap());
 }
@@ -77,7 +79,7 @@ fn scene_store() -> (Scene, DataStore) {
 async fn what_is_over_is_as_good_as_gone_and_then_is() {
     let (scene, store) = scene_store();
     expired(&store, "k").await;
-    assert!(store.list("", None, 10).await.unwrap().is_empty());
+    assert!(store.list("", None, 10, ALL).await.unwrap().is_empty());
     assert!(!store.delete("k", Expected::Anything).await.unwrap());
     assert_eq!(store.increment("k", 5, Some(Duration::from_secs(60))).await.unwrap(), 5, "it counts from 0 again");
     assert!(store.get("k").await.unwrap().unwrap().expires.is_some());
@@ -86,7 +88,7 @@ async fn what_is_over_is_as_good_as_gone_and_then_is() {
     expired(&store, "m").await;
     assert_eq!(scene.stores.sweep().await.unwrap(), 1);
     assert_eq!(scene.stores.sweep().await.unwrap(), 0);
-    let left: Vec<_> = store.list("", None, 10).await.unwrap().into_iter().map(|entry| entry.key).collect();
+    let left: Vec<_> = store.list("", None, 10, ALL).await.unwrap().into_iter().map(|entry| entry.key).collect();
     assert_eq!(left, ["k", "l"]);
 }
 
@@ -123,6 +125,7 @@ async fn bounded_keys_values_times_and_stores_have_a_size() {
     };
     assert!(matches!(set(String::new(), 3, None).await, Err(DataError::Key(0))));
     assert!(matches!(set("k".repeat(KEY_BYTES + 1), 3, None).await, Err(DataError::Key(_))));
+    assert!(matches!(set("a\nb".into(), 3, None).await, Err(DataError::Control)));
     assert!(matches!(set("k".into(), VALUE_BYTES + 1, None).await, Err(DataError::Value(_))));
     assert!(matches!(set("k".into(), 3, Some(Duration::ZERO)).await, Err(DataError::Ttl)));
     assert!(matches!(set("k".into(), 3, Some(MAX_TTL * 2)).await, Err(DataError::Ttl)));
@@ -144,7 +147,13 @@ async fn bounded_keys_values_times_and_stores_have_a_size() {
     store.delete("c", Expected::Anything).await.unwrap();
     assert!(matches!(set("b", 300).await, Ok(Some(_))));
     assert_eq!(scene.stores.all().await.unwrap(), [Size { name: "small".parse().unwrap(), entries: 2, bytes: 902 }]);
-    assert_eq!(store.clear().await.unwrap(), 2);
+    // Nor can what is over be heaped up.
+    for n in 0..20 {
+        let value = json(&format!("\"{}\"", "x".repeat(90)));
+        let _ = store.set(&format!("t{n}"), value, Some(LONG_AGO), Expected::Anything).await;
+    }
+    assert!(scene.stores.all().await.unwrap()[0].bytes <= 1000);
+    assert!(store.clear().await.unwrap() >= 2);
     assert!(scene.stores.all().await.unwrap().is_empty());
 }
 
@@ -157,13 +166,13 @@ async fn entries_come_in_the_order_of_their_keys_and_in_pages() {
     store.set("o", json("0"), None, Expected::Anything).await.unwrap();
     let mut all = Vec::new();
     loop {
-        let page = store.list("n/", all.last().map(String::as_str), 1000).await.unwrap();
+        let page = store.list("n/", all.last().map(String::as_str), 1000, 100).await.unwrap();
         if page.is_empty() {
             break;
         }
         all.extend(page.into_iter().map(|entry| entry.key));
     }
     assert_eq!(all, (0..250).map(|n| format!("n/{n:03}")).collect::<Vec<_>>());
-    assert_eq!(store.list("", Some("n/249"), 5).await.unwrap()[0].key, "o");
-    assert_eq!(store.list("n/", None, 7).await.unwrap().len(), 7);
+    assert_eq!(store.list("", Some("n/249"), 5, ALL).await.unwrap()[0].key, "o");
+    assert_eq!(store.list("n/", None, 7, ALL).await.unwrap().len(), 7);
 }

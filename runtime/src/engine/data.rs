@@ -94,16 +94,8 @@ impl data::HostStore for State {
             Ok(call) => call,
             Err(error) => return Ok(Err(error)),
         };
-        let found = store.list(&prefix, after.as_deref(), limit as usize).await;
-        let mut bytes = 0;
-        let within = |entry: &Entry| {
-            let fits = bytes < LIST_BYTES;
-            bytes += entry.key.len() + entry.value.get().len();
-            fits
-        };
-        Ok(found
-            .map(|found| found.into_iter().take_while(within).map(entry).collect())
-            .map_err(|error| refused(error.into())))
+        let found = store.list(&prefix, after.as_deref(), limit as usize, LIST_BYTES).await;
+        Ok(found.map(|found| found.into_iter().map(entry).collect()).map_err(|error| refused(error.into())))
     }
 
     async fn clear(&mut self, store: Resource<DataStore>) -> Answer<()> {
@@ -149,9 +141,12 @@ fn entry(entry: Entry) -> data::Entry {
 fn refused(error: DataError) -> data::DataError {
     let text = error.to_string();
     match error {
-        DataError::Key(_) | DataError::Value(_) | DataError::Ttl | DataError::Full { .. } => {
-            data::DataError::Limit(text)
-        }
+        DataError::Key(_)
+        | DataError::Control
+        | DataError::Value(_)
+        | DataError::Ttl
+        | DataError::Full { .. }
+        | DataError::TooMany => data::DataError::Limit(text),
         DataError::NotAnInteger => data::DataError::Invalid(text),
         DataError::Store(error) => {
             // Where it is, and what is wrong with the disk, is the operator's to know.

@@ -17,6 +17,9 @@ use crate::server::extract::{Body, Path, Query};
 use crate::server::model::{Cleared, DataStoreView, EntriesQuery, EntryView, KeyQuery, NewEntry};
 use crate::server::problem::Problem;
 
+/// Bytes of a page of entries, the last of which may be over it.
+const PAGE_BYTES: usize = 4 << 20;
+
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(entries, clear)).routes(routes!(get, set, delete))
 }
@@ -29,7 +32,7 @@ async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<DataSto
     Ok(Json(api.data().all().await?.into_iter().map(DataStoreView::from).collect()))
 }
 
-/// List entries of a data store, in the order of their keys
+/// List entries of a data store, in the order of their keys. A page has up to 4 MiB; none follow an empty one
 #[utoipa::path(get, path = "/api/data/{store}", tag = "data", operation_id = "data_entries",
     params(("store" = String, Path, description = "The store's name"), EntriesQuery), responses((status = 200, body = [EntryView])))]
 async fn entries(
@@ -40,14 +43,8 @@ async fn entries(
 ) -> Answer<Vec<EntryView>> {
     let store = open(&api, &caller, &store)?;
     let limit = query.limit.clamp(1, 1000) as usize;
-    let (mut found, mut after): (Vec<EntryView>, _) = (Vec::new(), query.after);
-    while found.len() < limit {
-        let page = store.list(&query.prefix, after.as_deref(), limit - found.len()).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.key.clone());
-        found.extend(page.into_iter().map(EntryView::from));
-    }
-    Ok(Json(found))
+    let found = store.list(&query.prefix, query.after.as_deref(), limit, PAGE_BYTES).await?;
+    Ok(Json(found.into_iter().map(EntryView::from).collect()))
 }
 
 /// Take all entries of a data store away
