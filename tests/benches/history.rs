@@ -201,6 +201,7 @@ fn run(number: usize, workflows: usize, at: Timestamp) -> Result<(Run, Details)>
         started: at,
         duration_ms: 120,
         attempts: 1,
+        pause: None,
         peak_memory: 0,
         error: None,
     };

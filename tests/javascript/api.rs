@@ -67,10 +67,7 @@ fn the_definition_names_every_prop_that_is_filled_in() {
     let props = &inspected["definition"]["props"];
     let names: Vec<_> = props.as_object().expect("props").keys().map(String::as_str).collect();
     assert_eq!(names.len(), 11, "no alert: {names:?}");
-    assert_eq!(
-        props["db"],
-        json!({"type": "data_store", "default": "api-step-v2", "optional": false, "secret": false})
-    );
+    assert_eq!(props["db"], json!({"type": "data_store", "optional": true, "secret": false}));
     assert_eq!((&props["store"]["type"], &props["store"]["default"]), (&json!("data_store"), &json!("of-the-step")));
     assert_eq!(props["shared"]["app"], "bearer_crm");
     assert_eq!(props["shared"]["optional"], true);

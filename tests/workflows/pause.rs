@@ -52,6 +52,9 @@ async fn a_suspended_run_goes_on_when_its_url_is_called_once_and_after_a_kill() 
     // Nor does a wrong token.
     let guessed = format!("{}AAAAAAAAAAAAAAAAAAAAAA", &resume[..resume.len() - 22]);
     assert_eq!(status(http().post(guessed).send().await.unwrap()).await.0, 404);
+    // Nor can who may have it go on end it.
+    let cancel = resume.replace("/resume/", "/cancel/");
+    assert_eq!(status(http().post(cancel).send().await.unwrap()).await.0, 404);
 
     // The server is killed meanwhile; another one, elsewhere, takes the call.
     serving.kill();
@@ -84,6 +87,18 @@ async fn a_suspended_run_can_be_ended_from_outside_and_goes_on_by_itself_when_it
     let ended = until_status(&keyhole, &start(&keyhole, "w"), "ok");
     assert_eq!(ended["steps"][0]["attempts"], 1, "that it was handed over is no attempt: {ended:#}");
     assert_eq!((&returned(&ended)["b"], &ended["steps"][0]["exports"]["$resume_data"]), (&json!(null), &json!(null)));
+    // Who comes too late changes nothing.
+    let slow = verb("b", "loop", "0").replace("uses =", "timeout = \"60s\"\nuses =");
+    deploy(&keyhole, &[HEAD, &verb("a", "suspend", "300"), &slow].concat()).ok();
+    let run = start(&keyhole, "w");
+    until("b", || Some(show(&keyhole, &run)).filter(|shown| shown["live"]["step"] == "b"));
+    let [resume, cancel] = urls(&show(&keyhole, &run), &serving);
+    for late in [resume, cancel] {
+        assert_eq!(status(http().post(late).send().await.unwrap()).await.0, 409);
+    }
+    assert_eq!(show(&keyhole, &run)["run"]["status"], "running");
+    keyhole.call(&["runs", "cancel", &run, "--as", "alice"]).ok();
+    until_status(&keyhole, &run, "cancelled");
     // By hand, where no server runs: it says what would happen.
     drop(serving);
     deploy(&keyhole, &[HEAD, &verb("a", "suspend", "600000"), &last].concat()).ok();
@@ -176,4 +191,17 @@ async fn nothing_lost_a_call_that_was_cut_by_a_kill_is_made_once() {
     let ended = until_status(&keyhole, &run, "ok");
     assert_eq!(returned(&ended)["b"], 1, "{ended:#}");
     assert_eq!(list(&keyhole, &["--workflow", "other"]).len(), 1);
+}
+
+#[test]
+fn nothing_lost_a_run_goes_on_in_the_server_when_the_command_that_began_it_is_ended() {
+    let keyhole = keyhole();
+    deploy(&keyhole, &[HEAD, &verb("a", "delay", "2500"), &verb("b", "return", "1")].concat()).ok();
+    let _serving = Serving::on(&keyhole);
+    let mut command = keyhole.command(&["workflows", "run", "w", "--as", "alice"]).spawn().unwrap();
+    let waiting = until("it to wait", || list(&keyhole, &["--status", "waiting"]).pop());
+    std::process::Command::new("kill").args(["-INT", &command.id().to_string()]).status().unwrap();
+    assert!(!command.wait().unwrap().success());
+    let ended = until_status(&keyhole, waiting["id"].as_str().unwrap(), "ok");
+    assert_eq!(returned(&ended)["b"], 1, "{ended:#}");
 }

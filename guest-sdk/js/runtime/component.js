@@ -44,11 +44,10 @@ function slug(text) {
 
 /** The contract's definition. */
 export function definitionOf(component, file) {
-  const name = slug(component.key ?? "") || slug(component.name ?? "") || slug(file) || "step";
   const definition = {
-    name,
+    name: slug(component.key ?? "") || slug(component.name ?? "") || slug(file) || "step",
     version: SEMVER.test(component.version ?? "") ? component.version : "0.0.1",
-    props: describeAll(component.props, name),
+    props: describeAll(component.props),
   };
   const description = component.description ?? (component.key ? component.name : undefined);
   if (typeof description === "string") definition.description = description.length > 1024 ? `${description.slice(0, 1023)}…` : description;

@@ -103,8 +103,8 @@ export function describe(name, declared) {
   const described = { type };
   if (prop.label) described.label = text(prop.label);
   if (prop.description) described.description = text(prop.description);
-  // A hidden prop is one that `additionalProps` shows later.
-  if (prop.optional || prop.hidden || prop.disabled || prop.type === "dir") described.optional = true;
+  // A hidden prop is one that `additionalProps` shows later; without a name, a database is the step's own.
+  if (prop.optional || prop.hidden || prop.disabled || prop.type === SERVICE_DB || prop.type === "dir") described.optional = true;
   const options = staticOptions(prop, base);
   if (prop.default !== undefined && prop.default !== null) {
     const value = list ? [prop.default].flat().map((item) => as(base, item)) : as(base, prop.default);
@@ -120,14 +120,12 @@ export function describe(name, declared) {
   return described;
 }
 
-/** Every prop that somebody fills in, in the author's order. What `$.service.db` keeps is kept for `component`. */
-export function describeAll(props, component) {
+/** Every prop that somebody fills in, in the author's order. */
+export function describeAll(props) {
   const described = {};
   for (const [name, prop] of Object.entries(props ?? {})) {
     const one = describe(name, prop);
-    if (one === undefined) continue;
-    if (resolveProp(name, prop).type === SERVICE_DB) one.default ??= component;
-    described[name] = one;
+    if (one !== undefined) described[name] = one;
   }
   return described;
 }

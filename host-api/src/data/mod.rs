@@ -194,7 +194,12 @@ pub struct DataStores {
 impl DataStores {
     /// Those in `store`.
     pub fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { records: Records::new(store), most: AtomicU64::new(STORE_BYTES), sizes: Mutex::default(), measuring: Default::default() })
+        Arc::new(Self {
+            records: Records::new(store),
+            most: AtomicU64::new(STORE_BYTES),
+            sizes: Mutex::default(),
+            measuring: Default::default(),
+        })
     }
 
     /// From now on each store may have so many bytes of keys and values. What is there stays.

@@ -84,11 +84,11 @@ impl Dev {
         let mut author = Author { dev: &self, settings, client, by: Acting(member), name: None, runs: BTreeMap::new() };
         let mut files = Files::default();
         let ended = loop {
-            let now = Files::of(&self.workflow);
+            let now = Files::of(&self.workflow, &settings.data_dir);
             if now != files {
                 files = now;
                 tokio::select! {
-                    deployed = author.deploy() => deployed?,
+                    deployed = author.deploy() => if let Err(error) = deployed { break Err(error) },
                     () = super::interrupt() => break Ok(()),
                 }
             }
@@ -154,7 +154,10 @@ impl Author<'_> {
                 let owner = self.by.0.to_string();
                 let new = NewRun { event: Some(event), wait: false };
                 let path = ["workflows", &owner, &name, "runs"];
-                let _: StartedRun = self.client.send(Method::POST, Some(&self.by), &path, &new).await?;
+                let started: Result<StartedRun> = self.client.send(Method::POST, Some(&self.by), &path, &new).await;
+                if let Err(error) = started {
+                    let _ = error.report(out.json);
+                }
             }
             Err(error) => drop(error.report(out.json)),
         }
@@ -211,15 +214,19 @@ fn told_of(run: &RunView, status: &str, out: Output) -> Result {
 
 /// The files that a workflow is made of, and how they are: compared, not read.
 #[derive(Default, PartialEq)]
-struct Files(BTreeMap<PathBuf, (u64, Option<SystemTime>)>);
+struct Files {
+    found: BTreeMap<PathBuf, (u64, Option<SystemTime>)>,
+    data_dir: Option<PathBuf>,
+}
 
 impl Files {
-    fn of(workflow: &Path) -> Self {
-        let mut files = Self::default();
+    /// Without what is in `data_dir`, which changes with each run.
+    fn of(workflow: &Path, data_dir: &Path) -> Self {
+        let mut files = Self { data_dir: data_dir.canonicalize().ok(), ..Self::default() };
         for source in workflows::sources(workflow) {
             // A step in a file may import what lies beside it.
             match source.extension().is_some_and(|extension| extension != "wasm" && extension != "toml") {
-                true => files.add(source.parent().unwrap_or(&source), 0),
+                true => files.add(source.parent().filter(|folder| *folder != "").unwrap_or(Path::new(".")), 0),
                 false => files.add(&source, 0),
             }
         }
@@ -229,7 +236,10 @@ impl Files {
     fn add(&mut self, path: &Path, depth: usize) {
         let Ok(found) = path.metadata() else { return };
         if !found.is_dir() {
-            self.0.insert(path.to_owned(), (found.len(), found.modified().ok()));
+            self.found.insert(path.to_owned(), (found.len(), found.modified().ok()));
+            return;
+        }
+        if self.data_dir.is_some() && path.canonicalize().ok() == self.data_dir {
             return;
         }
         let Ok(entries) = std::fs::read_dir(path) else { return };

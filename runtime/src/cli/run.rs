@@ -107,8 +107,8 @@ impl Run {
         attempt.props = definition.props(&given_props(&self.prop, &definition)?).map_err(usage)?;
         let stores = DataStores::new(home.store.clone());
         stores.set_most(settings.store_size);
-        let data = definition.data_stores(&attempt.props);
-        let data = data.map(|(prop, name)| (prop.to_owned(), stores.open(name))).collect();
+        let data = definition.data_stores(&attempt.props, [attempt.member.as_str(), "", &definition.name]);
+        let data = data.into_iter().map(|(prop, name)| (prop, stores.open(name))).collect();
         let see = |session| Arc::new(engine::Attempt { session, data, callbacks: None, observer: None });
         let ran = tokio::select! {
             ran = attempt.run(&engine, &step, &broker, see) => ran?,

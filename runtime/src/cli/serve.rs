@@ -28,6 +28,8 @@ use super::settings::{EgressFlags, Retention, RunsKept, Settings};
 const RETENTION: Duration = Duration::from_secs(60 * 60);
 /// It looks at the history's size, too, whenever runs have left this part of what is kept.
 const GROWN: u64 = 10;
+/// But not for fewer bytes.
+const LEAST: u64 = 16 << 10;
 
 /// How long runs that are under way may take to end when Keyhole is stopped.
 const GRACE: Duration = Duration::from_secs(30);
@@ -252,7 +254,7 @@ async fn retain(api: Arc<Api>, mut kept: watch::Receiver<Kept>) {
         let most = kept.borrow().runs.keep_size.unwrap_or(u64::MAX);
         let all = tokio::select! {
             _ = hours.tick() => true,
-            () = history.grown_to(written.saturating_add(most / GROWN)) => false,
+            () = history.grown_to(written.saturating_add((most / GROWN).max(LEAST))) => false,
             changed = kept.changed() => if changed.is_ok() { true } else { return },
         };
         written = history.written();

@@ -9,7 +9,7 @@ use super::host::{AccessError, Injected, SignError};
 use super::json::Json;
 use super::limits::size;
 use super::log::Level;
-use super::state::{FlowResponse, Pause, Rerun, State, Token};
+use super::state::{FlowResponse, Pause, Rerun, State, Tokens};
 
 /// Longest wait between two steps: one year, in milliseconds.
 const MAX_DELAY: u64 = 366 * 24 * 60 * 60 * 1000;
@@ -19,6 +19,8 @@ const RESPONSE_HEADERS: usize = 100;
 const RESPONSE_HEADER_BYTES: usize = 32 * 1024;
 /// Bytes of the reason for an exit.
 const REASON_BYTES: usize = 4096;
+/// Most times that a step may ask to be run again.
+const RERUNS: u32 = 1000;
 /// Bytes of what a step keeps for its next time.
 const RERUN_BYTES: usize = 64 * 1024;
 /// Bytes of an export's name.
@@ -172,9 +174,9 @@ impl flow::Host for State {
         if let Err(error) = within_a_year(milliseconds) {
             return Ok(Err(error));
         }
-        let token = Token::mint()?;
-        let callbacks = self.callbacks(&token);
-        self.flow.pause = Some(Pause::Suspend(milliseconds, token));
+        let tokens = Tokens::mint()?;
+        let callbacks = self.callbacks(&tokens);
+        self.flow.pause = Some(Pause::Suspend(milliseconds, tokens));
         Ok(Ok(callbacks))
     }
 
@@ -187,6 +189,9 @@ impl flow::Host for State {
         if let Err(error) = within_a_year(milliseconds) {
             return Ok(Err(error));
         }
+        if most > RERUNS {
+            return Ok(Err(flow::FlowError::OutOfRange(format!("a step is run again {RERUNS} times at most"))));
+        }
         if value.len() > RERUN_BYTES {
             let limit = size(RERUN_BYTES);
             return Ok(Err(flow::FlowError::Limit(format!("what is kept for the next time may have {limit}"))));
@@ -195,9 +200,9 @@ impl flow::Host for State {
             Ok(value) => value,
             Err(error) => return Ok(Err(flow::FlowError::InvalidJson(error.to_string()))),
         };
-        let token = Token::mint()?;
-        let callbacks = self.callbacks(&token);
-        self.flow.pause = Some(Pause::Rerun(milliseconds, token, Rerun { value, most }));
+        let tokens = Tokens::mint()?;
+        let callbacks = self.callbacks(&tokens);
+        self.flow.pause = Some(Pause::Rerun(milliseconds, tokens, Rerun { value, most }));
         Ok(Ok(callbacks))
     }
 }
@@ -210,9 +215,9 @@ fn within_a_year(milliseconds: u64) -> Result<(), flow::FlowError> {
 }
 
 impl State {
-    fn callbacks(&self, token: &Token) -> flow::Callbacks {
-        let url = |verb: &str| self.host.callbacks().map(|base| format!("{base}/{verb}/{}", token.as_str()));
-        flow::Callbacks { resume_url: url("resume"), cancel_url: url("cancel") }
+    fn callbacks(&self, tokens: &Tokens) -> flow::Callbacks {
+        let url = |verb: &str, token: &str| self.host.callbacks().map(|base| format!("{base}/{verb}/{token}"));
+        flow::Callbacks { resume_url: url("resume", &tokens.resume), cancel_url: url("cancel", &tokens.cancel) }
     }
 }
 

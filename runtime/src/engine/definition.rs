@@ -219,12 +219,22 @@ impl Definition {
         self.props.iter().filter_map(|(name, prop)| Some((name.as_str(), prop.app.as_deref()?, !prop.optional)))
     }
 
-    /// The data stores that these values name, by prop.
-    pub fn data_stores<'v>(&'v self, values: &'v Map<String, Value>) -> impl Iterator<Item = (&'v str, StoreName)> {
-        self.props.iter().filter(|(_, prop)| prop.kind.base == BaseType::DataStore).filter_map(|(name, _)| {
-            // `props` has checked it.
-            Some((name.as_str(), values.get(name)?.as_str()?.parse().ok()?))
-        })
+    /// The data stores of a step with these values, by prop. One without a value is a store of its own, for the
+    /// step that `place` says: its owner, workflow and name.
+    pub fn data_stores(&self, values: &Map<String, Value>, place: [&str; 3]) -> Vec<(String, StoreName)> {
+        let props = self.props.iter().filter(|(_, prop)| prop.kind.base == BaseType::DataStore);
+        let named = |(prop, _): (&String, _)| {
+            let name = match values.get(prop) {
+                // `props` has checked it.
+                Some(name) => name.as_str()?.to_owned(),
+                None => {
+                    let hash = blake3::hash([&place[..], &[prop]].concat().join("/").as_bytes());
+                    format!("own-{}", &hash.to_hex()[..32])
+                }
+            };
+            Some((prop.clone(), name.parse().ok()?))
+        };
+        props.filter_map(named).collect()
     }
 
     /// The values for a run: `given`, with defaults where it is silent. App props are not

@@ -56,5 +56,5 @@ pub use limits::{Limit, Limits, MAX_DEADLINE};
 pub use log::{Level, LiveLog, LogLine};
 pub use outcome::{FailureKind, RunOutcome, StepFailure};
 pub use run::{Engine, Instances, runtime_builder};
-pub use state::{Flow, FlowResponse, Pause, Rerun, Token};
+pub use state::{Flow, FlowResponse, Pause, Rerun, Tokens};
 pub use step::{Digest, LoadError, Step};

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -58,16 +59,27 @@ pub struct Flow {
 pub enum Pause {
     /// So many milliseconds before the next step.
     Delay(u64),
-    /// The same, or a call of a URL with this token.
-    Suspend(u64, Token),
+    /// The same, or a call of a URL with one of these tokens.
+    Suspend(u64, Tokens),
     /// The same, and then comes this step again.
-    Rerun(u64, Token, Rerun),
+    Rerun(u64, Tokens, Rerun),
 }
 
-/// What a URL that has a run go on has in it: 128 bits that nobody guesses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Token(String);
+/// What URLs have in them that have a run go on, or end: 128 bits each that nobody guesses.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// Of the one that has it go on.
+    pub resume: String,
+    /// Of the one that ends it.
+    pub cancel: String,
+}
+
+/// They are as good as a key to the run.
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tokens")
+    }
+}
 
 /// How a step is run again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,20 +90,16 @@ pub struct Rerun {
     pub most: u32,
 }
 
-impl Token {
-    /// A fresh one.
+impl Tokens {
+    /// Fresh ones.
     ///
     /// # Errors
     /// If the system has no random bytes.
     pub(super) fn mint() -> Result<Self, getrandom::Error> {
-        let mut bytes = [0; 16];
+        let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
-        Ok(Self(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)))
-    }
-
-    /// Its text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+        let text = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+        Ok(Self { resume: text(&bytes[..16]), cancel: text(&bytes[16..]) })
     }
 }
 

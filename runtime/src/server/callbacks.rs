@@ -4,10 +4,11 @@
 //! gets a page with a button.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{Router, get};
 use maud::html;
@@ -24,6 +25,9 @@ use crate::workflow::trigger::event_of;
 
 /// Bytes of a body, as many as an event may have unless its workflow says otherwise.
 const BODY: usize = 512 << 10;
+
+/// How long a body may take to come.
+const WITHIN: Duration = Duration::from_secs(30);
 
 /// What a caller wants of a run.
 #[derive(Clone, Copy, PartialEq)]
@@ -43,7 +47,7 @@ async fn ask(
     Path((run, verb, token)): Path<(String, String, String)>,
 ) -> Result<Response, Wrong> {
     let verb = known(&verb)?;
-    found(&api, peer, api.runner.waits_for(&run, &token).await?)?;
+    found(&api, peer, api.runner.waits_for(&run, &token, verb == Verb::Cancel).await?)?;
     let (title, button) = match verb {
         Verb::Resume => ("A workflow waits for you", "Go on"),
         Verb::Cancel => ("A workflow waits for you", "End it"),
@@ -69,9 +73,16 @@ async fn call(
 ) -> Result<Response, Problem> {
     let verb = known(&verb)?;
     // Before anything is read.
-    found(&api, peer, api.runner.waits_for(&run, &token).await?)?;
-    let (parts, body) = request.into_parts();
-    let body: Bytes = to_bytes(body, BODY).await.map_err(|_| guard::too_long())?;
+    found(&api, peer, api.runner.waits_for(&run, &token, verb == Verb::Cancel).await?)?;
+    let (mut parts, body) = request.into_parts();
+    // What a caller proves to others who it is with is none of the run's business.
+    for secret in [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE] {
+        parts.headers.remove(secret);
+    }
+    let body: Bytes = tokio::time::timeout(WITHIN, to_bytes(body, BODY))
+        .await
+        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "time", "It took too long", "the body did not come"))?
+        .map_err(|_| guard::too_long())?;
     let call = match verb {
         Verb::Cancel => Call::Cancel,
         Verb::Resume => {
@@ -79,8 +90,8 @@ async fn call(
             Call::Resume(to_raw_value(&request).map_err(|error| Problem::internal(&error))?)
         }
     };
-    found(&api, peer, api.runner.call_back(&run, &token, &call).await?)?;
-    let accept = parts.headers.get("accept").and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    found(&api, peer, api.runner.call_back(&run, &token, call).await?)?;
+    let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accept.contains("text/html") {
         let said = if verb == Verb::Resume { "The workflow goes on" } else { "The workflow has ended" };
         return Ok(page(StatusCode::OK, said, html! { h1 { (said) } p { "You can close this page." } }));

@@ -150,11 +150,10 @@ pub fn router(api: Arc<Api>) -> Router {
     // Around every route of the API at once, so that none can be left out.
     let authenticate = from_fn_with_state(api.clone(), caller::authenticate);
     let (long, _) = routes::long().split_for_parts();
-    // Hooks have limits of their own.
-    let hooks = hooks::routes();
+    // What outsiders call has limits of its own.
+    let hooks = hooks::routes().merge(callbacks::routes());
     open.merge(closed.route_layer(authenticate.clone()))
         .merge(page::routes())
-        .merge(callbacks::routes())
         .layer(from_fn(guard::within_time))
         .layer(guard::body_limit())
         .merge(long.route_layer(authenticate))

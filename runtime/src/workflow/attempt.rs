@@ -128,6 +128,7 @@ impl Work {
             started,
             duration_ms: 0,
             attempts: turn.attempts + 1,
+            pause: None,
             peak_memory: 0,
             error: None,
         };
@@ -240,8 +241,9 @@ impl Work {
                     return (Flow::default(), Some(passing));
                 }
             };
-            let data = loaded.definition.data_stores(&props);
-            let data = data.map(|(prop, name)| (prop.to_owned(), self.data.open(name))).collect();
+            let (owner, workflow) = who.workflow.parts();
+            let data = loaded.definition.data_stores(&props, [owner, workflow, &step.name]);
+            let data = data.into_iter().map(|(prop, name)| (prop, self.data.open(name))).collect();
             let host = Attempt {
                 session: session.clone(),
                 data,

@@ -1,17 +1,12 @@
-//! The step that starts another workflow of its owner's: what it asks, and which run that makes.
-//!
-//! A step may be begun twice, so the run that it starts has an id that follows from the step: the second start
-//! finds the first.
+//! The step that starts another workflow of its owner's: what it asks.
 
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
-use super::record::WorkflowId;
-
 /// The names of its props, for the check at deploy.
 pub const PROPS: [&str; 3] = ["name", "event", "wait"];
-/// Most workflows that call one another in a chain.
+/// Most runs that lead to one another in a chain, by calls and by failures.
 pub const DEEP: u32 = 16;
 
 /// What the step asks.
@@ -42,14 +37,4 @@ impl Asked {
     pub fn event(&self) -> Result<Box<RawValue>, serde_json::Error> {
         to_raw_value(&self.event)
     }
-}
-
-/// The id of the run that the step at `step` of the run `run` starts.
-pub fn run_id(run: &str, step: usize, workflow: &WorkflowId) -> String {
-    let hash = blake3::hash(format!("{run} {step} {workflow}").as_bytes());
-    let mut random = [0; 16];
-    random.copy_from_slice(&hash.as_bytes()[..16]);
-    let millis = run.parse::<ulid::Ulid>().map_or(0, |run| run.timestamp_ms());
-    // A little later, so that it is listed after the run that started it.
-    ulid::Ulid::from_parts(millis + 1, u128::from_le_bytes(random)).to_string()
 }

@@ -12,7 +12,7 @@ use keyhole_host_api::store::{Expect, Revision, Store, StoreError};
 
 use tokio::sync::watch;
 
-use super::record::{Details, Live, Pending, Run, RunStatus, StepRecord, Waits, WorkflowId};
+use super::record::{Cause, Details, Live, Pending, Run, RunStatus, StepRecord, Waits, WorkflowId};
 
 /// The runs of each workflow: `<owner>/<name>/<run>`.
 const BY_WORKFLOW: &str = "workflow-runs/";
@@ -257,13 +257,13 @@ impl History {
     }
 
     /// Notes what a run waits for.
-    pub(super) async fn waits(&self, run: &str, pending: &Pending, waits: &Waits) -> Result<(), StoreError> {
+    pub(super) async fn waits(&self, run: &str, pending: &Pending, waits: &Waits) -> Result<bool, StoreError> {
         let changed = self.pending.update(run, |there| {
             if !there.cancelled {
                 *there = Pending { waits: Some(waits.clone()), ..pending.clone() };
             }
         });
-        changed.await.map(drop)
+        Ok(changed.await?.is_some_and(|(there, _)| there.cancelled))
     }
 
     /// Deletes the runs that ended before `before`. Gives how many. Broken off, the next time does the rest.
@@ -305,6 +305,15 @@ impl History {
         self.delete(|id, _| if id <= last.as_str() { Prune::Delete } else { Prune::Stop }).await
     }
 
+    /// Whether somebody has still to read it: who ends it, or the run that it was started by.
+    async fn is_needed(&self, id: &str, run: &Run) -> Result<bool, StoreError> {
+        let caller = match &run.cause {
+            Cause::Workflow { run, .. } => self.pending.get(run).await?.is_some(),
+            _ => false,
+        };
+        Ok(caller || self.pending.get(id).await?.is_some())
+    }
+
     /// Deletes runs that have ended, the oldest first.
     async fn delete(&self, what: impl Fn(&str, &Run) -> Prune) -> Result<usize, StoreError> {
         let (mut gone, mut after) = (0, None);
@@ -315,6 +324,9 @@ impl History {
             let mut keys = Vec::new();
             let mut is_end = false;
             for (id, run, _) in page {
+                if self.is_needed(&id, &run).await? {
+                    continue;
+                }
                 match what(&id, &run) {
                     Prune::Keep => continue,
                     Prune::Delete => gone += 1,

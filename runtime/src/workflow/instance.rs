@@ -82,9 +82,12 @@ impl Instances {
         self.records.put(&self.id, Expect::Any, &here).await.map(drop)
     }
 
-    /// Says that this process takes nothing more.
+    /// Says that this process takes nothing more, so that others take over what it has. They forget it then.
     pub async fn leave(&self) -> Result<(), StoreError> {
-        self.records.delete(&self.id, Expect::Any).await
+        let began = "left".to_owned();
+        let left =
+            self.records.update(&self.id, |here| (here.beat, here.began) = (Timestamp::UNIX_EPOCH, began.clone()));
+        left.await.map(drop)
     }
 
     /// The processes that are there, and those that are gone.

@@ -166,6 +166,14 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// How many runs have led to one another up to this one.
+    pub fn depth(&self) -> u32 {
+        match self {
+            Self::Error { depth, .. } | Self::Workflow { depth, .. } => *depth,
+            _ => 0,
+        }
+    }
+
     /// The word that the API and the CLI have for it.
     pub fn word(&self) -> &'static str {
         match self {
@@ -206,6 +214,9 @@ pub struct Pending {
     /// How it asked to be run again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<Again>,
+    /// The run that it has started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<String>,
     /// The request that ended the last wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed: Option<Resumed>,
@@ -233,7 +244,7 @@ impl Pending {
     /// From now on, what is counted is of the step `at`.
     pub fn begin_step(&mut self, at: usize) {
         self.at = u32::try_from(at).unwrap_or(u32::MAX);
-        (self.attempts, self.error, self.again, self.resumed) = (0, None, None, None);
+        (self.attempts, self.error, self.again, self.child, self.resumed) = (0, None, None, None, None);
     }
 }
 
@@ -272,8 +283,10 @@ pub enum Waits {
     Callback {
         /// The time.
         until: Timestamp,
-        /// What the URL has in it, hashed.
-        token: String,
+        /// What the URL has in it that has the run go on, hashed.
+        resume: String,
+        /// And that which ends it.
+        cancel: String,
         /// The step that waits.
         step: u32,
     },
@@ -336,6 +349,9 @@ pub struct StepRecord {
     pub duration_ms: u64,
     /// Attempts at it.
     pub attempts: u32,
+    /// What the run waits for after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Waits>,
     /// The most memory that it had, in bytes.
     #[serde(default)]
     pub peak_memory: u64,

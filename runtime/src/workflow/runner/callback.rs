@@ -5,9 +5,8 @@
 use keyhole_host_api::store::{Expect, StoreError};
 use serde_json::value::RawValue;
 
-use super::Runner;
-use super::drive::After;
-use crate::workflow::record::{Pending, Resumed, RunStatus, Waits};
+use super::{Runner, to_the_end};
+use crate::workflow::record::{Pending, Resumed, Waits};
 
 /// What the store keeps of a token.
 pub(super) fn hash(token: &str) -> String {
@@ -35,15 +34,17 @@ pub enum Called {
 }
 
 impl Runner {
-    /// Whether a run waits for this token.
+    /// Whether a run waits for this token, to go on or to be cancelled.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn waits_for(&self, run: &str, token: &str) -> Result<Called, StoreError> {
+    pub async fn waits_for(&self, run: &str, token: &str, cancels: bool) -> Result<Called, StoreError> {
         let Some((pending, _)) = self.0.history.pending.get(run).await? else { return Ok(Called::Unknown) };
         Ok(match &pending.waits {
             _ if pending.cancelled => Called::Unknown,
-            Some(Waits::Callback { token: wanted, .. }) if *wanted == hash(token) => Called::Done,
+            Some(Waits::Callback { resume, cancel, .. }) if *(if cancels { cancel } else { resume }) == hash(token) => {
+                Called::Done
+            }
             None => Called::NotNow,
             Some(_) => Called::Unknown,
         })
@@ -53,10 +54,15 @@ impl Runner {
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn call_back(&self, run: &str, token: &str, call: &Call) -> Result<Called, StoreError> {
+    pub async fn call_back(&self, run: &str, token: &str, call: Call) -> Result<Called, StoreError> {
+        let (runner, run, token) = (self.clone(), run.to_owned(), token.to_owned());
+        to_the_end(async move { runner.call_back_now(&run, &token, &call).await }).await
+    }
+
+    async fn call_back_now(&self, run: &str, token: &str, call: &Call) -> Result<Called, StoreError> {
         let history = &self.0.history;
         loop {
-            let called = self.waits_for(run, token).await?;
+            let called = self.waits_for(run, token, matches!(call, Call::Cancel)).await?;
             let (Called::Done, Some((pending, revision))) = (called, history.pending.get(run).await?) else {
                 return Ok(called);
             };
@@ -71,15 +77,15 @@ impl Runner {
                 Ok(_) => {}
                 // It went on by itself, or somebody else called.
                 Err(StoreError::Conflict { .. }) => continue,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.look_at_it_soon(&changed.workflow, run);
+                    return Err(error);
+                }
             }
             self.forget_wait(run);
             match call {
                 Call::Resume(_) => self.go_on(&changed.workflow, run.to_owned()).await,
-                Call::Cancel => {
-                    let done = history.progress(run).await?;
-                    self.end(run, &changed, done, After::End(RunStatus::Cancelled, None, None)).await?;
-                }
+                Call::Cancel => self.drive(&changed.workflow, run).await,
             }
             return Ok(Called::Done);
         }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use keyhole_host_api::broker::Spent;
 use keyhole_host_api::members::MemberId;
-use keyhole_host_api::store::StoreError;
+use keyhole_host_api::store::{Expect, StoreError};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::observe::Watch;
 use super::{EventError, Runner, Stage, Told, callback, lock};
-use crate::engine::{Pause, Token};
+use crate::engine::{Pause, Tokens};
 use crate::workflow::attempt::{Attempted, Failed, Turn, Who};
 use crate::workflow::file::{Retry, RetryOn};
 use crate::workflow::record::{
@@ -24,14 +24,14 @@ use crate::workflow::{call, deploy};
 
 /// How often it looks whether a run that is under way was cancelled, also by another process, and what it has logged.
 const LOOK: Duration = Duration::from_millis(500);
-/// The longest chain of workflows that are started by each other's failures.
-const ERRORS_DEEP: u32 = 3;
 /// What a step that was suspended has among its exports: the request that had the run go on.
 const RESUME_DATA: &str = "$resume_data";
 
 /// Where a run goes on after a step.
 pub(super) enum After {
     Next,
+    /// Nowhere: the process is on its way out.
+    Left,
     End(RunStatus, Option<RunError>, Option<String>),
     Wait(Waits, Option<RunError>),
 }
@@ -39,19 +39,66 @@ pub(super) enum After {
 impl Runner {
     /// Runs a run until it ends or waits. If the store fails it stays where it was, and is tried again.
     pub(super) async fn drive(&self, workflow: &WorkflowId, run: &str) {
-        if let Err(error) = self.try_drive(workflow, run).await {
-            tracing::error!(%workflow, run, %error, "the run could not go on; it is tried again in 5 s");
-            let again = self.0.clock.now().saturating_add(SignedDuration::from_secs(5)).unwrap_or(Timestamp::MAX);
-            lock(&self.0.timers).insert((again, run.to_owned(), workflow.clone()));
+        // Once at a time: who comes meanwhile has it looked at once more.
+        if let Some(again) = lock(&self.0.driven).get_mut(run) {
+            *again = true;
+            return;
         }
+        lock(&self.0.driven).insert(run.to_owned(), false);
+        loop {
+            if let Err(error) = self.try_drive(workflow, run).await {
+                tracing::error!(%workflow, run, %error, "the run could not go on; it is tried again in 5 s");
+                self.look_at_it_soon(workflow, run);
+            }
+            let mut driven = lock(&self.0.driven);
+            match driven.get_mut(run) {
+                Some(again) if *again => *again = false,
+                _ => {
+                    driven.remove(run);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sees in 5 s what has become of a run, of which nobody knows for sure.
+    pub(super) fn look_at_it_soon(&self, workflow: &WorkflowId, run: &str) {
+        let soon = self.0.clock.now().saturating_add(SignedDuration::from_secs(5)).unwrap_or(Timestamp::MAX);
+        lock(&self.0.timers).insert((soon, run.to_owned(), workflow.clone()));
+    }
+
+    /// Whether what a run waits for has come.
+    pub(super) async fn is_over(&self, waits: &Waits) -> Result<bool, StoreError> {
+        Ok(match waits {
+            Waits::Until(at) | Waits::Callback { until: at, .. } => *at <= self.0.clock.now(),
+            // The step finds out.
+            Waits::Reconnect(_) => true,
+            // In this order: it is the one until it is the other.
+            Waits::Run(child) => {
+                self.0.history.pending.get(child).await?.is_none() || self.0.history.ended(child).await?.is_some()
+            }
+        })
     }
 
     async fn try_drive(&self, id: &WorkflowId, run: &str) -> Result<(), StoreError> {
         let history = &self.0.history;
-        let Some((mut pending, _)) = history.pending.get(run).await? else { return Ok(()) };
-        if pending.instance != self.0.instances.id {
-            return Ok(());
-        }
+        let mut pending = loop {
+            let Some((mut pending, revision)) = history.pending.get(run).await? else { return Ok(()) };
+            if pending.instance != self.0.instances.id {
+                return Ok(());
+            }
+            let Some(waits) = pending.waits.take() else { break pending };
+            if !self.is_over(&waits).await? {
+                self.wait_for(run, id, waits);
+                return Ok(());
+            }
+            // On disk, so that from now on nobody ends a wait that is over.
+            match history.pending.put(run, Expect::Revision(revision), &pending).await {
+                Ok(_) => break pending,
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        };
         if let Some(ended) = history.ended(run).await? {
             return history.forget_pending(run, ended.steps as usize).await;
         }
@@ -62,10 +109,15 @@ impl Runner {
         };
         let begun = pending.started.is_none().then(|| self.0.clock.now());
         pending.started = pending.started.or(begun);
-        pending.waits = None;
         self.note_resumed(run, &mut pending, &mut done).await?;
-        if pending.at as usize != done.len() {
+        let noted = pending.at as usize;
+        if noted != done.len() {
             pending.begin_step(done.len());
+        }
+        // A step was done, and the process went away before it was noted that the run waits after it.
+        let pause = done.last().and_then(|step| step.pause.clone()).filter(|_| noted < done.len());
+        if let Some(pause) = pause.filter(|_| !pending.cancelled) {
+            return self.wait(run, id, pending, done, pause).await;
         }
         let (owner, _) = id.parts();
         let (Ok(member), Some(version)) =
@@ -105,16 +157,39 @@ impl Runner {
             let retry = step.retry.as_ref();
             match self.after(run, &version, &mut pending, &mut done, attempted, retry).await? {
                 After::Next => {}
+                // Of the step that was begun nothing is noted: whoever comes next begins it again.
+                After::Left => return Ok(()),
                 After::Wait(waits, error) => {
                     (pending.cuts, pending.error) = (0, error);
-                    history.waits(run, &pending, &waits).await?;
-                    self.wait_for(run, id, waits);
-                    return Ok(());
+                    return self.wait(run, id, pending, done, waits).await;
                 }
                 end @ After::End(..) => return self.end(run, &pending, done, end).await,
             }
         }
         self.end(run, &pending, done, ended(RunStatus::Ok, None, None)).await
+    }
+
+    /// Notes what the run waits for, and has it go on when that has come.
+    async fn wait(
+        &self,
+        run: &str,
+        id: &WorkflowId,
+        pending: Pending,
+        done: Vec<StepRecord>,
+        waits: Waits,
+    ) -> Result<(), StoreError> {
+        if self.0.history.waits(run, &pending, &waits).await? {
+            return self.end(run, &pending, done, After::End(RunStatus::Cancelled, None, None)).await;
+        }
+        self.wait_for(run, id, waits.clone());
+        // One that ended before it was waited for had nobody to tell.
+        if let Waits::Run(_) = &waits
+            && self.is_over(&waits).await?
+            && lock(&self.0.callers).remove(run).is_some()
+        {
+            self.go_on(id, run.to_owned()).await;
+        }
+        Ok(())
     }
 
     /// Keeps what the step has logged where others see it, and ends when somebody has cancelled the run.
@@ -153,21 +228,16 @@ impl Runner {
     ) -> Result<After, StoreError> {
         let Attempted { mut record, flow, mut failed, calls } = attempted;
         if let Some(asked) = calls {
-            match self.called(run, pending, done.len(), &asked).await? {
+            match self.called(run, pending, &asked).await? {
                 Called::Returned(value) => record.return_value = Some(value),
                 Called::Waits(child) => return Ok(After::Wait(Waits::Run(child), None)),
+                Called::Left => return Ok(After::Left),
                 Called::Failed(message, kind) => {
                     (record.status, failed) = (StepStatus::Failed, Some(Failed::of(kind)));
                     let step = Some(record.name.clone());
                     record.error = Some(RunError { step, kind: "step".to_owned(), message, trace: None });
                 }
             }
-        }
-        // One that does not wait was given when the step asked.
-        if let Some(response) = flow.response
-            && lock(&self.0.told).contains_key(run)
-        {
-            lock(&self.0.responses).entry(run.to_owned()).or_insert(response);
         }
         if let Some(failed) = failed {
             let error = record.error.clone();
@@ -177,7 +247,8 @@ impl Runner {
             }
             let attempts = pending.attempts + 1;
             if let Some(retry) = retry.filter(|retry| attempts < retry.attempts && wanted(retry, &failed)) {
-                pending.attempts = attempts;
+                // The next attempt calls anew, if this one called a workflow.
+                (pending.attempts, pending.child) = (attempts, None);
                 let at = self.0.clock.now().saturating_add(wait(retry, attempts)).unwrap_or(Timestamp::MAX);
                 return Ok(After::Wait(Waits::Until(at), error));
             }
@@ -185,12 +256,13 @@ impl Runner {
             return Ok(After::End(RunStatus::Failed, error, None));
         }
         let step = u32::try_from(done.len()).unwrap_or(u32::MAX);
-        let callback = |milliseconds, token: &Token| Waits::Callback {
+        let callback = |milliseconds, tokens: &Tokens| Waits::Callback {
             until: self.in_time(milliseconds),
-            token: callback::hash(token.as_str()),
+            resume: callback::hash(&tokens.resume),
+            cancel: callback::hash(&tokens.cancel),
             step,
         };
-        if let (Some(Pause::Rerun(milliseconds, token, rerun)), None) = (&flow.pause, &flow.exit) {
+        if let (Some(Pause::Rerun(milliseconds, tokens, rerun)), None) = (&flow.pause, &flow.exit) {
             let times = pending.again.as_ref().map_or(0, |again| again.times) + 1;
             if times > rerun.most {
                 let message = format!("it asked to be run again more often than the {} times that it set", rerun.most);
@@ -203,7 +275,7 @@ impl Runner {
             pending.begin_step(done.len());
             let value = RawValue::from_string(rerun.value.as_str().to_owned()).unwrap_or_else(|_| null());
             pending.again = Some(Again { times, value });
-            return Ok(After::Wait(callback(*milliseconds, token), None));
+            return Ok(After::Wait(callback(*milliseconds, tokens), None));
         }
         pending.begin_step(done.len() + 1);
         pending.cuts = 0;
@@ -212,21 +284,29 @@ impl Runner {
             // What later steps read if nobody calls.
             record.exports.insert(RESUME_DATA.to_owned(), null());
         }
-        done.push(record);
+        // One that does not wait was given when the step asked.
+        if let Some(response) = flow.response
+            && lock(&self.0.told).contains_key(run)
+        {
+            lock(&self.0.responses).entry(run.to_owned()).or_insert(response);
+        }
         if let Some(exit) = flow.exit {
+            done.push(record);
             return Ok(After::End(RunStatus::Ok, None, Some(exit)));
         }
         if last {
+            done.push(record);
             return Ok(After::Next);
         }
+        record.pause = match &flow.pause {
+            Some(Pause::Delay(milliseconds)) if *milliseconds > 0 => Some(Waits::Until(self.in_time(*milliseconds))),
+            Some(Pause::Suspend(milliseconds, tokens)) => Some(callback(*milliseconds, tokens)),
+            _ => None,
+        };
+        let pause = record.pause.clone();
+        done.push(record);
         self.0.history.step_done(run, done.len() - 1, &done[done.len() - 1]).await?;
-        Ok(match &flow.pause {
-            Some(Pause::Delay(milliseconds)) if *milliseconds > 0 => {
-                After::Wait(Waits::Until(self.in_time(*milliseconds)), None)
-            }
-            Some(Pause::Suspend(milliseconds, token)) => After::Wait(callback(*milliseconds, token), None),
-            _ => After::Next,
-        })
+        Ok(pause.map_or(After::Next, |pause| After::Wait(pause, None)))
     }
 
     /// Puts the request that ended a step's wait among what that step left.
@@ -248,22 +328,27 @@ impl Runner {
     }
 
     /// Starts the workflow that a step calls, unless it did already, and says how far it is.
-    async fn called(
-        &self,
-        run: &str,
-        pending: &Pending,
-        step: usize,
-        asked: &call::Asked,
-    ) -> Result<Called, StoreError> {
+    async fn called(&self, run: &str, pending: &mut Pending, asked: &call::Asked) -> Result<Called, StoreError> {
         let (owner, _) = pending.workflow.parts();
         let id = WorkflowId(format!("{owner}/{}", asked.name));
-        let child = call::run_id(run, step, &id);
+        let child = match &pending.child {
+            Some(child) => child.clone(),
+            None => {
+                // On disk before it is started, so that whoever begins the step again finds it.
+                let child = ulid::Ulid::generate().to_string();
+                pending.child = Some(child.clone());
+                let note = |there: &mut Pending| {
+                    *there = Pending { cancelled: there.cancelled, ..pending.clone() };
+                };
+                self.0.history.pending.update(run, note).await?;
+                child
+            }
+        };
+        // In this order: it is the one until it is the other.
+        let under_way = self.0.history.pending.get(&child).await?.is_some();
         let ended = self.0.history.ended(&child).await?;
-        if ended.is_none() && self.0.history.pending.get(&child).await?.is_none() {
-            let depth = match &pending.cause {
-                Cause::Workflow { depth, .. } => depth + 1,
-                _ => 1,
-            };
+        if ended.is_none() && !under_way {
+            let depth = pending.cause.depth() + 1;
             if depth > call::DEEP {
                 let message = format!("{} workflows have called one another already", call::DEEP);
                 return Ok(Called::Failed(message, None));
@@ -280,6 +365,7 @@ impl Runner {
                 // Another process was first.
                 Ok(_) | Err(EventError::Store(StoreError::Conflict { .. })) => {}
                 Err(EventError::Store(error)) => return Err(error),
+                Err(EventError::Stopping) => return Ok(Called::Left),
                 Err(error) => return Ok(Called::Failed(error.to_string(), Some(RetryOn::Host))),
             }
         }
@@ -360,11 +446,8 @@ impl Runner {
             let told = self.0.workflows.work().attempt(&who, &step, &event, &[], Turn::default()).await;
             return Ok(Some(told.record));
         }
-        let depth = match &pending.cause {
-            Cause::Error { depth, .. } => depth + 1,
-            _ => 1,
-        };
-        if depth > ERRORS_DEEP {
+        let depth = pending.cause.depth() + 1;
+        if depth > call::DEEP {
             return Ok(None);
         }
         let id = WorkflowId(format!("{owner}/{name}"));
@@ -387,6 +470,8 @@ enum Called {
     Returned(Box<RawValue>),
     /// It goes on when this run has ended.
     Waits(String),
+    /// The process takes nothing more.
+    Left,
     /// The step fails, for this reason and of this kind.
     Failed(String, Option<RetryOn>),
 }

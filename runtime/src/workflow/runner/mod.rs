@@ -20,7 +20,6 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use self::drive::After;
 use super::clock::Clock;
 use super::deploy::Workflows;
 use super::history::History;
@@ -90,6 +89,8 @@ struct Inner {
     timers: Mutex<BTreeSet<(Timestamp, String, WorkflowId)>>,
     /// The runs that wait for an account.
     held: Mutex<HashMap<String, (WorkflowId, AccountId)>>,
+    /// The runs that are being driven, and whether they are to be looked at once more.
+    driven: Mutex<HashMap<String, bool>>,
     /// The runs that wait for a run that a step of theirs started.
     callers: Mutex<HashMap<String, (WorkflowId, String)>>,
     told: Mutex<HashMap<String, oneshot::Sender<Told>>>,
@@ -111,6 +112,14 @@ enum Stage {
     Stopped,
 }
 
+/// Does the work even if nobody waits for it any more.
+async fn to_the_end<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E> {
+    let broken_off = |_| Err(E::from(StoreError::Failed("it was broken off; look whether it was done".to_owned())));
+    tokio::spawn(work).await.unwrap_or_else(broken_off)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -129,6 +138,7 @@ impl Runner {
             timers: Mutex::default(),
             held: Mutex::default(),
             callers: Mutex::default(),
+            driven: Mutex::default(),
             told: Mutex::default(),
             responses: Mutex::default(),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
@@ -235,7 +245,19 @@ impl Runner {
         Ok((accepted?, told))
     }
 
+    /// Takes an event whatever becomes of who asked: a caller that goes away must not leave it half taken.
     async fn take(
+        &self,
+        run: String,
+        workflow: &Workflow,
+        cause: Cause,
+        event: Box<RawValue>,
+    ) -> Result<Accepted, EventError> {
+        let (runner, workflow) = (self.clone(), workflow.clone());
+        to_the_end(async move { runner.take_now(run, &workflow, cause, event).await }).await
+    }
+
+    async fn take_now(
         &self,
         run: String,
         workflow: &Workflow,
@@ -261,6 +283,7 @@ impl Runner {
             at: 0,
             attempts: 0,
             again: None,
+            child: None,
             resumed: None,
             spent: Spent::default(),
             left: lock(&self.0.dispatcher).is_none(),
@@ -269,7 +292,12 @@ impl Runner {
             waits: None,
             cancelled: false,
         };
-        self.0.history.accept(&run, &pending).await?;
+        if let Err(error) = self.0.history.accept(&run, &pending).await {
+            if !matches!(error, StoreError::Conflict { .. }) {
+                self.look_at_it_soon(&pending.workflow, &run);
+            }
+            return Err(error.into());
+        }
         self.ready(workflow, run.clone(), false);
         Ok(Accepted { run })
     }
@@ -279,6 +307,11 @@ impl Runner {
     /// # Errors
     /// Whatever the store says.
     pub async fn cancel(&self, run: &str) -> Result<bool, StoreError> {
+        let (runner, run) = (self.clone(), run.to_owned());
+        to_the_end(async move { runner.cancel_now(&run).await }).await
+    }
+
+    async fn cancel_now(&self, run: &str) -> Result<bool, StoreError> {
         let history = &self.0.history;
         loop {
             let Some((pending, revision)) = history.pending.get(run).await? else { return Ok(false) };
@@ -295,8 +328,8 @@ impl Runner {
                 Ok(_) if !waited => return Ok(true),
                 Ok(_) => {
                     self.forget_wait(run);
-                    let done = history.progress(run).await?;
-                    self.end(run, &changed, done, After::End(RunStatus::Cancelled, None, None)).await?;
+                    // That it is to end is on disk. If that can't be done now, whoever drives it does it.
+                    self.drive(&changed.workflow, run).await;
                     return Ok(true);
                 }
                 // It went on or ended meanwhile.
@@ -429,6 +462,7 @@ impl Runner {
             if let Err(error) = self.held_look().await {
                 tracing::warn!(%error, "accounts that runs wait for could not be looked at");
             }
+            self.forget_callers();
             if let Err(error) = self.callers_look().await {
                 tracing::warn!(%error, "runs that others wait for could not be looked at");
             }
@@ -490,15 +524,23 @@ impl Runner {
     /// Lets what waits for a run go on that ended in another process, or before this one looked.
     async fn callers_look(&self) -> Result<(), StoreError> {
         let callers: Vec<_> = lock(&self.0.callers).iter().map(|(run, of)| (run.clone(), of.clone())).collect();
+        let mut failed = None;
         for (run, (workflow, child)) in callers {
-            let history = &self.0.history;
-            // One that is nowhere was deleted: the step finds out.
-            let over = history.ended(&child).await?.is_some() || history.pending.get(&child).await?.is_none();
-            if over && lock(&self.0.callers).remove(&run).is_some() {
-                self.go_on(&workflow, run).await;
+            match self.is_over(&Waits::Run(child)).await {
+                Ok(true) if lock(&self.0.callers).remove(&run).is_some() => self.go_on(&workflow, run).await,
+                Ok(_) => {}
+                // The others may be readable.
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Forgets those who waited for an answer and went away.
+    fn forget_callers(&self) {
+        let mut told = lock(&self.0.told);
+        told.retain(|_, tell| !tell.is_closed());
+        lock(&self.0.responses).retain(|run, _| told.contains_key(run));
     }
 
     async fn process_look(&self, beat: bool) -> Result<(), StoreError> {
