@@ -245,3 +245,20 @@ fn a_failure_is_posted_to_the_url_that_is_for_it() {
         (&json!("w"), &json!("no luck"), &event)
     );
 }
+
+#[test]
+fn what_goes_wrong_beside_a_call_is_said_in_lines_of_json_if_asked() {
+    let keyhole = keyhole();
+    deploy(&keyhole, &format!("{HEAD}on_error = \"nothing\"\n{}", verb("a", "fail", "0"))).ok();
+    let run = |format: &str| {
+        let mut command = keyhole.command(&["--json", "workflows", "run", "w", "--as", "alice"]);
+        let ended = command.env("KEYHOLE_LOG_FORMAT", format).stderr(std::process::Stdio::piped()).output().unwrap();
+        (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let (code, said) = run("json");
+    let line: serde_json::Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert_eq!((code, &line["level"], &line["on_error"]), (Some(1), &json!("WARN"), &json!("nothing")), "{said}");
+    assert!(line["timestamp"].is_string() && line["target"].is_string(), "{said}");
+    let (code, said) = run("xml");
+    assert!(code == Some(2) && said.contains("set it to text or json"), "{said}");
+}

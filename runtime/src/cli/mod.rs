@@ -216,7 +216,14 @@ fn trace_own_events() -> Result {
         Error::usage(format!("KEYHOLE_LOG is '{level}'")).help("set it to off, error, warn, info, debug or trace")
     })?;
     let filter = tracing_subscriber::filter::EnvFilter::new(format!("off,keyhole={level},keyhole_host_api={level}"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let traces = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = match std::env::var("KEYHOLE_LOG_FORMAT").as_deref() {
+        Err(_) | Ok("text") => traces.try_init(),
+        Ok("json") => traces.json().flatten_event(true).try_init(),
+        Ok(other) => {
+            return Err(Error::usage(format!("KEYHOLE_LOG_FORMAT is '{other}'")).help("set it to text or json"));
+        }
+    };
     Ok(())
 }
 
