@@ -12,13 +12,14 @@ mod request;
 mod run;
 mod scrub;
 mod server;
+mod throughput;
 mod waiting;
 
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-const ROWS: [&str; 6] = ["run", "request", "scrub", "grants", "waiting", "history"];
+const ROWS: [&str; 7] = ["run", "request", "scrub", "grants", "waiting", "history", "throughput"];
 /// The first argument in a row's process; the row's name follows.
 const ROW: &str = "__row";
 
@@ -74,6 +75,7 @@ fn row(name: &str, quick: bool) -> Result<()> {
         "scrub" => runtime.spawn(scrub::measure(quick)),
         "grants" => runtime.spawn(grants::measure(quick)),
         "waiting" => runtime.spawn(waiting::measure(quick)),
+        "throughput" => runtime.spawn(throughput::measure(quick)),
         "history" => runtime.spawn(history::measure(quick)),
         other => bail!("there is no row {other}"),
     };

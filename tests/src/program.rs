@@ -24,7 +24,14 @@ pub struct Keyhole {
 
 impl Default for Keyhole {
     fn default() -> Self {
-        let data = tempfile::tempdir().expect("a temporary directory");
+        Self::within(&std::env::temp_dir())
+    }
+}
+
+impl Keyhole {
+    /// One whose folder is in this one.
+    pub fn within(folder: &Path) -> Self {
+        let data = tempfile::tempdir_in(folder).expect("a temporary directory");
         let authority = Authority::default();
         let ca = data.path().join("test-ca.pem");
         std::fs::write(&ca, &authority.pem).expect("the CA file is written");

@@ -25,8 +25,18 @@ pub fn component(package: &str) -> PathBuf {
 }
 
 /// Every crate that is built to a component for the tests.
-const PACKAGES: [&str; 9] =
-    ["hostile", "inert", "small", "client", "verbs", "fetch", "echo-key", "slack-post", "definition-loop"];
+const PACKAGES: [&str; 10] = [
+    "bare-server",
+    "hostile",
+    "inert",
+    "small",
+    "client",
+    "verbs",
+    "fetch",
+    "echo-key",
+    "slack-post",
+    "definition-loop",
+];
 
 fn build_all() {
     let mut cargo = Command::new(env!("CARGO"));

@@ -31,7 +31,10 @@ struct Input {
 
 #[keyhole_sdk::step(name = "fetch", description = "Many requests through wasi:http")]
 fn run(_input: Input, ctx: Ctx) -> Result<impl Serialize> {
-    let event: Event = ctx.event()?;
+    // A trigger's event has it in its body.
+    let event: Value = ctx.event()?;
+    let event: Event =
+        keyhole_sdk::serde_json::from_value(if event["body"].is_object() { event["body"].clone() } else { event })?;
     let (scheme, rest) = match event.url.strip_prefix("http://") {
         Some(rest) => (Scheme::Http, rest),
         None => (Scheme::Https, event.url.strip_prefix("https://").ok_or("url: http:// or https://")?),

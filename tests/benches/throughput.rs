@@ -1,0 +1,213 @@
+//! Workflows a second, beside `wasmtime serve` with a component that does the same and nothing else: no account, no
+//! check, no record on disk, no queue. `cargo install wasmtime-cli --version 48.0.8 --locked` installs it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use keyhole_tests::program::{KEY, Keyhole};
+use keyhole_tests::workspace::{component, fixture};
+use serde_json::{Value, json};
+
+use crate::common::{Row, median};
+use crate::server::Plain;
+
+/// Callers at once.
+const CALLERS: usize = 64;
+const ROUNDS: usize = 5;
+/// A file system in memory: what is written there costs no wait for a disk.
+const NO_DISK: &str = "/dev/shm";
+
+pub async fn measure(quick: bool) -> Result<Vec<Row>> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let events = if quick { 500 } else { 4_000 };
+    let service = Plain::new(Bytes::from_static(b"{\"ok\":true}"))?;
+    let Some(bare) = Wasmtime::serve().await? else {
+        println!("`wasmtime` 48 is not there: cargo install wasmtime-cli --version 48.0.8 --locked");
+        return Ok(Vec::new());
+    };
+    let durable = House::new(&std::env::temp_dir(), &service).await?;
+    let volatile = House::new(Path::new(NO_DISK), &service).await?;
+    let http = reqwest::Client::builder().pool_max_idle_per_host(CALLERS).build()?;
+    let url = format!("http://{}/", service.address);
+    let (accept, call) = (format!("{}/accept", bare.url), format!("{}/call", bare.url));
+    let mut times: [Vec<Duration>; 6] = Default::default();
+    // The first round warms all of them up.
+    for round in 0..=ROUNDS {
+        let each = [
+            durable.accepted(&http, events).await?,
+            volatile.accepted(&http, events).await?,
+            send(&http, &accept, &json!({ "id": 7 }), events).await?,
+            send(&http, &durable.call, &json!({ "url": durable.service, "account": true }), events).await?,
+            send(&http, &volatile.call, &json!({ "url": volatile.service, "account": true }), events).await?,
+            send(&http, &call, &json!({ "url": url }), events).await?,
+        ];
+        if round > 0 {
+            for (times, time) in times.iter_mut().zip(each) {
+                times.push(time);
+            }
+        }
+    }
+    let [accept, accept_volatile, accept_bare, call, call_volatile, call_bare] = times.map(median);
+    let row = |what: &str, one: Duration, other: Duration, at_most: f64| {
+        let rate = |time: Duration| format!("{:.0}/s", events as f64 / time.as_secs_f64());
+        Row {
+            what: what.to_owned(),
+            measured: rate(one),
+            beside: format!("{} wasmtime serve", rate(other)),
+            ratio: Some(one.as_secs_f64() / other.as_secs_f64()),
+            at_most: Some(at_most),
+        }
+    };
+    Ok(vec![
+        row("webhook, a Rust step, 202; each on disk before it is answered, and run", accept, accept_bare, 2.0),
+        row("the same with the store in memory", accept_volatile, accept_bare, 1.0),
+        row("webhook, a step with one call for an account, its answer; `relaxed`", call, call_bare, 1.0 / 1.5),
+        row("the same with the store in memory", call_volatile, call_bare, 1.0 / 1.5),
+    ])
+}
+
+/// How long these requests take, all of them answered well.
+async fn send(http: &reqwest::Client, url: &str, body: &Value, count: usize) -> Result<Duration> {
+    let begun = Instant::now();
+    stream::iter(0..count)
+        .map(|_| async move {
+            let answer = http.post(url).json(body).send().await?;
+            let status = answer.status();
+            let text = answer.text().await?;
+            ensure!(status.is_success() && !text.contains("failed"), "{status}: {text}");
+            Ok(())
+        })
+        .buffer_unordered(CALLERS)
+        .try_collect::<()>()
+        .await?;
+    Ok(begun.elapsed())
+}
+
+/// A `keyhole serve` with two workflows.
+struct House {
+    child: Child,
+    _keyhole: Keyhole,
+    accept: String,
+    call: String,
+    metrics: String,
+    /// The service's address, as the account has it.
+    service: String,
+}
+
+impl House {
+    async fn new(folder: &Path, service: &Plain) -> Result<Self> {
+        let keyhole = Keyhole::within(folder);
+        let apps = fixture("benches/apps").display().to_string();
+        let apps = ["--apps", apps.as_str()];
+        keyhole.call(&["members", "add", "alice"]).ok();
+        let connect = ["--json", "accounts", "connect", "acme", "--stdin", "--no-test", "--as", "alice"];
+        let account = keyhole.call_with(&[&apps[..], &connect].concat(), KEY).ok().json();
+        let account = account["id"].as_str().context("an account")?.to_owned();
+        let limits = format!("[limits]\nconcurrency = {CALLERS}\nqueue = 1000000\n");
+        let mut hooks = Vec::new();
+        for (name, respond, step) in [("accept", "accepted", "small"), ("call", "workflow", "fetch")] {
+            let step = component(step).display().to_string();
+            let text = format!(
+                "keyhole = 1\nname = {name:?}\n{limits}[trigger.http]\nrespond = {respond:?}\n[[steps]]\nname = \"a\"\n\
+                 uses = {step:?}\nlinks = {{ acme = {account:?} }}\n"
+            );
+            let file = keyhole.data.path().join("workflow.toml");
+            std::fs::write(&file, text)?;
+            let deploy = ["--json", "workflows", "deploy", file.to_str().context("a path")?, "--as", "alice"];
+            let deployed = keyhole.call(&[&apps[..], &deploy].concat()).ok().json();
+            hooks.push(deployed["workflow"]["hook"].as_str().context("a hook")?.to_owned());
+        }
+        let port = service.address.port();
+        let resolve = format!("api.acme.example:{port}:127.0.0.1:{port}");
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--audit", "relaxed"];
+        let egress = ["--json", "--resolve", &resolve, "--allow-range", "127.0.0.0/8"];
+        let mut child = keyhole.command(&[&apps[..], &serve, &egress].concat()).stdout(Stdio::piped()).spawn()?;
+        let said = child.stdout.take().context("its output")?;
+        let said = serde_json::Deserializer::from_reader(said).into_iter::<Value>().next().context("a line")??;
+        let url = said["url"].as_str().context("a URL")?.trim_end_matches('/').to_owned();
+        Ok(Self {
+            child,
+            _keyhole: keyhole,
+            accept: format!("{url}{}", hooks[0]),
+            call: format!("{url}{}", hooks[1]),
+            metrics: said["metrics"].as_str().context("metrics")?.to_owned(),
+            service: format!("http://api.acme.example:{port}/"),
+        })
+    }
+
+    /// How long it takes until so many events are accepted and their runs have ended.
+    async fn accepted(&self, http: &reqwest::Client, count: usize) -> Result<Duration> {
+        let before = self.ended(http).await?;
+        let begun = Instant::now();
+        send(http, &self.accept, &json!({ "id": 7 }), count).await?;
+        while self.ended(http).await? < before + count as f64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Runs that have ended.
+    async fn ended(&self, http: &reqwest::Client) -> Result<f64> {
+        let text = http.get(&self.metrics).send().await?.text().await?;
+        let lines = text.lines().filter(|line| line.starts_with("keyhole_runs_ended_total"));
+        if lines.clone().any(|line| line.contains("failed")) {
+            bail!("a run failed: {text}");
+        }
+        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `wasmtime serve`, tuned.
+struct Wasmtime {
+    child: Child,
+    url: String,
+}
+
+impl Wasmtime {
+    async fn serve() -> Result<Option<Self>> {
+        let program = std::env::var("WASMTIME").unwrap_or_else(|_| "wasmtime".to_owned());
+        let version = Command::new(&program).arg("--version").output();
+        if !version.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(" 48.")) {
+            return Ok(None);
+        }
+        // Free a moment ago.
+        let address: SocketAddr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let resident = "2097152";
+        let child = Command::new(&program)
+            .args(["serve", "--addr", &address.to_string(), "-Scli"])
+            .arg(format!("-Opooling-memory-keep-resident={resident}"))
+            .arg(format!("-Opooling-table-keep-resident={resident}"))
+            .arg(format!("-Opooling-async-stack-keep-resident={resident}"))
+            .arg("-Opooling-pagemap-scan=auto")
+            .arg(component("bare-server"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let serving = Self { child, url: format!("http://{address}") };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while std::net::TcpStream::connect(address).is_err() {
+            ensure!(Instant::now() < deadline, "wasmtime serve does not listen");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(Some(serving))
+    }
+}
+
+impl Drop for Wasmtime {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
