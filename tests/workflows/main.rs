@@ -1,6 +1,7 @@
 //! Workflows by the built program, as people use it: deployed from a file, started by hand, by a request and by
 //! the clock, killed in the middle, and looked into.
 
+mod clock;
 mod data;
 mod deploy;
 mod dev;

@@ -13,7 +13,7 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::observe::Watch;
-use super::{EventError, Runner, Stage, Told, callback, lock};
+use super::{AT_ONCE, EventError, Runner, Stage, Told, callback, lock};
 use crate::engine::{Pause, Tokens};
 use crate::workflow::attempt::{Attempted, Failed, Turn, Who};
 use crate::workflow::file::{Retry, RetryOn};
@@ -24,6 +24,8 @@ use crate::workflow::{call, deploy};
 
 /// How often it looks whether a run that is under way was cancelled, also by another process, and what it has logged.
 const LOOK: Duration = Duration::from_millis(500);
+/// So many runs at once show what they log while they run.
+const SHOWN: usize = 50;
 /// What a step that was suspended has among its exports: the request that had the run go on.
 const RESUME_DATA: &str = "$resume_data";
 
@@ -203,7 +205,9 @@ impl Runner {
             let _ = self.0.history.pending.update(run, begin).await;
         }
         loop {
-            let more = watch.lines(live.log.len());
+            // With many under way, the store has more to do than to show what they say.
+            let few = AT_ONCE - self.0.slots.available_permits() <= SHOWN;
+            let more = if few { watch.lines(live.log.len()) } else { Vec::new() };
             if !more.is_empty() {
                 live.log.extend(more);
                 // Who looks on misses something; the run does not.
