@@ -10,30 +10,34 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use keyhole_tests::program::{KEY, Keyhole};
-use keyhole_tests::workspace::{component, fixture};
+use keyhole_tests::server::Server;
+use keyhole_tests::workspace::component;
 use serde_json::{Value, json};
 
 use crate::common::{Row, median};
-use crate::server::Plain;
+use crate::server::{self, Plain};
 
 /// Callers at once.
 const CALLERS: usize = 64;
 const ROUNDS: usize = 5;
+const HOST: &str = "api.acme.example";
+const ANSWER: &[u8] = b"{\"ok\":true}";
 /// A file system in memory: what is written there costs no wait for a disk.
 const NO_DISK: &str = "/dev/shm";
 
 pub async fn measure(quick: bool) -> Result<Vec<Row>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let events = if quick { 500 } else { 4_000 };
-    let service = Plain::new(Bytes::from_static(b"{\"ok\":true}"))?;
+    let service = Plain::new(Bytes::from_static(ANSWER))?;
     let Some(bare) = Wasmtime::serve().await? else {
         println!("`wasmtime` 48 is not there: cargo install wasmtime-cli --version 48.0.8 --locked");
         return Ok(Vec::new());
     };
-    let durable = House::new(&std::env::temp_dir(), &service).await?;
-    let volatile = House::new(Path::new(NO_DISK), &service).await?;
+    let durable = House::new(&std::env::temp_dir()).await?;
+    let volatile = House::new(Path::new(NO_DISK)).await?;
     let http = reqwest::Client::builder().pool_max_idle_per_host(CALLERS).build()?;
     let url = format!("http://{}/", service.address);
+    let with_account = json!({ "url": format!("https://{HOST}/"), "account": true });
     let (accept, call) = (format!("{}/accept", bare.url), format!("{}/call", bare.url));
     let mut times: [Vec<Duration>; 6] = Default::default();
     // The first round warms all of them up.
@@ -42,8 +46,8 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
             durable.accepted(&http, events).await?,
             volatile.accepted(&http, events).await?,
             send(&http, &accept, &json!({ "id": 7 }), events).await?,
-            send(&http, &durable.call, &json!({ "url": durable.service, "account": true }), events).await?,
-            send(&http, &volatile.call, &json!({ "url": volatile.service, "account": true }), events).await?,
+            send(&http, &durable.call, &with_account, events).await?,
+            send(&http, &volatile.call, &with_account, events).await?,
             send(&http, &call, &json!({ "url": url }), events).await?,
         ];
         if round > 0 {
@@ -66,7 +70,7 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
     Ok(vec![
         row("webhook, a Rust step, 202; each on disk before it is answered, and run", accept, accept_bare, 2.0),
         row("the same with the store in memory", accept_volatile, accept_bare, 1.0),
-        row("webhook, a step with one call for an account, its answer; `relaxed`", call, call_bare, 1.0 / 1.5),
+        row("webhook, a step with one call for an account over TLS, its answer; `relaxed`", call, call_bare, 1.0 / 1.5),
         row("the same with the store in memory", call_volatile, call_bare, 1.0 / 1.5),
     ])
 }
@@ -95,18 +99,18 @@ struct House {
     accept: String,
     call: String,
     metrics: String,
-    /// The service's address, as the account has it.
-    service: String,
+    /// The service, over TLS: an account's credential goes nowhere else.
+    _service: Server,
 }
 
 impl House {
-    async fn new(folder: &Path, service: &Plain) -> Result<Self> {
-        let keyhole = Keyhole::within(folder);
-        let apps = fixture("benches/apps").display().to_string();
-        let apps = ["--apps", apps.as_str()];
+    async fn new(folder: &Path) -> Result<Self> {
+        let mut keyhole = Keyhole::within(folder);
+        let service = server::tls(&keyhole.authority, Bytes::from_static(ANSWER));
+        keyhole.lead(HOST, &service);
         keyhole.call(&["members", "add", "alice"]).ok();
         let connect = ["--json", "accounts", "connect", "acme", "--stdin", "--no-test", "--as", "alice"];
-        let account = keyhole.call_with(&[&apps[..], &connect].concat(), KEY).ok().json();
+        let account = keyhole.call_with(&connect, KEY).ok().json();
         let account = account["id"].as_str().context("an account")?.to_owned();
         let limits = format!("[limits]\nconcurrency = {CALLERS}\nqueue = 1000000\n");
         let mut hooks = Vec::new();
@@ -119,14 +123,12 @@ impl House {
             let file = keyhole.data.path().join("workflow.toml");
             std::fs::write(&file, text)?;
             let deploy = ["--json", "workflows", "deploy", file.to_str().context("a path")?, "--as", "alice"];
-            let deployed = keyhole.call(&[&apps[..], &deploy].concat()).ok().json();
+            let deployed = keyhole.call(&deploy).ok().json();
             hooks.push(deployed["workflow"]["hook"].as_str().context("a hook")?.to_owned());
         }
-        let port = service.address.port();
-        let resolve = format!("api.acme.example:{port}:127.0.0.1:{port}");
-        let serve = ["serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--audit", "relaxed"];
-        let egress = ["--json", "--resolve", &resolve, "--allow-range", "127.0.0.0/8"];
-        let mut child = keyhole.command(&[&apps[..], &serve, &egress].concat()).stdout(Stdio::piped()).spawn()?;
+        let serve = ["--json", "serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--audit", "relaxed"];
+        let flags: Vec<&str> = serve.into_iter().chain(keyhole.flags().iter().map(String::as_str)).collect();
+        let mut child = keyhole.command(&flags).stdout(Stdio::piped()).spawn()?;
         let said = child.stdout.take().context("its output")?;
         let said = serde_json::Deserializer::from_reader(said).into_iter::<Value>().next().context("a line")??;
         let url = said["url"].as_str().context("a URL")?.trim_end_matches('/').to_owned();
@@ -136,7 +138,7 @@ impl House {
             accept: format!("{url}{}", hooks[0]),
             call: format!("{url}{}", hooks[1]),
             metrics: said["metrics"].as_str().context("metrics")?.to_owned(),
-            service: format!("http://api.acme.example:{port}/"),
+            _service: service,
         })
     }
 
