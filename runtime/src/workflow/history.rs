@@ -259,7 +259,8 @@ impl History {
     /// Notes what a run waits for.
     pub(super) async fn waits(&self, run: &str, pending: &Pending, waits: &Waits) -> Result<bool, StoreError> {
         let changed = self.pending.update(run, |there| {
-            if !there.cancelled {
+            // Unless another process has it by now, and drives it.
+            if !there.cancelled && there.instance == pending.instance {
                 *there = Pending { waits: Some(waits.clone()), ..pending.clone() };
             }
         });

@@ -45,12 +45,13 @@ pub(super) struct Instances {
 impl Instances {
     pub fn new(store: Arc<dyn Store>) -> Self {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self {
-            records: Records::new(store),
-            id: ulid::Ulid::generate().to_string(),
-            boot: boot.trim().to_owned(),
-            own: OnceLock::new(),
-        }
+        // In another container, the same pid is another process.
+        let pids = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        let boot = match boot.trim() {
+            "" => String::new(),
+            boot => format!("{boot} {}", pids.display()),
+        };
+        Self { records: Records::new(store), id: ulid::Ulid::generate().to_string(), boot, own: OnceLock::new() }
     }
 
     /// From now on says where it is reached, too.

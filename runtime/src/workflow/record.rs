@@ -284,8 +284,10 @@ pub enum Waits {
         /// The time.
         until: Timestamp,
         /// What the URL has in it that has the run go on, hashed.
+        #[serde(alias = "token")]
         resume: String,
-        /// And that which ends it.
+        /// And that which ends it. Nothing hashes to an empty one.
+        #[serde(default)]
         cancel: String,
         /// The step that waits.
         step: u32,

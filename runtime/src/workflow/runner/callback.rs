@@ -33,21 +33,26 @@ pub enum Called {
     Unknown,
 }
 
+/// What a call with this token would do to a run.
+fn fits(pending: &Pending, token: &str, cancels: bool) -> Called {
+    match &pending.waits {
+        _ if pending.cancelled => Called::Unknown,
+        Some(Waits::Callback { resume, cancel, .. }) if *(if cancels { cancel } else { resume }) == hash(token) => {
+            Called::Done
+        }
+        None => Called::NotNow,
+        Some(_) => Called::Unknown,
+    }
+}
+
 impl Runner {
     /// Whether a run waits for this token, to go on or to be cancelled.
     ///
     /// # Errors
     /// Whatever the store says.
     pub async fn waits_for(&self, run: &str, token: &str, cancels: bool) -> Result<Called, StoreError> {
-        let Some((pending, _)) = self.0.history.pending.get(run).await? else { return Ok(Called::Unknown) };
-        Ok(match &pending.waits {
-            _ if pending.cancelled => Called::Unknown,
-            Some(Waits::Callback { resume, cancel, .. }) if *(if cancels { cancel } else { resume }) == hash(token) => {
-                Called::Done
-            }
-            None => Called::NotNow,
-            Some(_) => Called::Unknown,
-        })
+        let pending = self.0.history.pending.get(run).await?;
+        Ok(pending.map_or(Called::Unknown, |(pending, _)| fits(&pending, token, cancels)))
     }
 
     /// Has a run go on, or end, that waits for this token.
@@ -62,11 +67,12 @@ impl Runner {
     async fn call_back_now(&self, run: &str, token: &str, call: &Call) -> Result<Called, StoreError> {
         let history = &self.0.history;
         loop {
-            let called = self.waits_for(run, token, matches!(call, Call::Cancel)).await?;
-            let (Called::Done, Some((pending, revision))) = (called, history.pending.get(run).await?) else {
+            let Some((pending, revision)) = history.pending.get(run).await? else { return Ok(Called::Unknown) };
+            let called = fits(&pending, token, matches!(call, Call::Cancel));
+            let (Called::Done, Some(Waits::Callback { step, .. })) = (called, &pending.waits) else {
                 return Ok(called);
             };
-            let Some(Waits::Callback { step, .. }) = pending.waits else { continue };
+            let step = *step;
             // It is this process's to run from now on. Another one that has it on its list finds that out.
             let mut changed = Pending { instance: self.0.instances.id.clone(), waits: None, ..pending };
             match call {

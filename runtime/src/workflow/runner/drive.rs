@@ -3,6 +3,7 @@
 //! A step's result is on disk before the next step begins. Whatever is kept for the step that is next goes when
 //! that step is done.
 
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -42,23 +43,14 @@ impl Runner {
     /// Runs a run until it ends or waits. If the store fails it stays where it was, and is tried again.
     pub(super) async fn drive(&self, workflow: &WorkflowId, run: &str) {
         // Once at a time: who comes meanwhile has it looked at once more.
-        if let Some(again) = lock(&self.0.driven).get_mut(run) {
-            *again = true;
-            return;
-        }
-        lock(&self.0.driven).insert(run.to_owned(), false);
+        let Some(driving) = Driving::begin(self, workflow, run) else { return };
         loop {
             if let Err(error) = self.try_drive(workflow, run).await {
                 tracing::error!(%workflow, run, %error, "the run could not go on; it is tried again in 5 s");
                 self.look_at_it_soon(workflow, run);
             }
-            let mut driven = lock(&self.0.driven);
-            match driven.get_mut(run) {
-                Some(again) if *again => *again = false,
-                _ => {
-                    driven.remove(run);
-                    return;
-                }
+            if *self.0.stage.borrow() == Stage::Stopped || !driving.once_more() {
+                return;
             }
         }
     }
@@ -119,6 +111,7 @@ impl Runner {
         // A step was done, and the process went away before it was noted that the run waits after it.
         let pause = done.last().and_then(|step| step.pause.clone()).filter(|_| noted < done.len());
         if let Some(pause) = pause.filter(|_| !pending.cancelled) {
+            pending.cuts = 0;
             return self.wait(run, id, pending, done, pause).await;
         }
         let (owner, _) = id.parts();
@@ -139,6 +132,7 @@ impl Runner {
         let books = self.0.workflows.work().broker.books(spent);
         let watch = Watch::new(self, run);
         let who = Who { run, workflow: id, member: &member, books, observer: Some(watch.clone()) };
+        let mut looked = tokio::time::Instant::now();
         while let Some(step) = version.steps.get(done.len()) {
             let turn = Turn {
                 attempts: pending.attempts + pending.cuts,
@@ -158,7 +152,14 @@ impl Runner {
             }
             let retry = step.retry.as_ref();
             match self.after(run, &version, &mut pending, &mut done, attempted, retry).await? {
-                After::Next => {}
+                After::Next if looked.elapsed() < LOOK => {}
+                // Steps may be shorter than the time between two looks.
+                After::Next => {
+                    looked = tokio::time::Instant::now();
+                    if let Some((Pending { cancelled: true, .. }, _)) = history.pending.get(run).await? {
+                        return self.end(run, &pending, done, ended(RunStatus::Cancelled, None, None)).await;
+                    }
+                }
                 // Of the step that was begun nothing is noted: whoever comes next begins it again.
                 After::Left => return Ok(()),
                 After::Wait(waits, error) => {
@@ -318,6 +319,9 @@ impl Runner {
         let Some(resumed) = &pending.resumed else { return Ok(()) };
         // If it is of the step that is next, that one is run again, and finds it in its context.
         let index = resumed.step as usize;
+        if resumed.step >= pending.at {
+            return Ok(());
+        }
         let Some(step) = done.get_mut(index) else { return Ok(()) };
         step.exports.insert(RESUME_DATA.to_owned(), resumed.request.clone());
         self.0.history.step_done(run, index, step).await?;
@@ -342,7 +346,10 @@ impl Runner {
                 let child = ulid::Ulid::generate().to_string();
                 pending.child = Some(child.clone());
                 let note = |there: &mut Pending| {
-                    *there = Pending { cancelled: there.cancelled, ..pending.clone() };
+                    // Unless another process has it by now, and drives it.
+                    if there.instance == pending.instance {
+                        *there = Pending { cancelled: there.cancelled, ..pending.clone() };
+                    }
                 };
                 self.0.history.pending.update(run, note).await?;
                 child
@@ -459,12 +466,61 @@ impl Runner {
             tracing::warn!(workflow = %pending.workflow, on_error = name, "there is no such workflow to be told of the failure");
             return Ok(None);
         };
-        match self.accept(&workflow, Cause::Error { run: run.id.clone(), depth }, event).await {
+        // Also while the process is being stopped: whoever comes next runs it.
+        let cause = Cause::Error { run: run.id.clone(), depth };
+        match self.keep(ulid::Ulid::generate().to_string(), &workflow, cause, event).await {
             Err(EventError::Store(error)) => return Err(error),
             Err(error) => tracing::warn!(workflow = %id, %error, "it could not be told of a failure"),
             Ok(_) => {}
         }
         Ok(None)
+    }
+}
+
+/// That a run is being driven, until this is dropped.
+struct Driving<'d> {
+    runner: &'d Runner,
+    workflow: &'d WorkflowId,
+    run: &'d str,
+}
+
+impl<'d> Driving<'d> {
+    /// None if somebody drives it already, who then looks at it once more.
+    fn begin(runner: &'d Runner, workflow: &'d WorkflowId, run: &'d str) -> Option<Self> {
+        match lock(&runner.0.driven).entry(run.to_owned()) {
+            Entry::Occupied(mut again) => {
+                again.insert(true);
+                None
+            }
+            Entry::Vacant(free) => {
+                free.insert(false);
+                Some(Self { runner, workflow, run })
+            }
+        }
+    }
+
+    /// Whether somebody came meanwhile. If nobody did, it is not driven any more.
+    fn once_more(&self) -> bool {
+        let mut driven = lock(&self.runner.0.driven);
+        match driven.get_mut(self.run) {
+            Some(again) if *again => {
+                *again = false;
+                true
+            }
+            _ => {
+                driven.remove(self.run);
+                false
+            }
+        }
+    }
+}
+
+impl Drop for Driving<'_> {
+    fn drop(&mut self) {
+        // There only if it was broken off.
+        if lock(&self.runner.0.driven).remove(self.run).is_some() {
+            self.runner.look_at_it_soon(self.workflow, self.run);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use keyhole_host_api::members::MemberId;
 use keyhole_host_api::store::{Expect, Store, StoreError};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::clock::Clock;
@@ -112,6 +112,20 @@ enum Stage {
     Stopped,
 }
 
+/// A run's place among its workflow's, and among all, until this is dropped.
+struct Place<'d> {
+    runner: &'d Runner,
+    workflow: &'d WorkflowId,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        lock(&self.runner.0.queue).ended(self.workflow);
+        self.runner.0.wake.notify_one();
+    }
+}
+
 /// Does the work even if nobody waits for it any more.
 async fn to_the_end<T: Send + 'static, E: From<StoreError> + Send + 'static>(
     work: impl Future<Output = Result<T, E>> + Send + 'static,
@@ -192,6 +206,19 @@ impl Runner {
         let dispatcher = tokio::spawn(self.clone().dispatch());
         *lock(&self.0.dispatcher) = Some(dispatcher);
         tokio::spawn(self.clone().timers());
+        tokio::spawn(self.clone().callers());
+    }
+
+    /// Looks after those who wait for a run, be they runs or people.
+    async fn callers(self) {
+        while !self.is_stopping() {
+            self.forget_callers();
+            if let Err(error) = self.callers_look().await {
+                tracing::warn!(%error, "runs that others wait for could not be looked at");
+            }
+            let next = self.0.clock.now().saturating_add(SignedDuration::try_from(LOOK).unwrap_or_default());
+            self.0.clock.until(next.unwrap_or(Timestamp::MAX)).await;
+        }
     }
 
     /// Takes nothing more, lets what runs go on until `within` has passed, and leaves the rest on disk for
@@ -264,9 +291,20 @@ impl Runner {
         cause: Cause,
         event: Box<RawValue>,
     ) -> Result<Accepted, EventError> {
-        if self.is_stopping() {
-            return Err(EventError::Stopping);
+        match self.is_stopping() {
+            true => Err(EventError::Stopping),
+            false => self.keep(run, workflow, cause, event).await,
         }
+    }
+
+    /// Puts an event on disk, and in its place.
+    async fn keep(
+        &self,
+        run: String,
+        workflow: &Workflow,
+        cause: Cause,
+        event: Box<RawValue>,
+    ) -> Result<Accepted, EventError> {
         let id = workflow.id();
         let waiting = lock(&self.0.queue).waiting(&id);
         if waiting >= workflow.limits.queue as usize {
@@ -316,6 +354,10 @@ impl Runner {
         loop {
             let Some((pending, revision)) = history.pending.get(run).await? else { return Ok(false) };
             let waited = pending.waits.is_some();
+            if waited && lock(&self.0.dispatcher).is_none() {
+                // So that others take it over if this process goes away before it has ended it.
+                self.announce().await?;
+            }
             let changed = Pending {
                 cancelled: true,
                 waits: None,
@@ -334,7 +376,10 @@ impl Runner {
                 }
                 // It went on or ended meanwhile.
                 Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.look_at_it_soon(&changed.workflow, run);
+                    return Err(error);
+                }
             }
         }
     }
@@ -407,10 +452,9 @@ impl Runner {
                     }
                     let runner = self.clone();
                     runs.spawn(async move {
-                        let _slot = slot;
+                        let place = Place { runner: &runner, workflow: &workflow, _slot: slot };
                         runner.drive(&workflow, &run).await;
-                        lock(&runner.0.queue).ended(&workflow);
-                        runner.0.wake.notify_one();
+                        drop(place);
                     });
                     continue;
                 }
@@ -462,10 +506,6 @@ impl Runner {
             if let Err(error) = self.held_look().await {
                 tracing::warn!(%error, "accounts that runs wait for could not be looked at");
             }
-            self.forget_callers();
-            if let Err(error) = self.callers_look().await {
-                tracing::warn!(%error, "runs that others wait for could not be looked at");
-            }
             let due = beat.elapsed() >= BEAT;
             if due {
                 beat = tokio::time::Instant::now();
@@ -490,6 +530,8 @@ impl Runner {
             match if known { Ok(None) } else { self.take(run, &workflow, Cause::Cron(at), event).await.map(Some) } {
                 Ok(_) | Err(EventError::Store(StoreError::Conflict { .. })) => {}
                 Err(EventError::Store(error)) => return Err(error),
+                // Whoever comes next finds it due.
+                Err(EventError::Stopping) => return Ok(()),
                 Err(error) => tracing::warn!(workflow = %workflow.id(), %error, "the clock's event was not accepted"),
             }
             schedule.fired(&self.0.store, &workflow, at, now)?;
@@ -556,17 +598,22 @@ impl Runner {
 
     /// Takes over the runs of processes that are gone.
     async fn adopt(&self) -> Result<(), StoreError> {
-        let (there, gone) = self.0.instances.all().await?;
+        let (_, gone) = self.0.instances.all().await?;
         let mut after: Option<String> = None;
+        let mut failed = None;
         loop {
             let page = self.0.history.pending_after(after.as_deref()).await?;
             let Some((last, ..)) = page.last() else { break };
             after = Some(last.clone());
+            // After the page: whoever has a run in it said before that it is there.
+            let (there, _) = self.0.instances.all().await?;
             let orphans = page.into_iter().filter(|(_, pending, _)| !there.contains(&pending.instance));
-            futures_util::future::try_join_all(
-                orphans.map(|(run, pending, revision)| self.adopt_one(run, pending, revision)),
-            )
-            .await?;
+            let adopted = orphans.map(|(run, pending, revision)| self.adopt_one(run, pending, revision));
+            // To the end, whatever one of them says: the others are this process's by then.
+            failed = futures_util::future::join_all(adopted).await.into_iter().find_map(Result::err).or(failed);
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         for instance in gone {
             self.0.instances.forget(&instance).await?;
@@ -585,7 +632,10 @@ impl Runner {
             Ok(_) => {}
             // Another process was first.
             Err(StoreError::Conflict { .. }) => return Ok(()),
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.look_at_it_soon(&pending.workflow, &run);
+                return Err(error);
+            }
         }
         match pending.waits {
             Some(waits) => self.wait_for(&run, &pending.workflow, waits),
