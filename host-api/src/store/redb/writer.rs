@@ -289,15 +289,15 @@ impl Writer {
     }
 
     fn refuse(&mut self, batch: Vec<Job>, error: &StoreError) {
-        let mut failed = Vec::new();
+        let (mut writers, mut waiters) = (Vec::new(), Vec::new());
         for job in batch {
             match job {
-                Job::Write { answer, .. } => drop(answer.send(Err(error.clone()))),
-                Job::Replace { answer, .. } | Job::Flush { answer } => drop(answer.send(Err(error.clone()))),
+                Job::Write { answer, .. } => writers.push(answer),
+                Job::Replace { answer, .. } | Job::Flush { answer } => waiters.push(answer),
                 Job::Append { key, value, answer } => {
                     // What was handed over after it may be in the store by the time it is tried again.
                     self.kept.push((key, value));
-                    failed.push(answer);
+                    waiters.push(answer);
                 }
                 Job::Soon { key, value } => {
                     self.soon_bytes.fetch_sub(value.len(), Ordering::Relaxed);
@@ -308,7 +308,10 @@ impl Writer {
         }
         // Before anyone hears of it: their next record must not be taken over as if nothing had failed.
         self.shared.set_soon_failed((!self.kept.is_empty()).then(|| error.clone()));
-        for answer in failed {
+        for answer in writers {
+            drop(answer.send(Err(error.clone())));
+        }
+        for answer in waiters {
             drop(answer.send(Err(error.clone())));
         }
     }
