@@ -103,8 +103,10 @@ impl History {
         let head = self.runs.put(&run.id, Expect::Any, &head);
         let (details, head) = tokio::join!(biased; details, head);
         details.and(head)?;
+        self.forget_pending(&run.id, run.steps as usize).await?;
+        // Whoever makes the history smaller now finds that nobody needs it any more.
         self.written.send_modify(|written| *written += bytes);
-        self.forget_pending(&run.id, run.steps as usize).await
+        Ok(())
     }
 
     /// Bytes that runs of this process have left behind.
