@@ -280,21 +280,11 @@ impl Runner {
         cause: Cause,
         event: Box<RawValue>,
     ) -> Result<Accepted, EventError> {
-        let (runner, workflow) = (self.clone(), workflow.clone());
-        to_the_end(async move { runner.take_now(run, &workflow, cause, event).await }).await
-    }
-
-    async fn take_now(
-        &self,
-        run: String,
-        workflow: &Workflow,
-        cause: Cause,
-        event: Box<RawValue>,
-    ) -> Result<Accepted, EventError> {
-        match self.is_stopping() {
-            true => Err(EventError::Stopping),
-            false => self.keep(run, workflow, cause, event).await,
+        if self.is_stopping() {
+            return Err(EventError::Stopping);
         }
+        let (runner, workflow) = (self.clone(), workflow.clone());
+        to_the_end(async move { runner.keep(run, &workflow, cause, event).await }).await
     }
 
     /// Puts an event on disk, and in its place.
