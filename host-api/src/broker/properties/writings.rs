@@ -195,7 +195,7 @@ fn escapes(text: &[u8]) -> Vec<(Vec<u8>, usize)> {
             }
             found.extend(script_escape(text));
         }
-        b'&' => found.extend(entity(text)),
+        b'&' => found.extend(entities_at(text)),
         _ => {}
     }
     found
@@ -222,25 +222,25 @@ fn script_escape(text: &[u8]) -> Option<(Vec<u8>, usize)> {
     }
 }
 
-/// An entity of HTML. A numeric one has all the digits that follow, and may go without its semicolon.
-fn entity(text: &[u8]) -> Option<(Vec<u8>, usize)> {
+/// Every entity of HTML that `text` may begin with. A numeric one may go without its semicolon, and then the digits at
+/// its end may be another's.
+fn entities_at(text: &[u8]) -> Vec<(Vec<u8>, usize)> {
     for (name, byte) in [("&amp;", b'&'), ("&lt;", b'<'), ("&gt;", b'>'), ("&quot;", b'"'), ("&apos;", b'\'')] {
         if text.starts_with(name.as_bytes()) {
-            return Some((vec![byte], name.len()));
+            return vec![(vec![byte], name.len())];
         }
     }
     let (radix, prefix) = match text {
         [b'&', b'#', b'x' | b'X', ..] => (16, 3),
         [b'&', b'#', ..] => (10, 2),
-        _ => return None,
+        _ => return Vec::new(),
     };
     let digits = text[prefix..].iter().take_while(|byte| char::from(**byte).is_digit(radix)).count();
     // More leading zeros than that nobody writes.
-    if digits > 8 {
-        return None;
-    }
-    let value = u32::from_str_radix(std::str::from_utf8(&text[prefix..prefix + digits]).ok()?, radix).ok()?;
-    let end = prefix + digits;
-    let taken = if text.get(end) == Some(&b';') { end + 1 } else { end };
-    Some((char::from_u32(value)?.to_string().into_bytes(), taken))
+    let read = |end: usize| {
+        let value = u32::from_str_radix(std::str::from_utf8(&text[prefix..end]).ok()?, radix).ok()?;
+        let taken = if text.get(end) == Some(&b';') { end + 1 } else { end };
+        Some((char::from_u32(value)?.to_string().into_bytes(), taken))
+    };
+    (1..=digits.min(8)).filter_map(|count| read(prefix + count)).collect()
 }

@@ -442,3 +442,18 @@ proptest! {
         prop_assert_eq!(scrubber.scrub(&input), None);
     }
 }
+
+/// What is put for one find must not complete another one: here the base64 began with a digit, and what is put for it
+/// does not.
+#[test]
+fn sealed_the_end_of_an_entity_is_not_left_to_what_is_replaced_behind_it() {
+    for (entity, digit) in [("&#37", '8'), ("&#x25", 'F'), ("&#0000037", '8')] {
+        let secret = format!("{}%", "\u{10000}\u{c}k%%%\0%");
+        let secret = if digit == 'F' { secret.replace('\u{10000}', "\u{14}") } else { secret };
+        let base64 = STANDARD.encode(&secret);
+        assert!(base64.starts_with(digit), "{base64}");
+        let input = secret.replace('%', entity) + &base64;
+        let output = whole(&scrubber(&[&secret]), input.as_bytes());
+        assert_eq!(reveals(&output, &secret), None, "{}", shown(&output));
+    }
+}

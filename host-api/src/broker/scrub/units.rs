@@ -38,11 +38,10 @@ impl Unit {
     }
 }
 
-/// All readings of the escape at the beginning of some input. The first is the one that a
-/// single decoder would take.
+/// All readings of the escape at the beginning of some input.
 #[derive(Default)]
 pub(super) struct Units {
-    list: [Option<Unit>; 3],
+    list: [Option<Unit>; MAX_DIGITS],
     /// The input ends within what may become an escape: ask again with more.
     pub(super) more: bool,
 }
@@ -248,7 +247,8 @@ fn code_unit(input: &[u8], run: usize, at: usize) -> Result<char, bool> {
 
 const NAMED: [(&[u8], u8); 5] = [(b"amp;", b'&'), (b"lt;", b'<'), (b"gt;", b'>'), (b"quot;", b'"'), (b"apos;", b'\'')];
 
-/// `&amp;`, `&#65;`, `&#x41;`. Browsers take a numeric one without its semicolon, too.
+/// `&amp;`, `&#65;`, `&#x41;`. Browsers take a numeric one without its semicolon, too. Of its digits the last ones may
+/// belong to what follows: once that is replaced, they are gone, and what is left reads as another character.
 fn entity(input: &[u8], end: bool) -> Units {
     let mut units = Units::default();
     let rest = &input[1..];
@@ -267,23 +267,17 @@ fn entity(input: &[u8], end: bool) -> Units {
         _ => (10, 1),
     };
     let mut value = 0_u32;
-    let mut at = digits;
-    while let Some(digit) = rest.get(at).and_then(|byte| char::from(*byte).to_digit(radix)) {
-        if at - digits == MAX_DIGITS {
+    for (at, byte) in rest.iter().enumerate().skip(digits) {
+        let Some(digit) = char::from(*byte).to_digit(radix).filter(|_| at - digits < MAX_DIGITS) else {
             return units;
-        }
+        };
         value = value.saturating_mul(radix).saturating_add(digit);
-        at += 1;
+        if let Some(char) = char::from_u32(value) {
+            let closed = rest.get(at + 1) == Some(&b';');
+            units.add(Unit::char(char, 2 + at + usize::from(closed)));
+        }
     }
-    if at == rest.len() && !end {
-        return Units::more();
-    }
-    if at > digits
-        && let Some(char) = char::from_u32(value)
-    {
-        units.add(Unit::char(char, 1 + at + usize::from(rest.get(at) == Some(&b';'))));
-    }
-    units
+    if end { units } else { Units::more() }
 }
 
 #[cfg(test)]
