@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::{Departed, Sweep};
 use crate::store::records::{Kept, Record, Records};
 use crate::store::{Expect, Store, StoreError, Versioned};
-use crate::tokens::{Links, Tokens};
+use crate::tokens::{ConnectAccount, Links, Sessions, SignIn, Tokens};
 
 /// A member's name: `[a-z0-9][a-z0-9._-]{0,62}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -238,7 +238,9 @@ impl Members {
     async fn finish(&self, id: &MemberId) -> Result<Departed, StoreError> {
         let departed = self.sweep.member(id).await?;
         Tokens::sweep(&self.store, id).await?;
-        Links::sweep(&self.store, id).await?;
+        Links::<ConnectAccount>::sweep(&self.store, id).await?;
+        Links::<SignIn>::sweep(&self.store, id).await?;
+        Sessions::sweep(&self.store, id).await?;
         self.records.update(id.as_str(), |member| member.swept = member.removed.is_some()).await?;
         Ok(departed)
     }

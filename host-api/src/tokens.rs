@@ -1,10 +1,11 @@
-//! Bearer tokens of members (RFC 6750), and one-time connect links, which are built alike:
+//! Bearer tokens of members (RFC 6750), one-time links, and browsers' sessions, which are built alike:
 //! an id by which the record is found, and 256 random bits of which only a hash is kept.
 //!
 //! The text is shown once, when it is made. It must never be stored, logged or shown again,
 //! and whether a text fits must never be told by how long the comparison takes.
 
 mod links;
+mod sessions;
 mod text;
 
 use std::collections::HashMap;
@@ -14,14 +15,15 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-pub use links::{LINK_LIFETIME, LONGEST_LINK, Link, LinkError, Links, NewLink};
-pub use text::{Key, KeyId};
+pub use links::{ConnectAccount, Link, LinkError, Links, NewLink, Purpose, SignIn};
+pub use sessions::{Opened, SESSION, Session, SessionError, Sessions};
+pub use text::{Key, KeyId, Kind};
 
 use crate::members::{Member, MemberId, Members};
 use crate::store::records::{Record, Records};
 use crate::store::{Expect, Store, StoreError};
 use crate::vault::Secret;
-use text::{Digest, Kind};
+use text::Digest;
 
 /// How long a token is valid where its member does not say.
 pub const LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);

@@ -1,10 +1,11 @@
-//! Connect links: whoever has one may connect one account of one app, once, for the one
-//! member who it was made for. It opens nothing else.
+//! Links that can be used once, for the one member who each was made for: one that connects an account of one app, and
+//! one that signs in to the console. Each opens that and nothing else.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::text::{Digest, Key, KeyId, Kind};
@@ -13,22 +14,53 @@ use crate::store::records::{Record, Records};
 use crate::store::{Expect, Revision, Store, StoreError};
 use crate::vault::Secret;
 
-/// How long a link is valid where its maker does not say.
-pub const LINK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// The longest that one may be valid.
-pub const LONGEST_LINK: Duration = Duration::from_secs(7 * 24 * 3600);
+/// What a link opens.
+pub trait Purpose: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Where links of this kind lie in the store.
+    const FOLDER: &'static str;
+    /// How long one is valid where its maker does not say.
+    const LIFETIME: Duration;
+    /// The longest that one may be valid.
+    const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+    /// What its text is.
+    const KIND: Kind;
+}
+
+/// An account of an app can be connected with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectAccount {
+    /// The app.
+    pub app: String,
+}
+
+impl Purpose for ConnectAccount {
+    const FOLDER: &'static str = "connect-links";
+    const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+    const KIND: Kind = Kind::Link;
+}
+
+/// Its bearer is signed in to the console as the member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignIn {}
+
+impl Purpose for SignIn {
+    const FOLDER: &'static str = "sign-in-links";
+    const LIFETIME: Duration = Duration::from_secs(15 * 60);
+    const KIND: Kind = Kind::SignIn;
+}
+
 /// The most that one member has at a time.
 const MOST: usize = 100;
 
 /// What may be seen of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
+pub struct Link<P> {
     /// Its id.
     pub id: KeyId,
-    /// Who will own the account.
+    /// Who it was made for.
     pub member: MemberId,
-    /// The app.
-    pub app: String,
+    /// What it opens.
+    pub opens: P,
     /// When it was made.
     pub created: Timestamp,
     /// Until when it is valid.
@@ -36,25 +68,27 @@ pub struct Link {
 }
 
 /// A link that was just made.
-pub struct NewLink {
+pub struct NewLink<P> {
     /// What may be seen of it from now on.
-    pub link: Link,
+    pub link: Link<P>,
     /// The secret part of its address, for this once.
     pub text: Secret,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Stored {
+#[serde(bound = "P: Purpose")]
+struct Stored<P> {
     member: MemberId,
     member_since: Timestamp,
-    app: String,
+    #[serde(flatten)]
+    opens: P,
     created: Timestamp,
     expires: Timestamp,
     digest: Digest,
 }
 
-impl Record for Stored {
-    const FOLDER: &'static str = "connect-links";
+impl<P: Purpose> Record for Stored<P> {
+    const FOLDER: &'static str = P::FOLDER;
     const VERSION: u32 = 1;
 }
 
@@ -65,16 +99,16 @@ pub enum LinkError {
     #[error("there is no member {0}; see `keyhole members list`")]
     NotMember(MemberId),
     /// There is no such link, or none that the member may know of: the two look alike.
-    #[error("there is no connect link {0}; see `keyhole accounts links`")]
+    #[error("there is no link {0}; see `keyhole accounts links list`")]
     NotThere(String),
     /// It was never there, was used, revoked or has expired: nobody is told which.
     #[error("this link is not valid, or no longer: each can be used once; ask whoever sent it for another one")]
     NotValid,
     /// Too long, or no time at all.
-    #[error("a connect link is valid for at least a second and at most {} days", LONGEST_LINK.as_secs() / 86_400)]
-    Lifetime,
+    #[error("a link is valid for at least a second and at most {} days", .0.as_secs() / 86_400)]
+    Lifetime(Duration),
     /// The member has as many as there may be.
-    #[error("{0} has {MOST} connect links that nobody used; revoke some, or wait until they expire")]
+    #[error("{0} has {MOST} links of this kind that nobody used; revoke some, or wait until they expire")]
     TooMany(MemberId),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
@@ -84,39 +118,39 @@ pub enum LinkError {
     Store(#[from] StoreError),
 }
 
-/// The connect links of the workspace. Whether the caller may make one is for it to check.
+/// The links of one kind. Whether the caller may make one is for it to check.
 #[derive(Clone)]
-pub struct Links {
-    records: Records<Stored>,
+pub struct Links<P> {
+    records: Records<Stored<P>>,
     members: Members,
 }
 
-impl Links {
+impl<P: Purpose> Links<P> {
     /// The links that `store` holds.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { records: Records::new(store.clone()), members: Members::new(store) }
     }
 
-    /// Makes a link by which an account of `app` can be connected for `member`.
+    /// Makes a link for `member`.
     ///
     /// # Errors
     /// What is wrong with the lifetime, or whatever the store says.
-    pub async fn create(&self, member: &MemberId, app: &str, lifetime: Duration) -> Result<NewLink, LinkError> {
-        if lifetime < Duration::from_secs(1) || lifetime > LONGEST_LINK {
-            return Err(LinkError::Lifetime);
+    pub async fn create(&self, member: &MemberId, opens: P, lifetime: Duration) -> Result<NewLink<P>, LinkError> {
+        if lifetime < Duration::from_secs(1) || lifetime > P::LONGEST {
+            return Err(LinkError::Lifetime(P::LONGEST));
         }
         let of = self.members.get(member).await?.ok_or_else(|| LinkError::NotMember(member.clone()))?;
         if self.list(member).await?.len() >= MOST {
             return Err(LinkError::TooMany(member.clone()));
         }
         let now = Timestamp::now();
-        let key = Key::generate(Kind::Link).map_err(LinkError::Random)?;
+        let key = Key::generate(P::KIND).map_err(LinkError::Random)?;
         let stored = Stored {
             member: member.clone(),
             member_since: of.added,
-            app: app.to_owned(),
+            opens,
             created: now,
-            expires: now.checked_add(lifetime).map_err(|_| LinkError::Lifetime)?,
+            expires: now.checked_add(lifetime).map_err(|_| LinkError::Lifetime(P::LONGEST))?,
             digest: key.digest(),
         };
         self.records.put(key.id().as_str(), Expect::Absent, &stored).await?;
@@ -127,7 +161,7 @@ impl Links {
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn list(&self, member: &MemberId) -> Result<Vec<Link>, StoreError> {
+    pub async fn list(&self, member: &MemberId) -> Result<Vec<Link<P>>, StoreError> {
         let now = Timestamp::now();
         let mut links = Vec::new();
         for (id, stored, _) in self.records.all().await? {
@@ -144,7 +178,7 @@ impl Links {
     ///
     /// # Errors
     /// [`LinkError::NotThere`], or whatever the store says.
-    pub async fn revoke(&self, of: &MemberId, id: &str) -> Result<Link, LinkError> {
+    pub async fn revoke(&self, of: &MemberId, id: &str) -> Result<Link<P>, LinkError> {
         let not_there = || LinkError::NotThere(id.to_owned());
         let key: KeyId = id.parse().map_err(|_| not_there())?;
         let (stored, _) = self.records.get(key.as_str()).await?.ok_or_else(not_there)?;
@@ -159,7 +193,7 @@ impl Links {
     ///
     /// # Errors
     /// [`LinkError::NotValid`], or whatever the store says.
-    pub async fn look(&self, text: &str) -> Result<Link, LinkError> {
+    pub async fn look(&self, text: &str) -> Result<Link<P>, LinkError> {
         Ok(self.open(text).await?.0)
     }
 
@@ -167,7 +201,7 @@ impl Links {
     ///
     /// # Errors
     /// [`LinkError::NotValid`], or whatever the store says.
-    pub async fn redeem(&self, text: &str) -> Result<Link, LinkError> {
+    pub async fn redeem(&self, text: &str) -> Result<Link<P>, LinkError> {
         let (link, revision) = self.open(text).await?;
         match self.records.delete(link.id.as_str(), Expect::Revision(revision)).await {
             Ok(()) => Ok(link),
@@ -176,8 +210,8 @@ impl Links {
         }
     }
 
-    async fn open(&self, text: &str) -> Result<(Link, Revision), LinkError> {
-        let key = Key::parse(Kind::Link, text).ok_or(LinkError::NotValid)?;
+    async fn open(&self, text: &str) -> Result<(Link<P>, Revision), LinkError> {
+        let key = Key::parse(P::KIND, text).ok_or(LinkError::NotValid)?;
         let found = self.records.get(key.id().as_str()).await?;
         let fits = key.fits(found.as_ref().map(|(stored, _)| &stored.digest));
         let (stored, revision) = found.filter(|_| fits).ok_or(LinkError::NotValid)?;
@@ -190,7 +224,7 @@ impl Links {
 
     /// Takes back every link for `member`.
     pub(crate) async fn sweep(store: &Arc<dyn Store>, member: &MemberId) -> Result<(), StoreError> {
-        let records = Records::<Stored>::new(store.clone());
+        let records = Records::<Stored<P>>::new(store.clone());
         for (id, stored, _) in records.all().await? {
             if stored.member == *member {
                 records.delete(&id, Expect::Any).await?;
@@ -200,10 +234,10 @@ impl Links {
     }
 }
 
-fn shown(id: KeyId, stored: Stored) -> Link {
-    let Stored { member, app, created, expires, .. } = stored;
-    Link { id, member, app, created, expires }
+fn shown<P>(id: KeyId, stored: Stored<P>) -> Link<P> {
+    let Stored { member, opens, created, expires, .. } = stored;
+    Link { id, member, opens, created, expires }
 }
 
 #[cfg(test)]
-never_shown!(NewLink);
+never_shown!(NewLink<SignIn>);

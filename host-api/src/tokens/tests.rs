@@ -80,8 +80,9 @@ async fn an_expired_token_opens_nothing() {
 async fn a_later_member_of_the_same_name_is_not_spoken_for() {
     let rig = rig().await;
     let made = rig.tokens.create(&rig.alice, "laptop", LIFETIME).await.unwrap();
-    let links = Links::new(rig.store.clone());
-    let link = links.create(&rig.alice, "acme", LINK_LIFETIME).await.unwrap();
+    let links = Links::<ConnectAccount>::new(rig.store.clone());
+    let link =
+        links.create(&rig.alice, ConnectAccount { app: "acme".to_owned() }, ConnectAccount::LIFETIME).await.unwrap();
     let (kept, _) = rig.tokens.records.get(made.token.id.as_str()).await.unwrap().unwrap();
     rig.members.remove(&rig.alice).await.unwrap();
     assert_eq!(holder(&rig, made.text.expose()).await, None);
@@ -110,10 +111,11 @@ async fn sealed_no_byte_of_a_token_is_in_the_store() {
 #[tokio::test]
 async fn a_link_opens_once_however_many_try() {
     let rig = rig().await;
-    let links = Links::new(rig.store.clone());
-    let link = links.create(&rig.alice, "acme", LINK_LIFETIME).await.unwrap();
+    let links = Links::<ConnectAccount>::new(rig.store.clone());
+    let link =
+        links.create(&rig.alice, ConnectAccount { app: "acme".to_owned() }, ConnectAccount::LIFETIME).await.unwrap();
     let text = link.text.expose();
-    assert_eq!(links.look(text).await.unwrap().app, "acme");
+    assert_eq!(links.look(text).await.unwrap().opens.app, "acme");
     // A link is no token, and no token a link.
     assert_eq!(holder(&rig, &text.replace("khl_", "kht_")).await, None);
     let tries = futures_util::future::join_all((0..8).map(|_| links.redeem(text))).await;

@@ -16,11 +16,15 @@ const BYTES: usize = 32;
 
 /// What a key opens. It is part of what is hashed, so that none passes for one of the other kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// A member's bearer token.
     Token,
     /// A connect link.
     Link,
+    /// A link that signs in.
+    SignIn,
+    /// A browser that is signed in.
+    Session,
 }
 
 impl Kind {
@@ -28,6 +32,8 @@ impl Kind {
         match self {
             Self::Token => "kht_",
             Self::Link => "khl_",
+            Self::SignIn => "khi_",
+            Self::Session => "khs_",
         }
     }
 }
@@ -101,6 +107,11 @@ impl Key {
         let written = URL_SAFE_NO_PAD.decode_slice(encoded, &mut *bits).ok()?;
         let parsed: KeyId = id.parse().ok()?;
         (written == BYTES && parsed.as_str() == id).then_some(Self { kind, id: parsed, bits })
+    }
+
+    /// Another key of the same id.
+    pub(super) fn renewed(&self) -> Result<Self, String> {
+        Ok(Self { id: self.id.clone(), ..Self::generate(self.kind)? })
     }
 
     pub(super) fn id(&self) -> &KeyId {

@@ -31,10 +31,19 @@ pub struct LocalOperator {
 /// Who calls.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// A member, by the token with this id.
-    Member(Member, KeyId),
+    /// A member, and what proved it.
+    Member(Member, Proof),
     /// Whoever has the data directory.
     Operator(LocalOperator),
+}
+
+/// What a member proved with who they are.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// The token with this id.
+    Token(KeyId),
+    /// The console's session with this id.
+    Session(KeyId),
 }
 
 /// What is asked for, where that is not an account's own matter.
@@ -95,13 +104,19 @@ impl Caller {
         })
     }
 
-    /// The caller as they are now, in a call that takes long. `None` once their token is not valid any more.
+    /// The caller as they are now, in a call that takes long. `None` once what they proved it with is not valid any more.
     ///
     /// # Errors
     /// Whatever the store says.
     pub async fn again(&self, api: &Api) -> Result<Option<Self>, Problem> {
         match self {
-            Self::Member(_, id) => Ok(api.tokens.bearer(id).await?.map(|member| Self::Member(member, id.clone()))),
+            Self::Member(_, proof) => {
+                let member = match proof {
+                    Proof::Token(id) => api.tokens.bearer(id).await?,
+                    Proof::Session(id) => api.sessions.bearer(id).await?,
+                };
+                Ok(member.map(|member| Self::Member(member, proof.clone())))
+            }
             Self::Operator(_) => Ok(Some(self.clone())),
         }
     }
@@ -152,7 +167,7 @@ async fn identify(api: &Api, token: Option<Secret>, peer: Peer) -> Result<Caller
     if let Some(text) = token
         && let Some((member, id)) = api.tokens.verify(text.expose()).await?
     {
-        return Ok(Caller::Member(member, id));
+        return Ok(Caller::Member(member, Proof::Token(id)));
     }
     // Counted after the check, and against failures alone: nobody guesses 256 bits, and
     // whoever has a valid token must not be kept out by a neighbour behind the same address.

@@ -29,7 +29,7 @@ use keyhole_host_api::data::DataStores;
 use keyhole_host_api::members::Members;
 use keyhole_host_api::oauth::OAuth;
 use keyhole_host_api::store::{Store, StoreError};
-use keyhole_host_api::tokens::{Links, Tokens};
+use keyhole_host_api::tokens::{ConnectAccount, Links, Sessions, SignIn, Tokens};
 use tokio::sync::{OnceCell, Semaphore, watch};
 use url::Url;
 use utoipa::openapi::OpenApi;
@@ -50,7 +50,11 @@ pub struct Api {
     /// What callers prove who they are with.
     pub tokens: Tokens,
     /// What connects one account without a token.
-    pub links: Links,
+    pub links: Links<ConnectAccount>,
+    /// What signs in to the console, once.
+    pub sign_ins: Links<SignIn>,
+    /// Browsers that are signed in.
+    pub sessions: Sessions,
     /// What is deployed.
     pub workflows: Arc<Workflows>,
     /// What runs it.
@@ -81,15 +85,15 @@ impl Api {
         runner: Runner,
         public_url: Option<Url>,
     ) -> Arc<Self> {
-        let (tokens, links) = (Tokens::new(store.clone()), Links::new(store.clone()));
-        let store = store.clone();
         Arc::new(Self {
-            store,
+            store: store.clone(),
             members,
             accounts,
             broker,
-            tokens,
-            links,
+            tokens: Tokens::new(store.clone()),
+            links: Links::new(store.clone()),
+            sign_ins: Links::new(store.clone()),
+            sessions: Sessions::new(store.clone()),
             workflows,
             runner,
             runs: OnceCell::new(),

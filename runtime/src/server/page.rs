@@ -13,7 +13,7 @@ use keyhole_host_api::accounts::Connect;
 use keyhole_host_api::apps::{App, Flow};
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::oauth::Start;
-use keyhole_host_api::tokens::Link;
+use keyhole_host_api::tokens::{ConnectAccount, Link};
 use keyhole_host_api::vault::Secret;
 use maud::{DOCTYPE, Markup, html};
 use subtle::ConstantTimeEq as _;
@@ -182,7 +182,7 @@ fn callback(api: &Api) -> Result<url::Url, Problem> {
 }
 
 /// The link and its app. Whoever tries links is slowed down like whoever tries tokens.
-async fn open(api: &Api, text: &str, peer: Peer) -> Result<(Link, Arc<App>), Wrong> {
+async fn open(api: &Api, text: &str, peer: Peer) -> Result<(Link<ConnectAccount>, Arc<App>), Wrong> {
     match api.links.look(text).await {
         Ok(link) => Ok((link.clone(), app_of(api, &link)?)),
         Err(error) => {
@@ -192,9 +192,9 @@ async fn open(api: &Api, text: &str, peer: Peer) -> Result<(Link, Arc<App>), Wro
     }
 }
 
-fn app_of(api: &Api, link: &Link) -> Result<Arc<App>, Problem> {
-    api.catalog().get(&link.app).cloned().ok_or_else(|| {
-        Problem::conflict(format!("the app {} of this link is no longer defined", link.app))
+fn app_of(api: &Api, link: &Link<ConnectAccount>) -> Result<Arc<App>, Problem> {
+    api.catalog().get(&link.opens.app).cloned().ok_or_else(|| {
+        Problem::conflict(format!("the app {} of this link is no longer defined", link.opens.app))
             .help("ask for another link")
     })
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use keyhole_host_api::members::MemberId;
-use keyhole_host_api::tokens::{Link, Token};
+use keyhole_host_api::tokens::{ConnectAccount, Link, Token};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -88,10 +88,10 @@ pub struct LinkView {
     pub expires: Timestamp,
 }
 
-impl From<Link> for LinkView {
-    fn from(link: Link) -> Self {
-        let Link { id, member, app, created, expires } = link;
-        Self { id: id.to_string(), member, app, created, expires }
+impl From<Link<ConnectAccount>> for LinkView {
+    fn from(link: Link<ConnectAccount>) -> Self {
+        let Link { id, member, opens, created, expires } = link;
+        Self { id: id.to_string(), member, app: opens.app, created, expires }
     }
 }
 

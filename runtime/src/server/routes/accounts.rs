@@ -1,12 +1,13 @@
 //! Members' accounts. A path names one by its id, or by its nickname among those that the
 //! caller may see.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use keyhole_host_api::accounts::{ChangeError, Connect, Prepared, Summary};
+use keyhole_host_api::accounts::{AccountId, ChangeError, Connect, Prepared, Summary};
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::oauth::TestError;
 use utoipa_axum::router::OpenApiRouter;
@@ -37,7 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// List the accounts that you may see
 #[utoipa::path(get, path = "/api/accounts", tag = "accounts", operation_id = "accounts_list", params(AccountsQuery),
     responses((status = 200, body = [schema::Account])))]
-async fn list(
+pub(in crate::server) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Query(query): Query<AccountsQuery>,
@@ -45,16 +46,30 @@ async fn list(
     let mut accounts = api.accounts.list(caller.member()?).await?;
     accounts.retain(|account| query.app.as_ref().is_none_or(|app| *app == account.app));
     let workflows = api.workflows.list(None).await?;
-    Ok(Json(accounts.into_iter().map(|account| view(account, &caller, &workflows)).collect::<Result<_, _>>()?))
+    let mut using: HashMap<&AccountId, Vec<&Workflow>> = HashMap::new();
+    for workflow in &workflows {
+        for account in &workflow.accounts {
+            using.entry(account).or_default().push(workflow);
+        }
+    }
+    let one = |account: Summary| {
+        let using = using.remove(&account.id).unwrap_or_default();
+        view(account, &caller, using)
+    };
+    Ok(Json(accounts.into_iter().map(one).collect::<Result<_, _>>()?))
 }
 
-/// What the caller may see of an account, `workflows` being all that there are.
-fn view(account: Summary, caller: &Caller, workflows: &[Workflow]) -> Result<AccountView, Problem> {
+/// What the caller may see of an account, which the workflows in `using` use.
+fn view<'w>(
+    account: Summary,
+    caller: &Caller,
+    using: impl IntoIterator<Item = &'w Workflow>,
+) -> Result<AccountView, Problem> {
     let member = caller.member()?;
     let all = account.owner == *member || caller.may(Act::KeepWorkflows);
-    let workflows = workflows
-        .iter()
-        .filter(|workflow| workflow.accounts.contains(&account.id) && (all || workflow.owner == *member))
+    let workflows = using
+        .into_iter()
+        .filter(|workflow| all || workflow.owner == *member)
         .map(|workflow| workflow.id().to_string())
         .collect();
     Ok(AccountView { account, workflows })
@@ -64,7 +79,11 @@ fn view(account: Summary, caller: &Caller, workflows: &[Workflow]) -> Result<Acc
 #[utoipa::path(get, path = "/api/accounts/{account}", tag = "accounts", operation_id = "accounts_show",
     params(("account" = String, Path, description = "The account's id or nickname")),
     responses((status = 200, body = schema::Account)))]
-async fn show(State(api): State<Arc<Api>>, caller: Caller, Path(named): Path<String>) -> Answer<AccountView> {
+pub(in crate::server) async fn show(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(named): Path<String>,
+) -> Answer<AccountView> {
     let found = account(&api, &caller, &named).await?;
     let workflows = api.workflows.using(&found.id).await?;
     Ok(Json(view(found, &caller, &workflows)?))
@@ -73,7 +92,7 @@ async fn show(State(api): State<Arc<Api>>, caller: Caller, Path(named): Path<Str
 /// Connect an account with its keys. It is yours, and private
 #[utoipa::path(post, path = "/api/accounts", tag = "accounts", operation_id = "accounts_connect",
     request_body = NewAccount, responses((status = 201, body = ConnectedView)))]
-async fn connect(
+pub(in crate::server) async fn connect(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Body(new): Body<NewAccount>,
@@ -102,7 +121,7 @@ pub(in crate::server) async fn tested(api: &Api, prepared: &Prepared) -> Result<
 #[utoipa::path(patch, path = "/api/accounts/{account}", tag = "accounts", operation_id = "accounts_rename",
     params(("account" = String, Path, description = "The account's id or nickname")), request_body = Rename,
     responses((status = 200, body = Named)))]
-async fn rename(
+pub(in crate::server) async fn rename(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(named): Path<String>,
@@ -117,7 +136,11 @@ async fn rename(
 #[utoipa::path(delete, path = "/api/accounts/{account}", tag = "accounts", operation_id = "accounts_delete",
     params(("account" = String, Path, description = "The account's id or nickname")),
     responses((status = 200, body = Deleted)))]
-async fn delete(State(api): State<Arc<Api>>, caller: Caller, Path(named): Path<String>) -> Answer<Deleted> {
+pub(in crate::server) async fn delete(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(named): Path<String>,
+) -> Answer<Deleted> {
     let found = account(&api, &caller, &named).await?;
     let using = api.workflows.using(&found.id).await?;
     let upstream = api.oauth().delete(caller.member()?, &found.id).await?;
@@ -129,7 +152,7 @@ async fn delete(State(api): State<Arc<Api>>, caller: Caller, Path(named): Path<S
 #[utoipa::path(put, path = "/api/accounts/{account}/credentials", tag = "accounts", operation_id = "accounts_reconnect",
     params(("account" = String, Path, description = "The account's id or nickname")), request_body = NewCredentials,
     responses((status = 200, body = ConnectedView)))]
-async fn reconnect(
+pub(in crate::server) async fn reconnect(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(named): Path<String>,
@@ -147,7 +170,11 @@ async fn reconnect(
 #[utoipa::path(post, path = "/api/accounts/{account}/test", tag = "accounts", operation_id = "accounts_test",
     params(("account" = String, Path, description = "The account's id or nickname")),
     responses((status = 200, body = Tested)))]
-async fn test(State(api): State<Arc<Api>>, caller: Caller, Path(named): Path<String>) -> Answer<Tested> {
+pub(in crate::server) async fn test(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(named): Path<String>,
+) -> Answer<Tested> {
     let found = account(&api, &caller, &named).await?;
     let not_usable = |error: keyhole_host_api::accounts::UseError| match error {
         keyhole_host_api::accounts::UseError::Store(error) => Problem::from(error),
@@ -175,7 +202,7 @@ async fn test(State(api): State<Arc<Api>>, caller: Caller, Path(named): Path<Str
 #[utoipa::path(put, path = "/api/accounts/{account}/access", tag = "accounts", operation_id = "accounts_access",
     params(("account" = String, Path, description = "The account's id or nickname")), request_body = SetAccess,
     responses((status = 200, body = AccessView)))]
-async fn access(
+pub(in crate::server) async fn access(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(named): Path<String>,
@@ -189,7 +216,7 @@ async fn access(
 #[utoipa::path(post, path = "/api/accounts/{account}/grants", tag = "accounts", operation_id = "accounts_grant",
     params(("account" = String, Path, description = "The account's id or nickname")), request_body = Grant,
     responses((status = 200, body = AccessView)))]
-async fn grant(
+pub(in crate::server) async fn grant(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(named): Path<String>,
@@ -209,7 +236,7 @@ async fn grant(
         ("member" = String, Path, description = "The member's name"),
     ),
     responses((status = 200, body = AccessView)))]
-async fn revoke(
+pub(in crate::server) async fn revoke(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((named, member)): Path<(String, String)>,

@@ -27,7 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// List the apps
 #[utoipa::path(get, path = "/api/apps", tag = "apps", operation_id = "apps_list",
     responses((status = 200, body = [AppSummary])))]
-async fn list(State(api): State<Arc<Api>>, _: Caller) -> Json<Vec<AppSummary>> {
+pub(in crate::server) async fn list(State(api): State<Arc<Api>>, _: Caller) -> Json<Vec<AppSummary>> {
     Json(summaries(api.catalog()))
 }
 
@@ -39,7 +39,11 @@ pub fn summaries(catalog: &Catalog) -> Vec<AppSummary> {
 /// Show an app: its fields, its hosts, where its secrets go, what steps may not do
 #[utoipa::path(get, path = "/api/apps/{app}", tag = "apps", operation_id = "apps_show",
     params(("app" = String, Path, description = "The app's name")), responses((status = 200, body = AppView)))]
-async fn show(State(api): State<Arc<Api>>, _: Caller, Path(name): Path<String>) -> Answer<AppView> {
+pub(in crate::server) async fn show(
+    State(api): State<Arc<Api>>,
+    _: Caller,
+    Path(name): Path<String>,
+) -> Answer<AppView> {
     Ok(Json(find(api.catalog(), &name)?))
 }
 
@@ -62,7 +66,7 @@ pub fn find(catalog: &Catalog, name: &str) -> Result<AppView, Problem> {
 /// List the OAuth clients that are configured. Admins can
 #[utoipa::path(get, path = "/api/clients", tag = "apps", operation_id = "clients_list",
     responses((status = 200, body = [schema::Client])))]
-async fn clients(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<ClientSummary>> {
+pub(in crate::server) async fn clients(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<ClientSummary>> {
     caller.must(Act::ChangeApps)?;
     Ok(Json(api.oauth().configured().await?))
 }
@@ -71,7 +75,7 @@ async fn clients(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<Clie
 #[utoipa::path(put, path = "/api/apps/{app}/client", tag = "apps", operation_id = "clients_configure",
     params(("app" = String, Path, description = "The app's name")), request_body = NewClient,
     responses((status = 200, body = schema::Client)))]
-async fn configure(
+pub(in crate::server) async fn configure(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(app): Path<String>,
@@ -85,7 +89,11 @@ async fn configure(
 /// Forget the OAuth client of an app. Admins can
 #[utoipa::path(delete, path = "/api/apps/{app}/client", tag = "apps", operation_id = "clients_unconfigure",
     params(("app" = String, Path, description = "The app's name")), responses((status = 200, body = Forgotten)))]
-async fn unconfigure(State(api): State<Arc<Api>>, caller: Caller, Path(app): Path<String>) -> Answer<Forgotten> {
+pub(in crate::server) async fn unconfigure(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(app): Path<String>,
+) -> Answer<Forgotten> {
     caller.must(Act::ChangeApps)?;
     let forgotten = api.catalog().get(&app).is_some() && api.oauth().unconfigure(&app).await?;
     Ok(Json(Forgotten { app, forgotten }))

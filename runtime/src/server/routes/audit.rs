@@ -62,7 +62,7 @@ async fn visible(api: &Api, caller: &Caller, filter: Filter) -> Result<Filter, P
 /// List the requests that steps made, the newest; a `Link` (RFC 8288) leads to those before them
 #[utoipa::path(get, path = "/api/audit", tag = "audit", operation_id = "audit_list", params(AuditQuery),
     responses((status = 200, body = [schema::Use])))]
-async fn list(
+pub(in crate::server) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Query(query): Query<AuditQuery>,
@@ -96,7 +96,7 @@ fn query_of(query: &AuditQuery) -> Result<String, Problem> {
 /// Tell of requests as they end, as server-sent events
 #[utoipa::path(get, path = "/api/audit/follow", tag = "audit", operation_id = "audit_follow", params(AuditFilter),
     responses((status = 200, body = String, content_type = "text/event-stream")))]
-async fn follow(
+pub(in crate::server) async fn follow(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Query(query): Query<AuditFilter>,
@@ -169,7 +169,7 @@ impl Watch {
 /// Export records as they lie in the store, as JSON lines. Admins can
 #[utoipa::path(get, path = "/api/audit/export", tag = "audit", operation_id = "audit_export", params(AuditFilter),
     responses((status = 200, body = String, content_type = "application/x-ndjson")))]
-async fn export(
+pub(in crate::server) async fn export(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Query(query): Query<AuditFilter>,
@@ -182,7 +182,11 @@ async fn export(
 /// Read every record, and say whether it is as it was written and whether all are there. Admins can
 #[utoipa::path(post, path = "/api/audit/verify", tag = "audit", operation_id = "audit_verify",
     request_body = VerifyAudit, responses((status = 200, body = schema::Verified)))]
-async fn verify(State(api): State<Arc<Api>>, caller: Caller, Body(asked): Body<VerifyAudit>) -> Answer<Verified> {
+pub(in crate::server) async fn verify(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(asked): Body<VerifyAudit>,
+) -> Answer<Verified> {
     caller.must(Act::SeeAllAudit)?;
     Ok(Json(api.broker.audit().verify(asked.heads).await?))
 }
@@ -191,7 +195,11 @@ async fn verify(State(api): State<Arc<Api>>, caller: Caller, Body(asked): Body<V
 #[utoipa::path(post, path = "/api/audit/verify/export", tag = "audit", operation_id = "audit_verify_export",
     request_body(content = String, content_type = "application/x-ndjson"),
     responses((status = 200, body = schema::Verified)))]
-async fn verify_export(State(api): State<Arc<Api>>, caller: Caller, body: RawBody) -> Answer<Verified> {
+pub(in crate::server) async fn verify_export(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    body: RawBody,
+) -> Answer<Verified> {
     caller.must(Act::SeeAllAudit)?;
     let mut verifier = api.broker.audit().verifier();
     let mut pieces = body.into_data_stream();
@@ -216,7 +224,11 @@ async fn verify_export(State(api): State<Arc<Api>>, caller: Caller, body: RawBod
 /// Remove what was recorded before a time, some of it at a time, and leave a mark. Admins can
 #[utoipa::path(post, path = "/api/audit/prune", tag = "audit", operation_id = "audit_prune",
     request_body = PruneAudit, responses((status = 200, body = schema::Pruned)))]
-async fn prune(State(api): State<Arc<Api>>, caller: Caller, Body(asked): Body<PruneAudit>) -> Answer<Pruned> {
+pub(in crate::server) async fn prune(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(asked): Body<PruneAudit>,
+) -> Answer<Pruned> {
     caller.must(Act::KeepStore)?;
     let by = match &caller {
         Caller::Member(member, _) => member.id.to_string(),

@@ -27,7 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// List the data stores that have something in them
 #[utoipa::path(get, path = "/api/data", tag = "data", operation_id = "data_list",
     responses((status = 200, body = [DataStoreView])))]
-async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<DataStoreView>> {
+pub(in crate::server) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<DataStoreView>> {
     caller.must(Act::UseData)?;
     Ok(Json(api.data().all().await?.into_iter().map(DataStoreView::from).collect()))
 }
@@ -35,7 +35,7 @@ async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<DataSto
 /// List entries of a data store, in the order of their keys. A page has up to 4 MiB; none follow an empty one
 #[utoipa::path(get, path = "/api/data/{store}", tag = "data", operation_id = "data_entries",
     params(("store" = String, Path, description = "The store's name"), EntriesQuery), responses((status = 200, body = [EntryView])))]
-async fn entries(
+pub(in crate::server) async fn entries(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(store): Path<String>,
@@ -50,7 +50,11 @@ async fn entries(
 /// Take all entries of a data store away
 #[utoipa::path(delete, path = "/api/data/{store}", tag = "data", operation_id = "data_clear",
     params(("store" = String, Path, description = "The store's name")), responses((status = 200, body = Cleared)))]
-async fn clear(State(api): State<Arc<Api>>, caller: Caller, Path(store): Path<String>) -> Answer<Cleared> {
+pub(in crate::server) async fn clear(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(store): Path<String>,
+) -> Answer<Cleared> {
     let entries = open(&api, &caller, &store)?.clear().await?;
     Ok(Json(Cleared { entries }))
 }
@@ -58,7 +62,7 @@ async fn clear(State(api): State<Arc<Api>>, caller: Caller, Path(store): Path<St
 /// Show an entry of a data store
 #[utoipa::path(get, path = "/api/data/{store}/entry", tag = "data", operation_id = "data_get",
     params(("store" = String, Path, description = "The store's name"), KeyQuery), responses((status = 200, body = EntryView)))]
-async fn get(
+pub(in crate::server) async fn get(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(store): Path<String>,
@@ -72,7 +76,7 @@ async fn get(
 #[utoipa::path(put, path = "/api/data/{store}/entry", tag = "data", operation_id = "data_set",
     params(("store" = String, Path, description = "The store's name")), request_body = NewEntry,
     responses((status = 200, body = EntryView)))]
-async fn set(
+pub(in crate::server) async fn set(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(store): Path<String>,
@@ -97,7 +101,7 @@ async fn set(
 /// Take an entry of a data store away
 #[utoipa::path(delete, path = "/api/data/{store}/entry", tag = "data", operation_id = "data_delete",
     params(("store" = String, Path, description = "The store's name"), KeyQuery), responses((status = 200, body = Cleared)))]
-async fn delete(
+pub(in crate::server) async fn delete(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(store): Path<String>,

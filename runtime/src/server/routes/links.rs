@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use keyhole_host_api::accounts::ConnectError;
-use keyhole_host_api::tokens::LINK_LIFETIME;
+use keyhole_host_api::tokens::{ConnectAccount, Purpose as _};
 use keyhole_host_api::vault::Secret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -26,14 +26,14 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// List the connect links that you made and nobody used yet
 #[utoipa::path(get, path = "/api/connect-links", tag = "accounts", operation_id = "links_list",
     responses((status = 200, body = [LinkView])))]
-async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<LinkView>> {
+pub(in crate::server) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<LinkView>> {
     Ok(Json(api.links.list(caller.member()?).await?.into_iter().map(LinkView::from).collect()))
 }
 
 /// Make a link by which an account of yours can be connected in a browser, once
 #[utoipa::path(post, path = "/api/connect-links", tag = "accounts", operation_id = "links_create",
     request_body = NewLink, responses((status = 201, body = CreatedLink)))]
-async fn create(
+pub(in crate::server) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Body(new): Body<NewLink>,
@@ -43,8 +43,8 @@ async fn create(
         let nearest = api.catalog().nearest(&new.app).map(str::to_owned);
         return Err(ConnectError::UnknownApp { name: new.app, nearest }.into());
     }
-    let lifetime = new.expires_in.map_or(LINK_LIFETIME, |seconds| Duration::from_secs(seconds.into()));
-    let made = api.links.create(member, &new.app, lifetime).await?;
+    let lifetime = new.expires_in.map_or(ConnectAccount::LIFETIME, |seconds| Duration::from_secs(seconds.into()));
+    let made = api.links.create(member, ConnectAccount { app: new.app }, lifetime).await?;
     let path = format!("/connect/{}", made.text.expose());
     let url = api.address_of(&path).map_or(path, String::from);
     Ok((StatusCode::CREATED, Json(CreatedLink { link: made.link.into(), url: Hidden(Secret::new(url)) })))
@@ -53,6 +53,10 @@ async fn create(
 /// Take a connect link of yours back
 #[utoipa::path(delete, path = "/api/connect-links/{link}", tag = "accounts", operation_id = "links_revoke",
     params(("link" = String, Path, description = "The link's id")), responses((status = 200, body = LinkView)))]
-async fn revoke(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<String>) -> Answer<LinkView> {
+pub(in crate::server) async fn revoke(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<LinkView> {
     Ok(Json(api.links.revoke(caller.member()?, &id).await?.into()))
 }

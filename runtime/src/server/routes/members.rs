@@ -23,7 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// List the members
 #[utoipa::path(get, path = "/api/members", tag = "members", operation_id = "members_list",
     responses((status = 200, body = [MemberView])))]
-async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<MemberView>> {
+pub(in crate::server) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<MemberView>> {
     caller.must(Act::SeeMembers)?;
     Ok(Json(api.members.list().await?.into_iter().map(MemberView::from).collect()))
 }
@@ -31,7 +31,7 @@ async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<MemberV
 /// Add a member. Admins can
 #[utoipa::path(post, path = "/api/members", tag = "members", operation_id = "members_add", request_body = NewMember,
     responses((status = 201, body = MemberView)))]
-async fn add(
+pub(in crate::server) async fn add(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Body(new): Body<NewMember>,
@@ -49,7 +49,11 @@ async fn add(
 /// end. Admins can
 #[utoipa::path(delete, path = "/api/members/{member}", tag = "members", operation_id = "members_remove",
     params(("member" = String, Path, description = "The member's name")), responses((status = 200, body = Removed)))]
-async fn remove(State(api): State<Arc<Api>>, caller: Caller, Path(member): Path<String>) -> Answer<Removed> {
+pub(in crate::server) async fn remove(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(member): Path<String>,
+) -> Answer<Removed> {
     caller.must(Act::ChangeMembers)?;
     // What can't be a name is nobody's.
     let member: MemberId = member

@@ -1,17 +1,17 @@
 //! The calls of the API, a file a resource. Each one reads, asks [`super::caller`] whether
 //! it may, calls what does the work, and answers: nothing is decided in between.
 
-mod accounts;
+pub(in crate::server) mod accounts;
 pub mod apps;
-mod audit;
+pub(in crate::server) mod audit;
 mod data;
-mod links;
-mod members;
-mod oauth;
-mod runs;
-mod tokens;
-mod upkeep;
-mod workflows;
+pub(in crate::server) mod links;
+pub(in crate::server) mod members;
+pub(in crate::server) mod oauth;
+pub(in crate::server) mod runs;
+pub(in crate::server) mod tokens;
+pub(in crate::server) mod upkeep;
+pub(in crate::server) mod workflows;
 
 use std::sync::Arc;
 

@@ -35,7 +35,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// Begin to connect an account in your browser
 #[utoipa::path(post, path = "/api/oauth/begin", tag = "accounts", operation_id = "oauth_begin",
     request_body = StartOAuth, responses((status = 200, body = BegunView)))]
-async fn begin(State(api): State<Arc<Api>>, caller: Caller, Body(mut start): Body<StartOAuth>) -> Answer<BegunView> {
+pub(in crate::server) async fn begin(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(mut start): Body<StartOAuth>,
+) -> Answer<BegunView> {
     let member = caller.member()?;
     let redirect = start.redirect_uri.take().ok_or_else(|| {
         Problem::wrong("redirect_uri is missing").help("listen on a loopback address, and give http://127.0.0.1:PORT/…")
@@ -52,7 +56,7 @@ async fn begin(State(api): State<Arc<Api>>, caller: Caller, Body(mut start): Bod
 /// Finish it with the address at which your browser came back
 #[utoipa::path(post, path = "/api/oauth/finish", tag = "accounts", operation_id = "oauth_finish",
     request_body = FinishOAuth, responses((status = 201, body = ConnectedView)))]
-async fn finish(
+pub(in crate::server) async fn finish(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Body(finish): Body<FinishOAuth>,
@@ -65,7 +69,11 @@ async fn finish(
 /// Begin to connect an account with a code to enter elsewhere (RFC 8628)
 #[utoipa::path(post, path = "/api/oauth/device", tag = "accounts", operation_id = "oauth_device",
     request_body = StartOAuth, responses((status = 200, body = DeviceView)))]
-async fn device(State(api): State<Arc<Api>>, caller: Caller, Body(start): Body<StartOAuth>) -> Answer<DeviceView> {
+pub(in crate::server) async fn device(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(start): Body<StartOAuth>,
+) -> Answer<DeviceView> {
     let begun = api.oauth().begin_device(caller.member()?, to_start(start)?).await?;
     Ok(Json(DeviceView {
         ticket: begun.ticket,
@@ -80,7 +88,11 @@ async fn device(State(api): State<Arc<Api>>, caller: Caller, Body(start): Body<S
 /// Ask whether the code was entered
 #[utoipa::path(post, path = "/api/oauth/device/poll", tag = "accounts", operation_id = "oauth_device_poll",
     request_body = PollDevice, responses((status = 200, body = DeviceState)))]
-async fn poll(State(api): State<Arc<Api>>, caller: Caller, Body(poll): Body<PollDevice>) -> Answer<DeviceState> {
+pub(in crate::server) async fn poll(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(poll): Body<PollDevice>,
+) -> Answer<DeviceState> {
     Ok(Json(match api.oauth().poll_device(caller.member()?, poll.ticket.0.expose()).await? {
         DevicePoll::Pending(wait) => DeviceState::Pending(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
         DevicePoll::Connected(connected) => DeviceState::Connected((*connected).into()),
@@ -90,7 +102,7 @@ async fn poll(State(api): State<Arc<Api>>, caller: Caller, Body(poll): Body<Poll
 /// Connect an account of an app whose client asks for itself (RFC 6749, section 4.4)
 #[utoipa::path(post, path = "/api/oauth/client", tag = "accounts", operation_id = "oauth_client",
     request_body = StartOAuth, responses((status = 201, body = ConnectedView)))]
-async fn client(
+pub(in crate::server) async fn client(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Body(start): Body<StartOAuth>,

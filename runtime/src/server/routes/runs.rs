@@ -40,7 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 #[utoipa::path(post, path = "/api/workflows/{owner}/{name}/runs", tag = "runs", operation_id = "runs_start",
     params(("owner" = String, Path, description = "The workflow's owner"), ("name" = String, Path, description = "The workflow's name")),
     request_body = NewRun, responses((status = 202, body = StartedRun)))]
-async fn start(
+pub(in crate::server) async fn start(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((owner, name)): Path<(String, String)>,
@@ -92,7 +92,11 @@ async fn wait_for(api: &Api, run: &str, mut told: tokio::sync::oneshot::Receiver
 /// List the runs of your workflows, the newest first
 #[utoipa::path(get, path = "/api/runs", tag = "runs", operation_id = "runs_list", params(RunsQuery),
     responses((status = 200, body = [RunView])))]
-async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Query<RunsQuery>) -> Answer<Vec<RunView>> {
+pub(in crate::server) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Query(query): Query<RunsQuery>,
+) -> Answer<Vec<RunView>> {
     let member = caller.member()?;
     let of = match &query.workflow {
         Some(named) => {
@@ -122,7 +126,11 @@ async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Query<R
 /// Show a run: its event, and what each step was given, did and left
 #[utoipa::path(get, path = "/api/runs/{run}", tag = "runs", operation_id = "runs_show",
     params(("run" = String, Path, description = "The run's id")), responses((status = 200, body = RunDetail)))]
-async fn show(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<String>) -> Answer<RunDetail> {
+pub(in crate::server) async fn show(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<RunDetail> {
     own(&api, &caller, &id).await?;
     // First: a step that ends meanwhile is among the others then.
     let live = api.runner.history().live_of(&id).await?;
@@ -133,7 +141,11 @@ async fn show(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<String
 /// End a run
 #[utoipa::path(post, path = "/api/runs/{run}/cancel", tag = "runs", operation_id = "runs_cancel",
     params(("run" = String, Path, description = "The run's id")), responses((status = 200, body = StartedRun)))]
-async fn cancel(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<String>) -> Answer<StartedRun> {
+pub(in crate::server) async fn cancel(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<StartedRun> {
     own(&api, &caller, &id).await?;
     if !api.runner.cancel(&id).await? {
         return Err(Problem::conflict(format!("the run {id} has ended already")));
@@ -145,7 +157,7 @@ async fn cancel(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<Stri
 #[utoipa::path(post, path = "/api/runs/{run}/retry", tag = "runs", operation_id = "runs_retry",
     params(("run" = String, Path, description = "The run's id")), request_body = RetryRun,
     responses((status = 202, body = StartedRun)))]
-async fn retry(
+pub(in crate::server) async fn retry(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(id): Path<String>,

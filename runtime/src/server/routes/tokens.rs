@@ -24,7 +24,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// List your tokens, or everyone's if you are an admin. Their texts are never shown
 #[utoipa::path(get, path = "/api/tokens", tag = "tokens", operation_id = "tokens_list", params(TokensQuery),
     responses((status = 200, body = [TokenView])))]
-async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Query<TokensQuery>) -> Answer<Vec<TokenView>> {
+pub(in crate::server) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Query(query): Query<TokensQuery>,
+) -> Answer<Vec<TokenView>> {
     let of = match query.all {
         true => {
             caller.must(Act::SeeAllTokens)?;
@@ -38,7 +42,7 @@ async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Query<T
 /// Make a token of your own. Its text is in this answer and never again
 #[utoipa::path(post, path = "/api/tokens", tag = "tokens", operation_id = "tokens_create", request_body = NewToken,
     responses((status = 201, body = CreatedToken)))]
-async fn create(
+pub(in crate::server) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Body(new): Body<NewToken>,
@@ -53,7 +57,11 @@ async fn create(
 /// Revoke a token of yours, or anyone's if you are an admin. It holds from the next request on
 #[utoipa::path(delete, path = "/api/tokens/{token}", tag = "tokens", operation_id = "tokens_revoke",
     params(("token" = String, Path, description = "The token's id")), responses((status = 200, body = TokenView)))]
-async fn revoke(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<String>) -> Answer<TokenView> {
+pub(in crate::server) async fn revoke(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<TokenView> {
     let of = if caller.may(Act::SeeAllTokens) { None } else { Some(caller.member()?) };
     Ok(Json(api.tokens.revoke(of, &id).await?.into()))
 }

@@ -33,7 +33,7 @@ pub(in crate::server) fn long() -> OpenApiRouter<Arc<Api>> {
 /// Make another master key the one that seals, and wrap every account's data key anew. Admins can
 #[utoipa::path(post, path = "/api/vault/rotate", tag = "vault", operation_id = "vault_rotate",
     responses((status = 200, body = RotatedView)))]
-async fn rotate(State(api): State<Arc<Api>>, caller: Caller) -> Answer<RotatedView> {
+pub(in crate::server) async fn rotate(State(api): State<Arc<Api>>, caller: Caller) -> Answer<RotatedView> {
     caller.must(Act::KeepStore)?;
     // To its end, also if the caller goes away.
     let rotated = tokio::spawn(async move { upkeep::rotate(&api.accounts, api.oauth()).await }).await;
@@ -44,7 +44,7 @@ async fn rotate(State(api): State<Arc<Api>>, caller: Caller) -> Answer<RotatedVi
 /// Open everything that is sealed, and say what does not open. Admins can
 #[utoipa::path(post, path = "/api/vault/check", tag = "vault", operation_id = "vault_check",
     responses((status = 200, body = VaultReport)))]
-async fn check(State(api): State<Arc<Api>>, caller: Caller) -> Answer<VaultReport> {
+pub(in crate::server) async fn check(State(api): State<Arc<Api>>, caller: Caller) -> Answer<VaultReport> {
     caller.must(Act::KeepStore)?;
     let report = upkeep::check(&api.accounts, api.oauth()).await?;
     Ok(Json(VaultReport::new(api.accounts.master_key().await?, report)))
@@ -53,7 +53,11 @@ async fn check(State(api): State<Arc<Api>>, caller: Caller) -> Answer<VaultRepor
 /// Take an old master key, which nothing needs any more, out of the key file. Admins can
 #[utoipa::path(post, path = "/api/vault/forget", tag = "vault", operation_id = "vault_forget",
     request_body = MasterKey, responses((status = 200, body = ForgottenKey)))]
-async fn forget(State(api): State<Arc<Api>>, caller: Caller, Body(key): Body<MasterKey>) -> Answer<ForgottenKey> {
+pub(in crate::server) async fn forget(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(key): Body<MasterKey>,
+) -> Answer<ForgottenKey> {
     caller.must(Act::KeepStore)?;
     upkeep::forget(&api.accounts, api.oauth(), &key.key).await?;
     Ok(Json(ForgottenKey { forgotten: key.key }))
@@ -62,7 +66,7 @@ async fn forget(State(api): State<Arc<Api>>, caller: Caller, Body(key): Body<Mas
 /// Take a backup: every record, encrypted under the master key. Admins can
 #[utoipa::path(get, path = "/api/backup", tag = "vault", operation_id = "backup",
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
-async fn take(State(api): State<Arc<Api>>, caller: Caller) -> Result<Response, Problem> {
+pub(in crate::server) async fn take(State(api): State<Arc<Api>>, caller: Caller) -> Result<Response, Problem> {
     caller.must(Act::KeepStore)?;
     let pieces = backup::backup(api.store.clone(), api.accounts.vault().0.clone()).await?;
     Ok(([(header::CONTENT_TYPE, BACKUP)], RawBody::from_stream(pieces)).into_response())
@@ -72,7 +76,7 @@ async fn take(State(api): State<Arc<Api>>, caller: Caller) -> Result<Response, P
 #[utoipa::path(post, path = "/api/restore", tag = "vault", operation_id = "restore", params(RestoreQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, body = RestoredView)))]
-async fn put_back(
+pub(in crate::server) async fn put_back(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Query(query): Query<RestoreQuery>,

@@ -41,14 +41,14 @@ pub(super) fn long() -> OpenApiRouter<Arc<Api>> {
 /// The JSON Schema of a workflow's file, for editors
 #[utoipa::path(get, path = "/api/workflow.schema.json", tag = "workflows", operation_id = "workflow_schema",
     responses((status = 200, body = Object)))]
-async fn file_schema() -> Json<Value> {
+pub(in crate::server) async fn file_schema() -> Json<Value> {
     Json(file::schema())
 }
 
 /// List your workflows; for an admin, that others' exist
 #[utoipa::path(get, path = "/api/workflows", tag = "workflows", operation_id = "workflows_list",
     responses((status = 200, body = [WorkflowView])))]
-async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<WorkflowView>> {
+pub(in crate::server) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<WorkflowView>> {
     let member = caller.member()?;
     let all = caller.may(Act::KeepWorkflows);
     let workflows = api.workflows.list(if all { None } else { Some(member) }).await?;
@@ -63,7 +63,11 @@ async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<Workflo
 /// Deploy a workflow of yours. It takes the place of the version before; runs under way end on that one
 #[utoipa::path(post, path = "/api/workflows", tag = "workflows", operation_id = "workflows_deploy",
     request_body = NewWorkflow, responses((status = 200, body = DeployedView)))]
-async fn deploy(State(api): State<Arc<Api>>, caller: Caller, Body(new): Body<NewWorkflow>) -> Answer<DeployedView> {
+pub(in crate::server) async fn deploy(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(new): Body<NewWorkflow>,
+) -> Answer<DeployedView> {
     let owner = caller.member()?;
     let now = Timestamp::now();
     let deploy = Deploy { file: new.file, components: new.components };
@@ -93,7 +97,11 @@ async fn deploy(State(api): State<Arc<Api>>, caller: Caller, Body(new): Body<New
 #[utoipa::path(get, path = "/api/workflows/{owner}/{name}", tag = "workflows", operation_id = "workflows_show",
     params(("owner" = String, Path, description = "The workflow's owner"), ("name" = String, Path, description = "The workflow's name")),
     responses((status = 200, body = WorkflowView)))]
-async fn show(State(api): State<Arc<Api>>, caller: Caller, Path(at): Path<(String, String)>) -> Answer<WorkflowView> {
+pub(in crate::server) async fn show(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(at): Path<(String, String)>,
+) -> Answer<WorkflowView> {
     let workflow = visible(&api, &caller, at).await?;
     let own = workflow.owner == *caller.member()?;
     let version = if own { api.workflows.version(&workflow.id(), workflow.version).await? } else { None };
@@ -106,7 +114,7 @@ async fn show(State(api): State<Arc<Api>>, caller: Caller, Path(at): Path<(Strin
 #[utoipa::path(patch, path = "/api/workflows/{owner}/{name}", tag = "workflows", operation_id = "workflows_set",
     params(("owner" = String, Path, description = "The workflow's owner"), ("name" = String, Path, description = "The workflow's name")),
     request_body = SetWorkflow, responses((status = 200, body = WorkflowView)))]
-async fn set(
+pub(in crate::server) async fn set(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(at): Path<(String, String)>,
@@ -122,7 +130,11 @@ async fn set(
 #[utoipa::path(delete, path = "/api/workflows/{owner}/{name}", tag = "workflows", operation_id = "workflows_delete",
     params(("owner" = String, Path, description = "The workflow's owner"), ("name" = String, Path, description = "The workflow's name")),
     responses((status = 200, body = WorkflowName)))]
-async fn delete(State(api): State<Arc<Api>>, caller: Caller, Path(at): Path<(String, String)>) -> Answer<WorkflowName> {
+pub(in crate::server) async fn delete(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(at): Path<(String, String)>,
+) -> Answer<WorkflowName> {
     let workflow = visible(&api, &caller, at).await?;
     api.workflows.delete(&workflow.id()).await?;
     Ok(Json(WorkflowName { name: workflow.name, owner: workflow.owner.to_string() }))
@@ -132,7 +144,11 @@ async fn delete(State(api): State<Arc<Api>>, caller: Caller, Path(at): Path<(Str
 #[utoipa::path(post, path = "/api/components", tag = "workflows", operation_id = "components_add",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, body = ComponentView)))]
-async fn add_component(State(api): State<Arc<Api>>, caller: Caller, bytes: Bytes) -> Answer<ComponentView> {
+pub(in crate::server) async fn add_component(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    bytes: Bytes,
+) -> Answer<ComponentView> {
     caller.must(Act::AddComponents)?;
     let (component, _) = api.workflows.work().components.add(bytes).await?;
     Ok(Json(component.into()))
@@ -142,7 +158,11 @@ async fn add_component(State(api): State<Arc<Api>>, caller: Caller, bytes: Bytes
 #[utoipa::path(get, path = "/api/components/{digest}", tag = "workflows", operation_id = "components_show",
     params(("digest" = String, Path, description = "The component's digest")),
     responses((status = 200, body = ComponentView)))]
-async fn component(State(api): State<Arc<Api>>, caller: Caller, Path(digest): Path<String>) -> Answer<ComponentView> {
+pub(in crate::server) async fn component(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(digest): Path<String>,
+) -> Answer<ComponentView> {
     caller.must(Act::AddComponents)?;
     let found = api.workflows.work().components.get(&digest).await?;
     found
