@@ -15,8 +15,8 @@ use maud::html;
 use serde_json::value::to_raw_value;
 
 use super::caller::Peer;
+use super::console::{Wrong, bare};
 use super::extract::Path;
-use super::page::{Wrong, page};
 use super::problem::Problem;
 use super::{Api, guard};
 use crate::workflow::CALLBACKS;
@@ -62,7 +62,7 @@ async fn ask(
         }
         form method="post" { button { (button) } }
     };
-    Ok(page(StatusCode::OK, title, content))
+    Ok(bare(StatusCode::OK, title, content))
 }
 
 async fn call(
@@ -94,7 +94,7 @@ async fn call(
     let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accept.contains("text/html") {
         let said = if verb == Verb::Resume { "The workflow goes on" } else { "The workflow has ended" };
-        return Ok(page(StatusCode::OK, said, html! { h1 { (said) } p { "You can close this page." } }));
+        return Ok(bare(StatusCode::OK, said, html! { h1 { (said) } p { "You can close this page." } }));
     }
     let status = if verb == Verb::Resume { "resumed" } else { "cancelled" };
     Ok(axum::Json(serde_json::json!({ "run": run, "status": status })).into_response())

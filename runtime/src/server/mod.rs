@@ -7,13 +7,13 @@
 
 mod callbacks;
 pub mod caller;
+mod console;
 mod extract;
 mod guard;
 pub mod health;
 mod hooks;
 pub mod listen;
 pub mod model;
-mod page;
 pub mod problem;
 pub mod routes;
 mod schema;
@@ -34,6 +34,7 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 use url::Url;
 use utoipa::openapi::OpenApi;
 
+use console::SetUp;
 use guard::FailedAttempts;
 
 use crate::workflow::{Runner, Workflows};
@@ -63,6 +64,8 @@ pub struct Api {
     runs: OnceCell<()>,
     /// Where the members' browsers find this server, if there is one.
     public_url: Option<Url>,
+    /// What makes the first member.
+    pub set_up: SetUp,
     failed: FailedAttempts,
     /// Places for those who follow the audit.
     followers: Arc<Semaphore>,
@@ -98,6 +101,7 @@ impl Api {
             runner,
             runs: OnceCell::new(),
             public_url,
+            set_up: SetUp::default(),
             failed: FailedAttempts::default(),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
             stopping: watch::Sender::new(false),
@@ -142,7 +146,7 @@ impl Api {
     }
 
     /// Where `path` of this server is, for a browser.
-    fn address_of(&self, path: &str) -> Option<Url> {
+    pub fn address_of(&self, path: &str) -> Option<Url> {
         self.public_url.as_ref().and_then(|url| url.join(path).ok())
     }
 }
@@ -157,7 +161,7 @@ pub fn router(api: Arc<Api>) -> Router {
     // What outsiders call has limits of its own.
     let hooks = hooks::routes().merge(callbacks::routes());
     open.merge(closed.route_layer(authenticate.clone()))
-        .merge(page::routes())
+        .merge(console::routes(&api))
         .layer(from_fn(guard::within_time))
         .layer(guard::body_limit())
         .merge(long.route_layer(authenticate))

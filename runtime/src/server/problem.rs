@@ -9,7 +9,7 @@ use keyhole_host_api::broker::AuditError;
 use keyhole_host_api::members::MemberError;
 use keyhole_host_api::oauth::OAuthError;
 use keyhole_host_api::store::StoreError;
-use keyhole_host_api::tokens::{LinkError, TokenError};
+use keyhole_host_api::tokens::{LinkError, SessionError, TokenError};
 use keyhole_host_api::upkeep::backup::BackupError;
 use keyhole_host_api::vault::VaultError;
 use serde::{Deserialize, Serialize};
@@ -338,6 +338,16 @@ impl From<LinkError> for Problem {
             LinkError::Store(error) => error.into(),
             LinkError::Random(_) => Self::internal(&error),
             error => Self::wrong(error.to_string()),
+        }
+    }
+}
+
+impl From<SessionError> for Problem {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::NotMember(_) => Self::not_there(error.to_string()),
+            SessionError::Store(error) => error.into(),
+            SessionError::Random(_) => Self::internal(&error),
         }
     }
 }

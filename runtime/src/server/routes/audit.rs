@@ -14,7 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::BytesMut;
 use futures_util::{Stream, StreamExt as _, stream};
 use keyhole_host_api::broker::Use;
-use keyhole_host_api::broker::audit::{Concerning, Filter, Follower, Pruned, Verified};
+use keyhole_host_api::broker::audit::{Concerning, Filter, Follower, Page, Pruned, Verified};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -67,9 +67,7 @@ pub(in crate::server) async fn list(
     caller: Caller,
     Query(query): Query<AuditQuery>,
 ) -> Result<Response, Problem> {
-    let filter = visible(&api, &caller, query.filter()).await?;
-    let limit = usize::try_from(query.limit.min(MOST_LISTED)).unwrap_or(usize::MAX);
-    let page = api.broker.audit().page(&filter, query.before.as_deref(), limit).await?;
+    let page = page(&api, &caller, &query).await?;
     let mut response = Json(page.uses).into_response();
     if let Some(before) = page.before {
         let next = AuditQuery { before: Some(before), ..query };
@@ -78,6 +76,13 @@ pub(in crate::server) async fn list(
         response.headers_mut().extend(link.ok().map(|link| (header::LINK, link)));
     }
     Ok(response)
+}
+
+/// The page that `query` asks for, of what the caller may see.
+pub(in crate::server) async fn page(api: &Api, caller: &Caller, query: &AuditQuery) -> Result<Page, Problem> {
+    let filter = visible(api, caller, query.filter()).await?;
+    let limit = usize::try_from(query.limit.min(MOST_LISTED)).unwrap_or(usize::MAX);
+    Ok(api.broker.audit().page(&filter, query.before.as_deref(), limit).await?)
 }
 
 /// The query that says what `query` says.

@@ -12,18 +12,21 @@ use axum::routing::{Router, get};
 use keyhole_host_api::accounts::Connect;
 use keyhole_host_api::apps::{App, Flow};
 use keyhole_host_api::members::MemberId;
-use keyhole_host_api::oauth::Start;
+use keyhole_host_api::oauth::{Begun, Start};
 use keyhole_host_api::tokens::{ConnectAccount, Link};
 use keyhole_host_api::vault::Secret;
-use maud::{DOCTYPE, Markup, html};
+use maud::html;
 use subtle::ConstantTimeEq as _;
 
-use super::Api;
-use super::caller::Peer;
-use super::extract::Path;
-use super::model::{ConnectedView, FieldView};
-use super::problem::Problem;
-use super::routes::tested;
+use super::connect::came_back;
+use super::frame::{Wrong, bare};
+use super::parts::field;
+use crate::server::Api;
+use crate::server::caller::Peer;
+use crate::server::extract::Path;
+use crate::server::model::{AppView, ConnectedView, FieldView};
+use crate::server::problem::Problem;
+use crate::server::routes::tested;
 
 /// Where services send browsers back.
 pub const CALLBACK: &str = "/oauth/callback";
@@ -36,27 +39,6 @@ pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new().route("/connect/{link}", get(ask).post(connect)).route(CALLBACK, get(come_back))
 }
 
-/// A problem, as a page.
-pub(super) struct Wrong(Problem);
-
-impl<E: Into<Problem>> From<E> for Wrong {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl IntoResponse for Wrong {
-    fn into_response(self) -> Response {
-        let Self(problem) = self;
-        let said = html! {
-            h1 { (problem.title) }
-            p { (problem.detail) }
-            @if let Some(help) = &problem.help { p { (help) } }
-        };
-        page(problem.code(), &problem.title, said)
-    }
-}
-
 /// Says what the link is for, and asks for what the app needs.
 async fn ask(State(api): State<Arc<Api>>, peer: Peer, Path(text): Path<String>) -> Result<Response, Wrong> {
     let (link, app) = open(&api, &text, peer).await?;
@@ -67,31 +49,12 @@ async fn ask(State(api): State<Arc<Api>>, peer: Peer, Path(text): Path<String>) 
         p { "The account will belong to " b { (link.member) } " in Keyhole. Steps can use it; none can see its keys. \
              Go on only if you expected this." }
         form method="post" autocomplete="off" {
-            @for field in &fields { (input(field)) }
-            button { @if goes_on { "Go to " (app.title) } @else { "Connect" } }
+            @for one in &fields { (field(one, None)) }
+            div .buttons { button .act { @if goes_on { "Go to " (app.title) } @else { "Connect" } } }
         }
         p { small { "This link can be used once." } }
     };
-    Ok(page(StatusCode::OK, &format!("Connect {}", app.title), content))
-}
-
-fn input(field: &FieldView) -> Markup {
-    html! {
-        label {
-            (field.label) @if field.optional { " (optional)" }
-            @if field.lines {
-                // Nothing hides what is typed into several lines; it is pasted, and goes when the form does.
-                textarea name=(field.name) rows="6" spellcheck="false" required[!field.optional] {}
-            } @else if field.choices.is_empty() {
-                input name=(field.name) type=(if field.secret { "password" } else { "text" })
-                    required[!field.optional && field.default.is_none()] placeholder=[field.default.as_deref()];
-            } @else {
-                select name=(field.name) { @for choice in &field.choices { option { (choice) } } }
-            }
-        }
-        @if let Some(help) = &field.help { p { small { (help) } } }
-        @if let Some(find) = &field.find { p { small { "You find it here: " (find) } } }
-    }
+    Ok(bare(StatusCode::OK, &format!("Connect {}", app.title), content))
 }
 
 /// Connects with what was given, or goes on at the service.
@@ -131,20 +94,24 @@ async fn connect(
             let start = Start { fields, ..Start::of(app.name.clone()) };
             let begun = api.oauth().begin(&link.member, start, callback(&api)?.as_str()).await?;
             api.links.redeem(&text).await?;
-            let mut response = Redirect::to(begun.url.as_str()).into_response();
-            let secure = api.public_url.as_ref().is_some_and(|url| url.scheme() == "https");
-            // Lax: the service sends the browser here from another site, by a link.
-            let cookie = format!(
-                "{COOKIE}={}.{}; Path={CALLBACK}; Max-Age={COOKIE_AGE}; HttpOnly; SameSite=Lax{}",
-                begun.state,
-                link.member,
-                if secure { "; Secure" } else { "" }
-            );
-            let cookie = HeaderValue::from_str(&cookie).map_err(|error| Problem::internal(&error))?;
-            response.headers_mut().insert(header::SET_COOKIE, cookie);
-            Ok(response)
+            Ok(to_service(&api, &begun, &link.member)?)
         }
     }
+}
+
+/// Sends the browser to the service, with what ties the one that comes back to it.
+pub(super) fn to_service(api: &Api, begun: &Begun, member: &MemberId) -> Result<Response, Problem> {
+    let mut response = Redirect::to(begun.url.as_str()).into_response();
+    let secure = api.public_url.as_ref().is_some_and(|url| url.scheme() == "https");
+    // Lax: the service sends the browser here from another site, by a link.
+    let cookie = format!(
+        "{COOKIE}={}.{member}; Path={CALLBACK}; Max-Age={COOKIE_AGE}; HttpOnly; SameSite=Lax{}",
+        begun.state,
+        if secure { "; Secure" } else { "" }
+    );
+    let cookie = HeaderValue::from_str(&cookie).map_err(|error| Problem::internal(&error))?;
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    Ok(response)
 }
 
 /// Finishes what the browser began, and no other one did.
@@ -160,10 +127,13 @@ async fn come_back(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) ->
     if !answered.is_some_and(|answered| bool::from(answered.as_bytes().ct_eq(state.as_bytes()))) {
         return Err(stranger().into());
     }
-    let connected = api.oauth().finish(&member, &address).await?;
-    let mut response = done(&connected.into());
+    let connected = api.oauth().finish(&member, &address).await?.into();
+    let mut response = match came_back(&api, &headers, &connected).await? {
+        Some(response) => response,
+        None => done(&connected),
+    };
     let gone = HeaderValue::from_static("keyhole-connect=; Path=/oauth/callback; Max-Age=0; HttpOnly; SameSite=Lax");
-    response.headers_mut().insert(header::SET_COOKIE, gone);
+    response.headers_mut().append(header::SET_COOKIE, gone);
     Ok(response)
 }
 
@@ -175,7 +145,7 @@ fn cookie(headers: &HeaderMap) -> Option<(String, MemberId)> {
     Some((state.to_owned(), member.parse().ok()?))
 }
 
-fn callback(api: &Api) -> Result<url::Url, Problem> {
+pub(super) fn callback(api: &Api) -> Result<url::Url, Problem> {
     api.address_of(CALLBACK).ok_or_else(|| {
         Problem::conflict("this Keyhole has no address that a browser could come back to").help("start keyhole serve")
     })
@@ -200,8 +170,8 @@ fn app_of(api: &Api, link: &Link<ConnectAccount>) -> Result<Arc<App>, Problem> {
 }
 
 /// The fields that a person is asked for.
-fn asked(app: &App) -> Vec<FieldView> {
-    super::model::AppView::from(app).fields.into_iter().filter(|field| !field.by_oauth).collect()
+pub(super) fn asked(app: &App) -> Vec<FieldView> {
+    AppView::from(app).fields.into_iter().filter(|field| !field.by_oauth).collect()
 }
 
 fn done(connected: &ConnectedView) -> Response {
@@ -211,34 +181,5 @@ fn done(connected: &ConnectedView) -> Response {
         @for warning in &connected.warnings { p { (warning) } }
         p { "You can close this page." }
     };
-    page(StatusCode::OK, "Connected", content)
-}
-
-pub(super) fn page(status: StatusCode, title: &str, content: Markup) -> Response {
-    const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}\
-                         label{display:block;margin:1rem 0 0}input,select{display:block;width:100%;padding:.4rem}\
-                         button{margin-top:1.5rem;padding:.5rem 1.5rem}";
-    let markup = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) " – Keyhole" }
-                style { (maud::PreEscaped(STYLE)) }
-            }
-            body { main { (content) } }
-        }
-    };
-    let mut response = (status, markup.into_string()).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    // No form-action: it would stop the redirect to the service, which follows a form.
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
-        ),
-    );
-    response
+    bare(StatusCode::OK, "Connected", content)
 }

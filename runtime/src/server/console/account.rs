@@ -1,0 +1,256 @@
+//! One account: what is known of it, what used it, and what its owner can do with it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use keyhole_host_api::accounts::{Access, Health};
+use keyhole_host_api::broker::Use;
+use maud::{Markup, html};
+
+use super::accounts::{Search, actions};
+use super::audit_table;
+use super::frame::{self, Part, Wrong, alert};
+use super::parts::{access, ago, health, icon, title_of};
+use super::session::{Posted, Visitor};
+use crate::server::Api;
+use crate::server::extract::{Body, Path, Query};
+use crate::server::model::{AccountView, AuditQuery, Rename, Tested};
+use crate::server::problem::Problem;
+use crate::server::routes;
+
+/// Requests that an account's page shows.
+const ACTIVITY: u32 = 20;
+
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    Query(search): Query<Search>,
+) -> Result<Response, Wrong> {
+    let said = match search.done.as_str() {
+        "connected" => Some("The account is connected. Nobody else can use it until you let them."),
+        "reconnected" => Some("The account is reconnected. What waited for it goes on."),
+        "renamed" => Some("The account has its new nickname."),
+        "access" => Some("Who may use it is changed. It holds from the next request on."),
+        _ => None,
+    };
+    let notice = html! { @if let Some(said) = said { div .notice .good role="status" { p { (said) } } } };
+    shown(&api, &visitor, &id, notice).await
+}
+
+/// The account as the visitor may see it.
+pub(super) async fn found(api: &Arc<Api>, visitor: &Visitor, id: &str) -> Result<AccountView, Problem> {
+    Ok(routes::accounts::show(State(api.clone()), visitor.caller.clone(), Path(id.to_owned())).await?.0)
+}
+
+async fn shown(api: &Arc<Api>, visitor: &Visitor, id: &str, notice: Markup) -> Result<Response, Wrong> {
+    let one = found(api, visitor, id).await?;
+    let query = AuditQuery { account: Some(one.id.to_string()), limit: ACTIVITY, ..AuditQuery::default() };
+    let uses = routes::audit::page(api, &visitor.caller, &query).await?.uses;
+    let content = html! {
+        p .crumb { a href="/accounts" { "Accounts" } }
+        (heading(api, visitor, &one))
+        (notice)
+        @if let Health::ReconnectNeeded { reason } = &one.health {
+            div .notice .bad {
+                p { strong { "It must be reconnected: " } (reason) }
+                @if one.owner == visitor.member.id {
+                    p { a .button .act href=(format!("/accounts/{}/reconnect", one.id)) { "Reconnect" } }
+                } @else { p { "Its owner, " (one.owner) ", can do that. Runs that need it wait." } }
+            }
+        }
+        div .card { (facts(api, &one)) }
+        h2 { "Workflows" }
+        @if one.workflows.is_empty() { p .soft { "No workflow uses it." } }
+        @else { ul { @for workflow in &one.workflows { li { a href=(format!("/workflows/{workflow}")) { (workflow) } } } } }
+        h2 #activity { "Activity" }
+        (activity(api, &one, &uses))
+    };
+    Ok(frame::page(visitor, Part::Accounts, &one.nickname, content))
+}
+
+fn heading(api: &Api, visitor: &Visitor, one: &AccountView) -> Markup {
+    let title = title_of(api, &one.app);
+    html! {
+        div .head {
+            div { (icon(&title)) h1 { (one.nickname) } (health(&one.health)) }
+            details .menu { summary { "Actions" } ul { (actions(visitor, one)) } }
+        }
+    }
+}
+
+fn facts(api: &Api, one: &AccountView) -> Markup {
+    let asked = api.catalog().get(&one.app).and_then(|app| app.oauth.as_ref().map(|def| def.scopes.clone()));
+    html! {
+        dl .facts {
+            dt { "App" } dd { a href=(format!("/apps/{}", one.app)) { (title_of(api, &one.app)) } }
+            dt { "Owner" } dd { (one.owner) }
+            dt { "Who may use it" }
+            dd {
+                (access(&one.access))
+                @if let Access::Members(members) = &one.access {
+                    " " @for (at, member) in members.iter().enumerate() { @if at > 0 { ", " } (member) }
+                }
+            }
+            @if let Some(uid) = &one.uid { dt { "At the service" } dd { (uid) } }
+            @for (name, value) in &one.plain { dt { (name) } dd { (value) } }
+            @if !one.secrets.is_empty() {
+                dt { "Secrets" } dd { (one.secrets.join(", ")) " " span .soft { "(sealed; nobody is shown them)" } }
+            }
+            @if let Some(tokens) = &one.oauth {
+                dt { "Scopes granted" }
+                dd {
+                    @if tokens.scopes.is_empty() { span .soft { "the service did not say" } }
+                    @else { (tokens.scopes.join(", ")) }
+                    @let missing: Vec<&str> = asked.iter().flatten().map(String::as_str)
+                        .filter(|scope| !tokens.scopes.is_empty() && !tokens.scopes.iter().any(|has| has == scope)).collect();
+                    @if !missing.is_empty() {
+                        p { span .mark .wait { "not granted" } " " (missing.join(", ")) }
+                    }
+                }
+                dt { "Access token" }
+                dd {
+                    "from " (ago(tokens.obtained))
+                    @if let Some(expires) = tokens.expires { ", expires " (ago(expires)) }
+                    @if tokens.refreshes > 0 { ", refreshed " (tokens.refreshes) " times since it was connected" }
+                }
+            }
+            dt { "Connected" } dd { (ago(one.created)) }
+            dt { "Last changed" } dd { (ago(one.updated)) }
+            dt { "Used" }
+            dd {
+                (one.uses) @if one.uses == 1 { " request" } @else { " requests" }
+                @if let Some(used) = one.last_used { ", the last " (ago(used)) }
+            }
+        }
+    }
+}
+
+fn activity(api: &Api, one: &AccountView, uses: &[Use]) -> Markup {
+    html! {
+        @if uses.is_empty() { p .soft { "Nothing that you may see has used it." } }
+        @else {
+            (audit_table::table(api, uses))
+            p { a href=(format!("/audit?account={}", one.id)) { "All of it, with filters" } }
+        }
+    }
+}
+
+pub(super) async fn test(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    posted: Posted,
+) -> Result<Response, Wrong> {
+    let visitor = posted.visitor;
+    let tested = routes::accounts::test(State(api.clone()), visitor.caller.clone(), Path(id.clone())).await;
+    let notice = match tested {
+        Ok(axum::Json(Tested { works: Some(true), .. })) => {
+            html! { div .notice .good role="status" { p { "It works: the service takes its credentials." } } }
+        }
+        Ok(axum::Json(Tested { works: Some(false), reason, .. })) => html! {
+            div .notice .bad role="alert" {
+                p { strong { "The service does not take its credentials." } }
+                @if let Some(reason) = reason { p { (reason) } }
+            }
+        },
+        Ok(axum::Json(Tested { works: None, reason, .. })) => html! {
+            div .notice .wait role="status" {
+                p { "Whether it works can't be told." } @if let Some(reason) = reason { p { (reason) } }
+            }
+        },
+        Err(problem) if problem.code().is_server_error() || problem.is("not-there") => return Err(problem.into()),
+        Err(problem) => alert(&problem),
+    };
+    shown(&api, &visitor, &id, notice).await
+}
+
+pub(super) async fn ask_name(
+    State(api): State<Arc<Api>>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Response, Wrong> {
+    let one = found(&api, &visitor, &id).await?;
+    let content = name_form(&visitor, &one, &one.nickname, None);
+    Ok(frame::page(&visitor, Part::Accounts, "Rename", content))
+}
+
+fn name_form(visitor: &Visitor, one: &AccountView, name: &str, problem: Option<&Problem>) -> Markup {
+    let at = format!("/accounts/{}", one.id);
+    html! {
+        p .crumb { a href=(at) { (one.nickname) } }
+        div .head { h1 { "Rename" } }
+        @if let Some(problem) = problem { (alert(problem)) }
+        form .card method="post" {
+            (visitor.key())
+            label for="nickname" { "Nickname" }
+            input #nickname name="nickname" value=(name) required maxlength="100" aria-describedby="nickname-help";
+            small #nickname-help { "Workflows that name it by its nickname must be changed, too; those deployed already go on." }
+            div .buttons { button .act { "Rename" } a href=(at) { "Cancel" } }
+        }
+    }
+}
+
+pub(super) async fn rename(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    posted: Posted,
+) -> Result<Response, Wrong> {
+    let visitor = &posted.visitor;
+    let one = found(&api, visitor, &id).await?;
+    let nickname = posted.one("nickname").unwrap_or("").to_owned();
+    let to = Body(Rename { nickname: nickname.clone() });
+    match routes::accounts::rename(State(api.clone()), visitor.caller.clone(), Path(id), to).await {
+        Ok(_) => Ok(Redirect::to(&format!("/accounts/{}?done=renamed", one.id)).into_response()),
+        Err(problem) => {
+            let content = name_form(visitor, &one, &nickname, Some(&problem));
+            Ok(frame::again(visitor, Part::Accounts, &problem, "Rename", content))
+        }
+    }
+}
+
+pub(super) async fn ask_delete(
+    State(api): State<Arc<Api>>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Response, Wrong> {
+    let one = found(&api, &visitor, &id).await?;
+    let at = format!("/accounts/{}", one.id);
+    let content = html! {
+        p .crumb { a href=(at) { (one.nickname) } }
+        div .head { h1 { "Delete " (one.nickname) "?" } }
+        form .card method="post" {
+            (visitor.key())
+            p { "Its credentials are erased here, and revoked at " (title_of(&api, &one.app)) " where that is possible. \
+                 This can't be undone." }
+            @if one.workflows.is_empty() { p { "No workflow uses it." } }
+            @else {
+                p { strong { "These workflows stop working:" } }
+                ul { @for workflow in &one.workflows { li { (workflow) } } }
+            }
+            div .buttons { button .bad { "Delete the account" } a href=(at) { "Cancel" } }
+        }
+    };
+    Ok(frame::page(&visitor, Part::Accounts, "Delete", content))
+}
+
+pub(super) async fn delete(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    posted: Posted,
+) -> Result<Response, Wrong> {
+    let visitor = posted.visitor;
+    let deleted = routes::accounts::delete(State(api.clone()), visitor.caller.clone(), Path(id)).await?.0;
+    let Some(why) = deleted.upstream_error else {
+        return Ok(Redirect::to("/accounts?done=deleted").into_response());
+    };
+    let content = html! {
+        div .head { h1 { "Deleted here, and not revoked" } }
+        div .notice .wait role="alert" {
+            p { (deleted.nickname) " is deleted here. The service did not revoke its tokens: do that there." }
+            p { (why) }
+        }
+        p { a href="/accounts" { "Go to your accounts" } }
+    };
+    Ok(frame::page(&visitor, Part::Accounts, "Deleted", content))
+}

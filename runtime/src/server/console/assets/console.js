@@ -1,0 +1,69 @@
+// What makes the pages more convenient. All of them work without it.
+'use strict';
+
+// Lists that follow what is typed: the page is asked for anew, and the list that it has takes the place of this one.
+for (const form of document.querySelectorAll('form[data-list]')) {
+  let asked = 0;
+  let timer;
+  form.addEventListener('input', () => {
+    clearTimeout(timer);
+    timer = setTimeout(async () => {
+      const turn = ++asked;
+      const address = `${form.action}?${new URLSearchParams(new FormData(form))}`;
+      const answer = await fetch(address).catch(() => null);
+      if (!answer?.ok || answer.redirected || turn !== asked) return;
+      const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+      const list = page.getElementById(form.dataset.list);
+      if (!list) return;
+      document.getElementById(form.dataset.list).replaceWith(list);
+      history.replaceState(null, '', address);
+    }, 150);
+  });
+}
+
+// One menu at a time; Escape and a click elsewhere close it.
+const open = () => document.querySelectorAll('details.menu[open]');
+document.addEventListener('click', (event) => {
+  for (const menu of open()) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape') return;
+  for (const menu of open()) {
+    menu.open = false;
+    menu.querySelector('summary').focus();
+  }
+});
+
+// What can be copied has a button for it.
+for (const place of document.querySelectorAll('.copy')) {
+  const text = place.querySelector('code').textContent;
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.textContent = 'Copy';
+  button.addEventListener('click', async () => {
+    await navigator.clipboard.writeText(text);
+    button.textContent = 'Copied';
+  });
+  if (navigator.clipboard) place.append(button);
+}
+
+// A run that is under way: the server says when there is more to see.
+const live = document.getElementById('live');
+if (live?.dataset.events) {
+  const events = new EventSource(live.dataset.events);
+  events.addEventListener('changed', async () => {
+    const answer = await fetch(location.href).catch(() => null);
+    if (!answer?.ok || answer.redirected) return;
+    const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+    const fresh = page.getElementById('live');
+    if (!fresh) return;
+    const now = document.getElementById('live');
+    for (const details of now.querySelectorAll('details[id]')) {
+      const same = fresh.querySelector(`#${CSS.escape(details.id)}`);
+      if (same) same.open = details.open || same.open;
+    }
+    now.replaceChildren(...fresh.childNodes);
+    if (!fresh.dataset.events) events.close();
+  });
+  events.addEventListener('end', () => events.close());
+}

@@ -1,0 +1,339 @@
+//! Connecting an account: choosing the app, giving its keys or going on at the service, and the same for an account that
+//! is there. What was typed is kept where it can't be taken, but for secrets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use keyhole_host_api::apps::{App, CUSTOM, Flow};
+use keyhole_host_api::oauth::Start;
+use keyhole_host_api::vault::Secret;
+use maud::{Markup, html};
+
+use super::account::found;
+use super::accounts::Search;
+use super::connect_link::{asked, callback, to_service};
+use super::frame::{self, Part, Wrong, alert};
+use super::parts::{field, icon, matches, of_page, pages};
+use super::session::{Posted, Visitor};
+use crate::server::Api;
+use crate::server::extract::{Body, Path, Query};
+use crate::server::model::{AccountView, FieldView, NewAccount, NewCredentials, hidden};
+use crate::server::problem::Problem;
+use crate::server::routes;
+
+/// Asks for the app.
+pub(super) async fn choose(
+    State(api): State<Arc<Api>>,
+    visitor: Visitor,
+    Query(search): Query<Search>,
+) -> Result<Response, Wrong> {
+    let apps = api.catalog().iter().filter(|app| app.name != CUSTOM && matches(&search.q, &[&app.name, &app.title]));
+    let mut apps: Vec<&Arc<App>> = apps.collect();
+    apps.sort_by_key(|app| app.title.to_lowercase());
+    let page = search.page.max(1);
+    let content = html! {
+        p .crumb { a href="/accounts" { "Accounts" } }
+        div .head { h1 { "Connect an account" } }
+        form .line role="search" action="/accounts/new" data-list="list" {
+            div .search {
+                label for="q" { "App" }
+                input #q name="q" type="search" value=(search.q) placeholder="Slack, GitHub, …" autocomplete="off" autofocus;
+            }
+            button { "Search" }
+        }
+        div #list {
+            p .soft role="status" { (apps.len()) @if apps.len() == 1 { " app" } @else { " apps" } }
+            @if apps.is_empty() {
+                div .card {
+                    p { "The catalog has no such app." }
+                    p { "Any service with a key can be connected from a terminal: " code { "keyhole accounts connect custom --help" } }
+                }
+            } @else {
+                ul .rows {
+                    @for app in of_page(&apps, page) {
+                        li {
+                            (icon(&app.title))
+                            div .what {
+                                a href=(format!("/accounts/new/{}", app.name)) { (app.title) }
+                                small { @if app.oauth.is_some() { "you allow it at the service" } @else { "with a key" } }
+                            }
+                        }
+                    }
+                }
+            }
+            (pages("/accounts/new", &search.q, page, apps.len()))
+        }
+    };
+    Ok(frame::page(&visitor, Part::Accounts, "Connect an account", content))
+}
+
+/// What is connected: an app anew, or an account that is there.
+struct Connecting<'a> {
+    app: &'a App,
+    fields: Vec<FieldView>,
+    account: Option<&'a AccountView>,
+    /// What is missing before anybody can connect.
+    unready: Option<Markup>,
+}
+
+impl<'a> Connecting<'a> {
+    async fn new(
+        api: &Api,
+        visitor: &Visitor,
+        app: &'a App,
+        account: Option<&'a AccountView>,
+    ) -> Result<Self, Problem> {
+        Ok(Self { app, fields: asked(app), account, unready: unready(api, visitor, app).await? })
+    }
+
+    fn leaves(&self) -> bool {
+        self.app.oauth.as_ref().is_some_and(|def| def.flow == Flow::Member)
+    }
+
+    fn title(&self) -> String {
+        match self.account {
+            Some(account) => format!("Reconnect {}", account.nickname),
+            None => format!("Connect {}", self.app.title),
+        }
+    }
+
+    fn form(&self, visitor: &Visitor, given: Option<&Posted>, problem: Option<&Problem>) -> Markup {
+        let back = self.account.map_or("/accounts/new".to_owned(), |account| format!("/accounts/{}", account.id));
+        let value = |name: &str| match given {
+            Some(given) => given.raw(name),
+            None => self.account.and_then(|account| account.plain.get(name)).map(String::as_str),
+        };
+        let untested =
+            problem.is_some_and(|problem| problem.is("service") || problem.detail.starts_with("the service"));
+        html! {
+            p .crumb {
+                @match self.account {
+                    Some(account) => { a href=(back) { (account.nickname) } }
+                    None => { a href=(back) { "Choose another app" } }
+                }
+            }
+            div .head { div { (icon(&self.app.title)) h1 { (self.title()) } } }
+            @if let Some(problem) = problem { (alert(problem)) }
+            @if let Some(unready) = &self.unready { (unready) }
+            @else {
+                form .card method="post" autocomplete="off" {
+                    (visitor.key())
+                    @if self.account.is_none() {
+                        label for="nickname" { "Nickname (optional)" }
+                        input #nickname name="nickname" maxlength="100" value=[value("nickname")] aria-describedby="nickname-help";
+                        small #nickname-help { "What you call it, such as “" (self.app.title) " of marketing”." }
+                    }
+                    @for one in &self.fields { (field(one, value(&one.name))) }
+                    @if problem.is_some_and(|problem| problem.is("conflict")) && self.account.is_some() {
+                        label .choice {
+                            input type="checkbox" name="other_identity" value="yes";
+                            span { "It is meant to belong to another identity at the service from now on" }
+                        }
+                    }
+                    @if untested && !self.leaves() {
+                        label .choice {
+                            input type="checkbox" name="untested" value="yes";
+                            span { "Store it all the same, without asking the service" }
+                        }
+                    }
+                    @if self.leaves() {
+                        p { "You go on at " (self.app.title) ", where you are asked to allow it, and come back here." }
+                    }
+                    p .soft { "It is yours, and private until you say who else may use it. No step ever sees its keys." }
+                    div .buttons {
+                        button .act { @if self.leaves() { "Go to " (self.app.title) } @else { "Connect" } }
+                        a href=(back) { "Cancel" }
+                    }
+                }
+                @if let Some(docs) = &self.app.docs {
+                    p { a href=(docs) rel="noreferrer" { "How " (self.app.title) " is authenticated to" } }
+                }
+            }
+        }
+    }
+
+    fn refused(&self, posted: &Posted, problem: &Problem) -> Response {
+        let content = self.form(&posted.visitor, Some(posted), Some(problem));
+        frame::again(&posted.visitor, Part::Accounts, problem, &self.title(), content)
+    }
+
+    /// What was given of the fields that there are.
+    fn given(&self, posted: &Posted) -> BTreeMap<String, Secret> {
+        let value = |field: &FieldView| {
+            let value = posted.raw(&field.name).filter(|value| !value.is_empty())?;
+            Some((field.name.clone(), Secret::new(value.to_owned())))
+        };
+        self.fields.iter().filter_map(value).collect()
+    }
+
+    fn start(&self, posted: &Posted) -> Start {
+        Start {
+            app: self.app.name.clone(),
+            nickname: posted.one("nickname").map(str::to_owned),
+            fields: self.given(posted),
+            account: self.account.map(|account| account.id.clone()),
+            other_identity: posted.one("other_identity").is_some(),
+            ..Start::default()
+        }
+    }
+}
+
+/// What an admin is to do, or whom a member is to ask, before the app can be connected by OAuth.
+async fn unready(api: &Api, visitor: &Visitor, app: &App) -> Result<Option<Markup>, Problem> {
+    let needed = app.oauth.as_ref().is_some_and(|def| def.flow != Flow::Jwt && def.own_client.is_none());
+    if !needed || api.oauth().configured().await?.iter().any(|client| client.app == app.name) {
+        return Ok(None);
+    }
+    if visitor.is_admin() {
+        return Ok(Some(html! {
+            div .notice .wait {
+                p { strong { (app.title) " is not set up yet." } }
+                p { "Register an OAuth client at " (app.title) ", once for all members, and enter it "
+                    a href=(format!("/apps/{}", app.name)) { "here" } ". It is asked for this redirect URL:" }
+                p .copy { code { (callback(api)?) } }
+            }
+        }));
+    }
+    let admins =
+        api.members.list().await?.into_iter().filter(|member| member.role == keyhole_host_api::members::Role::Admin);
+    let admins: Vec<String> = admins.map(|member| member.id.to_string()).collect();
+    Ok(Some(html! {
+        div .notice .wait {
+            p { strong { (app.title) " is not set up yet." } }
+            p { "An admin does that, once for all members. Ask " (admins.join(" or ")) "." }
+        }
+    }))
+}
+
+fn app_of(api: &Api, name: &str) -> Result<Arc<App>, Problem> {
+    match api.catalog().get(name).filter(|app| app.name != CUSTOM) {
+        Some(app) => Ok(app.clone()),
+        None => Err(routes::apps::find(api.catalog(), name).err().unwrap_or_else(|| {
+            Problem::not_there("a service of your own is connected from a terminal")
+                .help("keyhole accounts connect custom --help")
+        })),
+    }
+}
+
+pub(super) async fn ask(
+    State(api): State<Arc<Api>>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+) -> Result<Response, Wrong> {
+    let app = app_of(&api, &name)?;
+    let connecting = Connecting::new(&api, &visitor, &app, None).await?;
+    let content = connecting.form(&visitor, None, None);
+    Ok(frame::leaving(&visitor, Part::Accounts, &connecting.title(), content))
+}
+
+pub(super) async fn connect(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    posted: Posted,
+) -> Result<Response, Wrong> {
+    let app = app_of(&api, &name)?;
+    let connecting = Connecting::new(&api, &posted.visitor, &app, None).await?;
+    let (state, caller) = (State(api.clone()), posted.visitor.caller.clone());
+    let connected = match app.oauth.as_ref().map(|def| def.flow) {
+        None => {
+            let new = NewAccount {
+                app: app.name.clone(),
+                nickname: posted.one("nickname").map(str::to_owned),
+                fields: hidden(connecting.given(&posted)),
+                custom: None,
+                test: posted.one("untested").is_none(),
+            };
+            routes::accounts::connect(state, caller, Body(new)).await.map(|(_, connected)| connected.0)
+        }
+        Some(_) => return by_oauth(&api, &connecting, &posted).await,
+    };
+    match connected {
+        Ok(connected) => Ok(connected_at(&connected.id, "connected")),
+        Err(problem) => Ok(connecting.refused(&posted, &problem)),
+    }
+}
+
+/// Sends the browser to the service, or asks it without one.
+async fn by_oauth(api: &Arc<Api>, connecting: &Connecting<'_>, posted: &Posted) -> Result<Response, Wrong> {
+    let member = &posted.visitor.member.id;
+    let done = if connecting.account.is_some() { "reconnected" } else { "connected" };
+    if !connecting.leaves() {
+        return Ok(match api.oauth().connect_client(member, connecting.start(posted)).await {
+            Ok(connected) => connected_at(&connected.account.id, done),
+            Err(error) => connecting.refused(posted, &error.into()),
+        });
+    }
+    match api.oauth().begin(member, connecting.start(posted), callback(api)?.as_str()).await {
+        Ok(begun) => Ok(to_service(api, &begun, member)?),
+        Err(error) => Ok(connecting.refused(posted, &error.into())),
+    }
+}
+
+fn connected_at(id: &keyhole_host_api::accounts::AccountId, done: &str) -> Response {
+    Redirect::to(&format!("/accounts/{id}?done={done}")).into_response()
+}
+
+pub(super) async fn ask_again(
+    State(api): State<Arc<Api>>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Response, Wrong> {
+    let (account, app) = own(&api, &visitor, &id).await?;
+    let connecting = Connecting::new(&api, &visitor, &app, Some(&account)).await?;
+    let content = connecting.form(&visitor, None, None);
+    Ok(frame::leaving(&visitor, Part::Accounts, &connecting.title(), content))
+}
+
+pub(super) async fn reconnect(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    posted: Posted,
+) -> Result<Response, Wrong> {
+    let (account, app) = own(&api, &posted.visitor, &id).await?;
+    let connecting = Connecting::new(&api, &posted.visitor, &app, Some(&account)).await?;
+    // An account of an app with OAuth may have been connected with a key before that had one.
+    if app.oauth.is_some() {
+        return by_oauth(&api, &connecting, &posted).await;
+    }
+    let new = NewCredentials {
+        fields: hidden(connecting.given(&posted)),
+        test: posted.one("untested").is_none(),
+        other_identity: posted.one("other_identity").is_some(),
+    };
+    let caller = posted.visitor.caller.clone();
+    match routes::accounts::reconnect(State(api.clone()), caller, Path(id), Body(new)).await {
+        Ok(_) => Ok(connected_at(&account.id, "reconnected")),
+        Err(problem) => Ok(connecting.refused(&posted, &problem)),
+    }
+}
+
+/// The visitor's own account, and its app.
+async fn own(api: &Arc<Api>, visitor: &Visitor, id: &str) -> Result<(AccountView, Arc<App>), Problem> {
+    let account = found(api, visitor, id).await?;
+    if account.owner != visitor.member.id {
+        return Err(Problem::not_allowed(format!("only its owner, {}, can reconnect it", account.owner)));
+    }
+    if account.app == CUSTOM {
+        return Err(Problem::wrong("a service of your own is reconnected from a terminal")
+            .help(format!("keyhole accounts reconnect {}", account.id)));
+    }
+    let app = api.catalog().get(&account.app).cloned().ok_or_else(|| {
+        Problem::conflict(format!("the app {} of this account is no longer defined", account.app))
+            .help("an admin gives its definition back with --apps DIR")
+    })?;
+    Ok((account, app))
+}
+
+/// Where a browser that is signed in goes on when it comes back from a service.
+pub(super) async fn came_back(
+    api: &Api,
+    headers: &HeaderMap,
+    connected: &crate::server::model::ConnectedView,
+) -> Result<Option<Response>, Problem> {
+    let member = super::session::signed_in(api, headers).await?;
+    let theirs = member.is_some_and(|member| member.id == connected.owner);
+    Ok(theirs.then(|| connected_at(&connected.id, "connected")))
+}

@@ -1,0 +1,172 @@
+//! What every page has around its content, and the headers that bind what a browser may do with it. Whatever is put
+//! into a page is text: maud escapes it, and nothing here goes around that.
+
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use maud::{DOCTYPE, Markup, html};
+
+use super::session::Visitor;
+use crate::server::problem::Problem;
+
+const STYLE: &str = include_str!("assets/console.css");
+const SCRIPT: &str = include_str!("assets/console.js");
+/// Stands in the addresses of both, so that a browser may keep them for ever.
+static EDITION: LazyLock<String> = LazyLock::new(|| {
+    let mut hash = blake3::Hasher::new();
+    hash.update(STYLE.as_bytes()).update(SCRIPT.as_bytes());
+    hash.finalize().to_hex()[..16].to_owned()
+});
+
+/// What a page may load, and who may show it. Forms lead to Keyhole alone, but for the one that goes on at a service.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// The same where a form's answer leads to a service.
+const LEAVING: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+                       base-uri 'none'; frame-ancestors 'none'";
+
+/// The parts of the console.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Accounts,
+    Workflows,
+    Runs,
+    Members,
+    Apps,
+    Audit,
+    Settings,
+}
+
+impl Part {
+    const ALL: [(Self, &'static str, &'static str); 7] = [
+        (Self::Accounts, "Accounts", "/accounts"),
+        (Self::Workflows, "Workflows", "/workflows"),
+        (Self::Runs, "Runs", "/runs"),
+        (Self::Members, "Members", "/members"),
+        (Self::Apps, "Apps", "/apps"),
+        (Self::Audit, "Audit", "/audit"),
+        (Self::Settings, "Settings", "/settings"),
+    ];
+}
+
+/// A page for who is signed in.
+pub(super) fn page(visitor: &Visitor, part: Part, title: &str, content: Markup) -> Response {
+    answer(StatusCode::OK, POLICY, title, signed_in(visitor, Some(part), &content))
+}
+
+/// One whose form may lead to a service.
+pub(super) fn leaving(visitor: &Visitor, part: Part, title: &str, content: Markup) -> Response {
+    answer(StatusCode::OK, LEAVING, title, signed_in(visitor, Some(part), &content))
+}
+
+/// One with a form that has to be filled in again.
+pub(super) fn again(visitor: &Visitor, part: Part, problem: &Problem, title: &str, content: Markup) -> Response {
+    answer(problem.code(), LEAVING, title, signed_in(visitor, Some(part), &content))
+}
+
+/// A page for who is not, or need not be: with nothing but its content.
+pub(in crate::server) fn bare(status: StatusCode, title: &str, content: Markup) -> Response {
+    answer(status, LEAVING, title, html! { main #content .narrow tabindex="-1" { (content) } })
+}
+
+fn signed_in(visitor: &Visitor, part: Option<Part>, content: &Markup) -> Markup {
+    html! {
+        a .skip href="#content" { "Skip to the content" }
+        header .top {
+            div {
+                a .brand href="/accounts" { "Keyhole" }
+                nav aria-label="Main" {
+                    ul {
+                        @for (one, name, path) in Part::ALL {
+                            li { a href=(path) aria-current=[(part == Some(one)).then_some("page")] { (name) } }
+                        }
+                    }
+                }
+                div .who {
+                    span .soft { (visitor.member.id) }
+                    form method="post" action="/sign-out" .inline { (visitor.key()) button .plain { "Sign out" } }
+                }
+            }
+        }
+        main #content tabindex="-1" { (content) }
+    }
+}
+
+fn answer(status: StatusCode, policy: &'static str, title: &str, body: Markup) -> Response {
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " – Keyhole" }
+                link rel="stylesheet" href=(format!("/assets/{}/console.css", *EDITION));
+                script src=(format!("/assets/{}/console.js", *EDITION)) defer {}
+            }
+            body { (body) }
+        }
+    };
+    let mut response = (status, markup.into_string()).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response
+}
+
+/// What says that it did not work, above a form or on a page of its own.
+pub(super) fn alert(problem: &Problem) -> Markup {
+    html! {
+        div .notice .bad role="alert" {
+            p { strong { (problem.title) } }
+            p { (problem.detail) }
+            @if let Some(help) = &problem.help { p { (help) } }
+        }
+    }
+}
+
+/// A problem, as a page.
+pub(in crate::server) struct Wrong(Problem);
+
+impl<E: Into<Problem>> From<E> for Wrong {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Wrong {
+    fn into_response(self) -> Response {
+        let Self(problem) = self;
+        let said = html! {
+            h1 { (problem.title) }
+            p { (problem.detail) }
+            @if let Some(help) = &problem.help { p { (help) } }
+        };
+        let mut response = bare(problem.code(), &problem.title, said);
+        // Whoever knows that somebody is signed in shows it within what those see.
+        response.extensions_mut().insert(problem);
+        response
+    }
+}
+
+/// `problem` for who is signed in.
+pub(super) fn wrong(visitor: &Visitor, problem: &Problem) -> Response {
+    let content = html! {
+        div .head { h1 { (problem.title) } }
+        (alert(problem))
+        p { a href="/accounts" { "Go to your accounts" } }
+    };
+    answer(problem.code(), POLICY, &problem.title, signed_in(visitor, None, &content))
+}
+
+/// The stylesheet and the script.
+pub(super) async fn asset(Path((edition, name)): Path<(String, String)>) -> Response {
+    let (kind, text) = match name.as_str() {
+        "console.css" => ("text/css; charset=utf-8", STYLE),
+        "console.js" => ("text/javascript; charset=utf-8", SCRIPT),
+        _ => return Problem::not_there("there is nothing at this address").into_response(),
+    };
+    let keep = if edition == *EDITION { "public, max-age=31536000, immutable" } else { "no-store" };
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, keep)], text).into_response()
+}

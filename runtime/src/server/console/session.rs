@@ -1,0 +1,205 @@
+//! Who looks: a member, by their browser's session. Every page but the way in is behind [`sign_in_first`], and every form
+//! comes with a key that other sites' pages don't know; one that comes without is refused.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use keyhole_host_api::members::{Member, Role};
+use keyhole_host_api::tokens::SESSION;
+use keyhole_host_api::vault::Secret;
+use maud::{Markup, html};
+use subtle::ConstantTimeEq as _;
+
+use super::frame::{self, Wrong};
+use crate::server::Api;
+use crate::server::caller::{Caller, Proof};
+use crate::server::problem::Problem;
+
+/// The hidden field of every form.
+const KEY: &str = "form_key";
+
+/// Somebody who is signed in.
+#[derive(Clone)]
+pub(super) struct Visitor {
+    pub(super) member: Member,
+    pub(super) caller: Caller,
+    form_key: String,
+}
+
+impl Visitor {
+    /// What every form that changes something holds.
+    pub(super) fn key(&self) -> Markup {
+        html! { input type="hidden" name=(KEY) value=(self.form_key); }
+    }
+
+    pub(super) fn is_admin(&self) -> bool {
+        self.member.role == Role::Admin
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Visitor {
+    type Rejection = Wrong;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Wrong> {
+        // Not there only if a route was left out of `sign_in_first`: refused all the same.
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| Problem::not_allowed("nobody is signed in").into())
+    }
+}
+
+/// What a form of one of our pages sent.
+pub(super) struct Posted {
+    pub(super) visitor: Visitor,
+    fields: Vec<(String, String)>,
+}
+
+impl Posted {
+    /// The value of the field `name`, without what stands around it; `None` if it is empty.
+    pub(super) fn one(&self, name: &str) -> Option<&str> {
+        self.raw(name).map(str::trim).filter(|value| !value.is_empty())
+    }
+
+    /// The value of the field `name` as it was sent.
+    pub(super) fn raw(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Each value of the field `name`.
+    pub(super) fn all<'p>(&'p self, name: &'p str) -> impl Iterator<Item = &'p str> {
+        self.fields.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl FromRequest<Arc<Api>> for Posted {
+    type Rejection = Wrong;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Wrong> {
+        let (mut parts, body) = request.into_parts();
+        let visitor = Visitor::from_request_parts(&mut parts, api).await?;
+        let fields = form(Request::from_parts(parts, body), api).await?;
+        let posted = Self { visitor, fields };
+        let given = posted.raw(KEY).unwrap_or("").as_bytes();
+        if !bool::from(given.ct_eq(posted.visitor.form_key.as_bytes())) {
+            return Err(stranger().into());
+        }
+        Ok(posted)
+    }
+}
+
+/// What a form sent, whoever sent it.
+pub(super) async fn form(request: Request, api: &Arc<Api>) -> Result<Vec<(String, String)>, Problem> {
+    let form = axum::extract::Form::<Vec<(String, String)>>::from_request(request, api).await;
+    form.map(|axum::extract::Form(fields)| fields).map_err(|rejection| {
+        // What axum says of it may hold a part of the body.
+        Problem::new(
+            rejection.into_response().status(),
+            "malformed",
+            "The form can't be read",
+            "what was sent is no form",
+        )
+    })
+}
+
+fn stranger() -> Problem {
+    Problem::not_allowed("this form is not of a page that you opened while signed in as you are now")
+        .help("nothing was changed; open the page again, and send it from there")
+}
+
+/// Whether a browser says that another site's page made this request. One that says nothing is known by its form's key.
+pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
+}
+
+/// Lets past who is signed in; others are led to sign in, and back.
+pub(super) async fn sign_in_first(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+    let changes = request.method() != Method::GET;
+    if changes && is_foreign(request.headers()) {
+        return Wrong::from(stranger()).into_response();
+    }
+    let opened = match key_of(&api, request.headers()) {
+        Some(key) => match api.sessions.open(key.expose(), true).await {
+            Ok(opened) => opened,
+            Err(error) => return Wrong::from(error).into_response(),
+        },
+        None => None,
+    };
+    let Some(opened) = opened else {
+        if changes {
+            let problem =
+                Problem::new(StatusCode::UNAUTHORIZED, "signed-out", "You are signed out", "nothing was changed");
+            return Wrong::from(problem.help("sign in, and do it again")).into_response();
+        }
+        let here = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("next", here).finish();
+        return Redirect::to(&format!("/sign-in?{query}")).into_response();
+    };
+    let caller = Caller::Member(opened.member.clone(), Proof::Session(opened.id));
+    let visitor = Visitor { member: opened.member, caller, form_key: opened.form_key };
+    request.extensions_mut().insert(visitor.clone());
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = frame::wrong(&visitor, &problem);
+    }
+    // A page that ended the session has a cookie of its own.
+    if let Some(key) = opened.renewed
+        && !response.headers().contains_key(header::SET_COOKIE)
+    {
+        set_cookie(&api, &mut response, &key);
+    }
+    response
+}
+
+/// Who the browser is signed in as, if it is.
+pub(super) async fn signed_in(api: &Api, headers: &HeaderMap) -> Result<Option<Member>, Problem> {
+    match key_of(api, headers) {
+        Some(key) => Ok(api.sessions.open(key.expose(), false).await?.map(|opened| opened.member)),
+        None => Ok(None),
+    }
+}
+
+/// Ends the session that the browser brings, if there is one.
+pub(super) async fn end(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
+    if let Some(key) = key_of(api, headers)
+        && let Some(opened) = api.sessions.open(key.expose(), false).await?
+    {
+        api.sessions.end(&opened.id).await?;
+    }
+    Ok(())
+}
+
+/// Its name binds the cookie to this host and to TLS, where there is TLS.
+fn name(api: &Api) -> (&'static str, &'static str) {
+    match api.public_url.as_ref().is_some_and(|url| url.scheme() == "https") {
+        true => ("__Host-keyhole", "; Secure"),
+        false => ("keyhole", ""),
+    }
+}
+
+fn key_of(api: &Api, headers: &HeaderMap) -> Option<Secret> {
+    let (name, _) = name(api);
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(cookie, _)| *cookie == name).map(|(_, key)| Secret::new(key.to_owned()))
+}
+
+/// Gives the browser its key. Lax, so that a service that sends a browser back finds it signed in.
+pub(super) fn set_cookie(api: &Api, response: &mut Response, key: &Secret) {
+    let ((name, secure), age) = (name(api), SESSION.as_secs());
+    let cookie = format!("{name}={}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}", key.expose());
+    if let Ok(mut value) = HeaderValue::from_str(&cookie) {
+        value.set_sensitive(true);
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+}
+
+/// Takes it back.
+pub(super) fn forget_cookie(api: &Api, response: &mut Response) {
+    let (name, secure) = name(api);
+    let cookie = format!("{name}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax{secure}");
+    if let Ok(value) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+}

@@ -1,0 +1,249 @@
+//! The way in: by a link that is used once, by a token, and on a fresh install as the first member; and the way out.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use data_encoding::BASE64URL_NOPAD;
+use keyhole_host_api::members::{MemberId, MemberIdError, Role};
+use keyhole_host_api::vault::Secret;
+use maud::{Markup, html};
+use serde::Deserialize;
+use subtle::ConstantTimeEq as _;
+
+use super::frame::{Wrong, alert, bare};
+use super::session::{self, Posted, form, is_foreign};
+use crate::server::Api;
+use crate::server::caller::Peer;
+use crate::server::extract::Path;
+use crate::server::problem::Problem;
+
+/// What makes the first member, while there is none: made at the start of a server, and forgotten with its end.
+#[derive(Default)]
+pub struct SetUp(Mutex<Option<Secret>>);
+
+impl SetUp {
+    /// The path of the page that makes the first member.
+    ///
+    /// # Errors
+    /// If the system gives no random numbers.
+    pub fn begin(&self) -> Result<String, getrandom::Error> {
+        let mut bits = zeroize::Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *bits)?;
+        let key = BASE64URL_NOPAD.encode(&*bits);
+        let path = format!("/set-up/{key}");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Secret::new(key));
+        Ok(path)
+    }
+
+    fn fits(&self, given: &str) -> bool {
+        let key = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        key.as_ref().is_some_and(|key| bool::from(key.expose().as_bytes().ct_eq(given.as_bytes())))
+    }
+
+    fn end(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Next {
+    next: Option<String>,
+}
+
+/// Asks for a token, and says how else one gets in.
+pub(super) async fn ask(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    Query(to): Query<Next>,
+) -> Result<Response, Wrong> {
+    if session::signed_in(&api, &headers).await?.is_some() {
+        return Ok(Redirect::to(local(to.next.as_deref())).into_response());
+    }
+    Ok(bare(StatusCode::OK, "Sign in", with_token(to.next.as_deref(), None)))
+}
+
+fn with_token(next: Option<&str>, problem: Option<&Problem>) -> Markup {
+    html! {
+        h1 { "Sign in to Keyhole" }
+        @if let Some(problem) = problem { (alert(problem)) }
+        p { "Open the link that you were sent. Whoever has a terminal with Keyhole makes one:" }
+        pre { "keyhole sign-in" }
+        form method="post" action="/sign-in" {
+            @if let Some(next) = next { input type="hidden" name="next" value=(next); }
+            label for="token" { "Or sign in with a token" }
+            input #token name="token" type="password" autocomplete="off" required aria-describedby="token-help";
+            small #token-help { "It begins with " code { "kht_" } ". Make one with " code { "keyhole tokens create" } "." }
+            div .buttons { button .act { "Sign in" } }
+        }
+    }
+}
+
+pub(super) async fn by_token(State(api): State<Arc<Api>>, peer: Peer, request: Request) -> Result<Response, Wrong> {
+    let headers = request.headers().clone();
+    let fields = ours(request, &api).await?;
+    let field = |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.trim());
+    let next = field("next");
+    let Some((member, _)) = api.tokens.verify(field("token").unwrap_or("")).await? else {
+        api.failed.note(peer.0)?;
+        let title = "This token does not sign in";
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, "token", title, "it is not valid, or no longer");
+        return Ok(bare(problem.code(), "Sign in", with_token(next, Some(&problem))));
+    };
+    begin(&api, &headers, &member.id, local(next)).await
+}
+
+/// Says whom a link signs in. It is not used up yet: mail filters and chats look at links, too.
+pub(super) async fn ask_link(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    Path(text): Path<String>,
+) -> Result<Response, Wrong> {
+    let link = match api.sign_ins.look(&text).await {
+        Ok(link) => link,
+        Err(error) => {
+            api.failed.note(peer.0)?;
+            return Err(error.into());
+        }
+    };
+    let content = html! {
+        h1 { "Sign in to Keyhole" }
+        p { "This link signs you in as " strong { (link.member) } ". It can be used once." }
+        form method="post" { div .buttons { button .act { "Sign in as " (link.member) } } }
+    };
+    Ok(bare(StatusCode::OK, "Sign in", content))
+}
+
+pub(super) async fn by_link(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    Path(text): Path<String>,
+    request: Request,
+) -> Result<Response, Wrong> {
+    let headers = request.headers().clone();
+    ours(request, &api).await?;
+    match api.sign_ins.redeem(&text).await {
+        Ok(link) => begin(&api, &headers, &link.member, "/accounts").await,
+        Err(error) => {
+            api.failed.note(peer.0)?;
+            Err(error.into())
+        }
+    }
+}
+
+/// Asks who the first member is.
+pub(super) async fn ask_set_up(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    Path(key): Path<String>,
+) -> Result<Response, Wrong> {
+    must_set_up(&api, peer, &key).await?;
+    Ok(bare(StatusCode::OK, "Set up Keyhole", with_name("", None)))
+}
+
+fn with_name(name: &str, problem: Option<&Problem>) -> Markup {
+    html! {
+        h1 { "Set up Keyhole" }
+        @if let Some(problem) = problem { (alert(problem)) }
+        p { "You are its first member, and an admin: you add the others." }
+        form method="post" {
+            label for="name" { "Your name" }
+            input #name name="name" value=(name) required maxlength="63" autocomplete="username" autocapitalize="none"
+                spellcheck="false" aria-describedby="name-help";
+            small #name-help { "Small letters, digits, '.', '_' and '-', such as " code { "alice" } ". It can't be changed later." }
+            div .buttons { button .act { "Begin" } }
+        }
+    }
+}
+
+pub(super) async fn set_up(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    Path(key): Path<String>,
+    request: Request,
+) -> Result<Response, Wrong> {
+    must_set_up(&api, peer, &key).await?;
+    let headers = request.headers().clone();
+    let fields = ours(request, &api).await?;
+    let name = fields.iter().find(|(field, _)| field == "name").map_or("", |(_, value)| value.trim());
+    let member: MemberId = match name.parse() {
+        Ok(member) => member,
+        Err(error) => {
+            let error: MemberIdError = error;
+            let problem = Problem::wrong(error.to_string());
+            return Ok(bare(problem.code(), "Set up Keyhole", with_name(name, Some(&problem))));
+        }
+    };
+    api.members.add(member.clone(), Some(Role::Admin)).await?;
+    api.set_up.end();
+    begin(&api, &headers, &member, "/accounts").await
+}
+
+async fn must_set_up(api: &Api, peer: Peer, key: &str) -> Result<(), Problem> {
+    if api.set_up.fits(key) && api.members.list().await?.is_empty() {
+        return Ok(());
+    }
+    api.failed.note(peer.0)?;
+    Err(Problem::not_there("this link is not valid, or no longer: Keyhole has its first member")
+        .help("sign in with a link of your own: keyhole sign-in"))
+}
+
+/// Signs out, here.
+pub(super) async fn out(State(api): State<Arc<Api>>, headers: HeaderMap, _: Posted) -> Result<Response, Wrong> {
+    session::end(&api, &headers).await?;
+    Ok(signed_out(&api))
+}
+
+/// Signs out, everywhere.
+pub(super) async fn out_everywhere(State(api): State<Arc<Api>>, posted: Posted) -> Result<Response, Wrong> {
+    api.sessions.end_all(&posted.visitor.member.id).await?;
+    Ok(signed_out(&api))
+}
+
+fn signed_out(api: &Api) -> Response {
+    let mut response = Redirect::to("/sign-in").into_response();
+    session::forget_cookie(api, &mut response);
+    response
+}
+
+/// The fields of a form that no other site's page sent: it could sign a browser in as somebody else.
+async fn ours(request: Request, api: &Arc<Api>) -> Result<Vec<(String, String)>, Problem> {
+    if is_foreign(request.headers()) {
+        return Err(Problem::not_allowed("another site's page sent this").help("nobody was signed in"));
+    }
+    form(request, api).await
+}
+
+/// Signs in. Whoever was signed in with this browser before is no longer.
+async fn begin(api: &Api, headers: &HeaderMap, member: &MemberId, to: &str) -> Result<Response, Wrong> {
+    session::end(api, headers).await?;
+    let browser = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let key = api.sessions.begin(member, browser).await?;
+    let mut response = Redirect::to(to).into_response();
+    session::set_cookie(api, &mut response, &key);
+    Ok(response)
+}
+
+/// Where to go on, if that is a page of ours.
+fn local(next: Option<&str>) -> &str {
+    let ours = |path: &&str| {
+        path.starts_with('/') && !path[1..].starts_with(['/', '\\']) && !path.contains(|c: char| c.is_control())
+    };
+    next.filter(ours).unwrap_or("/accounts")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_led_away() {
+        for ours in ["/runs?status=failed", "/", "/accounts/x"] {
+            assert_eq!(local(Some(ours)), ours);
+        }
+        for other in ["//example.com", "/\\example.com", "https://example.com", "", "accounts", "/\t/example.com"] {
+            assert_eq!(local(Some(other)), "/accounts", "{other}");
+        }
+    }
+}
