@@ -556,6 +556,21 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
+fn a_link_that_signs_in_stands_alone_on_standard_output() {
+    let keyhole = with_alice();
+    let own = keyhole.call(&["sign-in"]).ok();
+    assert!(own.stdout.starts_with("/sign-in/khi_") && own.stdout.lines().count() == 1, "{}", own.stdout);
+    says(&own.stderr, &["put the address of your keyhole serve before it", "it signs alice in, once, until"]);
+    let invite = keyhole.call(&["members", "add", "bob", "--invite"]).ok();
+    assert!(invite.stdout.starts_with("/sign-in/khi_") && invite.stdout.lines().count() == 1, "{}", invite.stdout);
+    says(&invite.stderr, &["added bob (member)", "it signs bob in, once, within 7 days"]);
+    let added = keyhole.call(&["--json", "members", "add", "carol", "--invite"]).ok();
+    assert!(added.json()["invite"].as_str().unwrap().contains("khi_") && added.stderr.is_empty(), "{}", added.stderr);
+    says(&keyhole.call(&["sign-in"]).failed(2), &["there are several members", "add --as MEMBER"]);
+    keyhole.call(&["sign-in", "--as", "bob", "--expires", "2h"]).ok();
+}
+
+#[test]
 fn every_command_has_help_and_the_program_its_version() {
     fn commands_in(help: &str) -> Vec<String> {
         let list = help.split("Commands:\n").nth(1).unwrap_or_default();

@@ -2,56 +2,19 @@
 //! authorization server and back, over TLS, against the built program.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
+use keyhole_tests::oidc::Oidc;
 use keyhole_tests::program::Keyhole;
-use keyhole_tests::server::Authority;
-use keyhole_tests::workspace::root;
+use keyhole_tests::workspace::{chromium as chromium_program, root};
 use serde_json::{Value, json};
 
 use crate::rig::Served;
 
-/// npm's oidc-provider, which `tests/run` installs.
-struct Service {
-    port: u16,
-    process: Child,
-}
-
-impl Service {
-    fn start(authority: &Authority, dir: &Path) -> Self {
-        let (certificate, key) = authority.issue_pem(&["auth.acme.example"]);
-        let (cert_file, key_file) = (dir.join("service.pem"), dir.join("service.key"));
-        std::fs::write(&cert_file, certificate).unwrap();
-        std::fs::write(&key_file, key).unwrap();
-        let mut process = Command::new("node")
-            .arg("server.mjs")
-            .current_dir(root().join("tests/oidc"))
-            .env("CERT", cert_file)
-            .env("KEY", key_file)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("node is installed");
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().parse().expect("the server starts; run `npm ci` in tests/oidc first");
-        Self { port, process }
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// What a person's Chromium saw who began at `address`, and is ann at the service.
 fn chromium(address: &str, hosts: &[(&str, u16)]) -> Value {
-    let places = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].map(PathBuf::from);
-    let program = places.into_iter().find(|path| path.exists()).expect("looked for before");
+    let program = chromium_program().expect("looked for before");
     let rules: Vec<String> = hosts.iter().map(|(host, port)| format!("MAP {host}:443 127.0.0.1:{port}")).collect();
     let output = Command::new("node")
         .arg("connect.mjs")
@@ -65,20 +28,10 @@ fn chromium(address: &str, hosts: &[(&str, u16)]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {complaint}"))
 }
 
-/// Whether there is a browser. Says so if not.
-fn there_is_none() -> bool {
-    let none =
-        !["chromium", "chromium-browser", "google-chrome"].iter().any(|name| Path::new("/usr/bin").join(name).exists());
-    if none {
-        eprintln!("skipped: Chromium is not installed, and tests/run could not install it");
-    }
-    none
-}
-
 /// Alice's Keyhole, which the service knows as `client`, and the service.
-fn notes(client: &str, dir: &Path) -> (Keyhole, Service) {
+fn notes(client: &str, dir: &Path) -> (Keyhole, Oidc) {
     let mut keyhole = Keyhole::default();
-    let service = Service::start(&keyhole.authority, dir);
+    let service = Oidc::start(&keyhole.authority, dir);
     keyhole.lead_to("auth.acme.example", service.port);
     keyhole.member("alice");
     let secret = format!("{client}-secret-4f1b7c2e9d");
@@ -100,7 +53,7 @@ fn works(keyhole: &Keyhole) {
 
 #[test]
 fn a_person_connects_an_account_in_chromium_by_a_link() {
-    if there_is_none() {
+    if chromium_program().is_none() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -150,7 +103,7 @@ fn from_the_terminal(how: &str, words: &str) {
 
 #[test]
 fn a_person_connects_from_a_terminal_and_chromium_comes_back_to_it() {
-    if !there_is_none() {
+    if chromium_program().is_some() {
         from_the_terminal("--no-browser", "allow it in your browser");
     }
 }
@@ -159,7 +112,7 @@ fn a_person_connects_from_a_terminal_and_chromium_comes_back_to_it() {
 fn a_client_that_asks_for_itself_is_connected_without_a_browser() {
     let dir = tempfile::tempdir().unwrap();
     let mut keyhole = Keyhole::default();
-    let service = Service::start(&keyhole.authority, dir.path());
+    let service = Oidc::start(&keyhole.authority, dir.path());
     keyhole.lead_to("auth.acme.example", service.port);
     keyhole.member("alice");
     let flags: Vec<&str> = keyhole.flags().iter().map(String::as_str).collect();
@@ -177,7 +130,7 @@ fn a_client_that_asks_for_itself_is_connected_without_a_browser() {
 
 #[test]
 fn a_person_connects_a_machine_without_a_browser_by_a_code_in_chromium_elsewhere() {
-    if !there_is_none() {
+    if chromium_program().is_some() {
         from_the_terminal("--device", "or open");
     }
 }

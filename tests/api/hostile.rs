@@ -61,6 +61,7 @@ fn body_of(name: &str, account: &str) -> Value {
         "data_set" => json!({"key": "k", "value": 1}),
         "audit_prune" => json!({"before": "2020-01-01T00:00:00Z"}),
         "links_create" => json!({"app": "acme"}),
+        "sign_in_links_create" => json!({}),
         other => panic!("say what body {other} takes"),
     }
 }
@@ -133,7 +134,7 @@ fn fill(path: &str, id: &str) -> String {
     for part in path.split('/').skip(1) {
         filled.push('/');
         filled.push_str(match part {
-            "{account}" | "{token}" | "{link}" | "{run}" | "{digest}" => id,
+            "{account}" | "{token}" | "{link}" | "{run}" | "{digest}" | "{session}" => id,
             "{member}" | "{owner}" => "alice",
             "{name}" => "theirs",
             "{app}" => "acme",
@@ -152,6 +153,7 @@ async fn what_is_not_yours_looks_like_what_is_not_there_whichever_call_you_try()
     let (alices, token_id) = served.token("alice", &[]);
     let link = served.keyhole.call(&["--json", "accounts", "links", "create", "acme", "--as", "alice"]).ok().json();
     let link_id = link["id"].as_str().unwrap().to_owned();
+    let session = signed_in(&served.url, &alices).await;
     let (mallorys, _) = served.token("mallory", &[]);
     by(&alices, "post", &format!("{}/api/workflows", served.url), Some(&json!({"file": WORKFLOW}))).await.ok();
     let runs = format!("{}/api/workflows/alice/theirs/runs", served.url);
@@ -163,6 +165,7 @@ async fn what_is_not_yours_looks_like_what_is_not_there_whichever_call_you_try()
             Some("{account}") => vec![(&account, NOTHING), ("alice's%20Acme", "alice's%20Other")],
             Some("{token}") => vec![(&token_id, NOTHING)],
             Some("{link}") => vec![(&link_id, NOTHING)],
+            Some("{session}") => vec![(&session, NOTHING)],
             // Who is a member is known to all; what only admins do must not tell.
             Some("{member}") => vec![("alice", "nobody")],
             // Which apps there are is known to all; whether one has a client is not.
@@ -217,6 +220,16 @@ async fn what_is_not_yours_looks_like_what_is_not_there_whichever_call_you_try()
     }
     let uses = by(&mallorys, "get", &format!("{}/api/audit", served.url), None).await.ok().json();
     assert_eq!(uses, json!([]));
+    let sessions = by(&alices, "get", &format!("{}/api/sessions", served.url), None).await.ok().json();
+    assert_eq!(sessions[0]["id"], session.as_str());
+}
+
+/// The session of a browser that was signed in with the token.
+async fn signed_in(url: &str, token: &str) -> String {
+    let form = client_at(1).post(format!("{url}/sign-in")).header("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(form.body(format!("token={token}")).send().await.unwrap().status(), 303);
+    let sessions = by(token, "get", &format!("{url}/api/sessions"), None).await.ok().json();
+    sessions[0]["id"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]

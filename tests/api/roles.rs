@@ -5,7 +5,7 @@ use keyhole_host_api::store::{Expect, Store as _};
 use keyhole_tests::program::KEY;
 use serde_json::{Value, json};
 
-use crate::rig::{Served, by};
+use crate::rig::{Served, by, client_at};
 
 #[tokio::test]
 async fn an_admin_sees_and_deletes_what_they_may_not_use_and_speaks_for_nobody() {
@@ -54,6 +54,41 @@ async fn a_removed_member_is_out_at_the_next_request() {
     by(&admin, "post", &at("/members"), Some(&json!({"name": "bob"}))).await.ok();
     by(&bobs, "get", &at("/me"), None).await.problem(401);
     by(&admin, "delete", &at("/members/alice"), None).await.problem(409);
+}
+
+#[tokio::test]
+async fn a_link_that_signs_in_is_ones_own_and_an_invite_comes_with_adding_alone() {
+    let served = Served::with_members();
+    let (admin, _) = served.token("alice", &[]);
+    let (bobs, _) = served.token("bob", &[]);
+    let at = |path: &str| format!("{}/api{path}", served.url);
+    let open = async |link: &str| {
+        let kind = "application/x-www-form-urlencoded";
+        client_at(1).post(link).header("content-type", kind).send().await.unwrap().status().as_u16()
+    };
+
+    let new = json!({"name": "dave", "invite": true});
+    let added = by(&admin, "post", &at("/members"), Some(&new)).await.ok().json();
+    let invite = added["invite"].as_str().unwrap();
+    assert!(added["name"] == "dave" && invite.contains("/sign-in/khi_"), "{added}");
+    assert_eq!((open(invite).await, open(invite).await), (303, 404), "once");
+    let there = by(&admin, "post", &at("/members"), Some(&json!({"name": "bob", "invite": true}))).await;
+    there.problem(409);
+    assert!(!there.text.contains("khi_"), "{}", there.text);
+    let plain = by(&admin, "post", &at("/members"), Some(&json!({"name": "erin"}))).await.ok().json();
+    assert!(plain.get("invite").is_none(), "{plain}");
+
+    by(&admin, "post", &at("/sign-in-links"), Some(&json!({"member": "bob"}))).await.problem(422);
+    by(&bobs, "post", &at("/sign-in-links"), Some(&json!({"expires_in": 8 * 24 * 3600}))).await.problem(422);
+    let own = by(&bobs, "post", &at("/sign-in-links"), Some(&json!({}))).await.ok().json();
+    assert_eq!(own["member"], "bob");
+    assert_eq!(open(own["url"].as_str().unwrap()).await, 303);
+    let sessions = by(&bobs, "get", &at("/sessions"), None).await.ok().json();
+    assert_eq!((sessions.as_array().unwrap().len(), &sessions[0]["current"]), (1, &json!(false)));
+    let session = at(&format!("/sessions/{}", sessions[0]["id"].as_str().unwrap()));
+    by(&admin, "delete", &session, None).await.problem(404);
+    by(&bobs, "delete", &session, None).await.ok();
+    assert_eq!(by(&bobs, "get", &at("/sessions"), None).await.ok().json(), json!([]));
 }
 
 /// Makes the account's proof of ownership as old as it is given.

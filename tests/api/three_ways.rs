@@ -132,6 +132,10 @@ fn day(way: &Way, here: Option<&Keyhole>) -> Vec<(String, String)> {
     let token = run(&["--json", "--quiet", "tokens", "create", "--name", "new", "--expires", "400d"], "");
     assert_eq!(token.code, 1);
     run(&["tokens", "revoke", "nothing"], "");
+    run(&["sessions", "list"], "");
+    run(&["--json", "sessions", "list"], "");
+    run(&["sessions", "end", "nothing"], "");
+    run(&["sign-in", "--expires", "8d"], "");
     run(&["members", "remove", "carol"], "");
     run(&["members", "remove", "carol"], "");
     run(&["--json", "audit"], "");

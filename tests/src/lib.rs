@@ -3,6 +3,8 @@
 
 pub mod aws;
 pub mod host;
+pub mod oidc;
 pub mod program;
+pub mod served;
 pub mod server;
 pub mod workspace;

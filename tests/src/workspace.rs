@@ -56,3 +56,13 @@ fn target() -> PathBuf {
 pub fn keyhole() -> PathBuf {
     std::env::var_os("KEYHOLE_BIN").map_or_else(|| target().join("release/keyhole"), PathBuf::from)
 }
+
+/// A person's browser. Says so if there is none: the test is skipped.
+pub fn chromium() -> Option<PathBuf> {
+    let places = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].map(PathBuf::from);
+    let found = places.into_iter().find(|path| path.exists());
+    if found.is_none() {
+        eprintln!("skipped: Chromium is not installed, and tests/run could not install it");
+    }
+    found
+}

@@ -1,7 +1,7 @@
 //! `keyhole members`: who shares this workspace.
 
 use clap::{Subcommand, ValueEnum};
-use keyhole::server::model::{MemberView, NewMember, Removed};
+use keyhole::server::model::{AddedMember, MemberView, NewMember, Removed};
 use keyhole_host_api::members::{MemberId, Role};
 use reqwest::Method;
 
@@ -20,6 +20,9 @@ pub enum Members {
         /// What they may do [default: member; admin for the first]
         #[arg(long, value_enum)]
         role: Option<RoleFlag>,
+        /// Print a link, too, by which they sign in to the console once, within 7 days
+        #[arg(long)]
+        invite: bool,
     },
     /// List the members
     List,
@@ -45,14 +48,22 @@ impl Members {
         let client = Client::open(settings, &EgressFlags::default()).await?;
         let out = settings.out;
         match self {
-            Self::Add { name, role } => {
+            Self::Add { name, role, invite } => {
                 let role = role.map(|role| match role {
                     RoleFlag::Admin => Role::Admin,
                     RoleFlag::Member => Role::Member,
                 });
-                let new = NewMember { name: name.into(), role };
-                let member: MemberView = client.send(Method::POST, None, &["members"], &new).await?;
-                out.either(&member, || format!("added {} ({})", member.name, member.role))
+                let new = NewMember { name: name.into(), role, invite };
+                let added: AddedMember = client.send(Method::POST, None, &["members"], &new).await?;
+                let said = format!("added {} ({})", added.member.name, added.member.role);
+                let Some(invite) = &added.invite else { return out.either(&added, || said) };
+                let address = invite.0.expose();
+                out.note(said);
+                if address.starts_with('/') {
+                    out.note("put the address of your keyhole serve before it");
+                }
+                out.note(format!("it signs {} in, once, within 7 days; it is not shown again", added.member.name));
+                out.either(&added, || address.to_owned())
             }
             Self::List => {
                 let members: Vec<MemberView> = client.get(None, &["members"]).await?;

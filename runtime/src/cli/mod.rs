@@ -30,7 +30,9 @@ mod run;
 mod runs;
 mod secrets;
 mod serve;
+mod sessions;
 mod settings;
+mod sign_in;
 mod test;
 mod tokens;
 mod vault;
@@ -82,6 +84,9 @@ enum Command {
     Audit(audit::Audit),
     #[command(subcommand)]
     Tokens(tokens::Tokens),
+    SignIn(sign_in::SignIn),
+    #[command(subcommand)]
+    Sessions(sessions::Sessions),
     #[command(subcommand)]
     Vault(vault::Vault),
     Backup(backup::Backup),
@@ -151,6 +156,8 @@ async fn dispatch(command: Command, settings: &Settings) -> Result {
         Command::Members(command) => command.run(settings).await,
         Command::Audit(command) => command.run(settings).await,
         Command::Tokens(command) => command.run(settings).await,
+        Command::SignIn(command) => command.run(settings).await,
+        Command::Sessions(command) => command.run(settings).await,
         Command::Vault(command) => command.run(settings).await,
         Command::Backup(command) => command.run(settings).await,
         Command::Restore(command) => command.run(settings).await,

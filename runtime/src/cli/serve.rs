@@ -34,7 +34,7 @@ const LEAST: u64 = 16 << 10;
 /// How long runs that are under way may take to end when Keyhole is stopped.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Serve the HTTP API, the triggers of workflows, and their runs
+/// Serve the console, the HTTP API, the triggers of workflows, and their runs
 ///
 /// Every other command works beside it on the same data directory, and from elsewhere with KEYHOLE_URL and
 /// KEYHOLE_TOKEN; `keyhole tokens create` makes a token. GET /api/openapi.json describes the API.
@@ -108,9 +108,13 @@ impl Serve {
             }
             None => None,
         };
+        let set_up = set_up(&api).await?;
         match settings.out.json {
-            true => settings.out.document(&json!({ "url": url, "metrics": metrics_url }))?,
+            true => settings.out.document(&json!({ "url": url, "metrics": metrics_url, "set_up": set_up }))?,
             false => output::stderr_line(&format!("keyhole serves on {url}")),
+        }
+        if let Some(set_up) = set_up {
+            output::stderr_line(&format!("no member yet; set Keyhole up here: {set_up}"));
         }
         let retention = tokio::spawn(retain(api.clone(), kept.subscribe()));
         let (store, settings_then, flags) = (home.store.clone(), settings.clone(), self.egress);
@@ -167,6 +171,14 @@ pub async fn begin(
     api.runner.reached_at(own.clone());
     api.serve_runs().await?;
     Ok(Begun { home, api, own })
+}
+
+/// Where the first member is made, while there is none.
+async fn set_up(api: &Api) -> Result<Option<Url>> {
+    if !api.members.list().await?.is_empty() {
+        return Ok(None);
+    }
+    Ok(api.address_of(&api.set_up.begin()?))
 }
 
 /// A command that needs the data directory was sent to a server.

@@ -59,7 +59,7 @@ pub enum Act<'a> {
     ChangeApps,
     /// To see the whole audit, not only what concerns oneself, and whether it is as it was written.
     SeeAllAudit,
-    /// To make a token for this member. It will speak for them, so not even an admin can
+    /// To make a token for this member, or a link that signs them in. It will speak for them, so not even an admin can
     /// for anyone else: it would let them use that member's accounts.
     CreateTokenFor(&'a MemberId),
     /// To see and revoke every member's tokens.

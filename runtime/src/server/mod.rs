@@ -167,7 +167,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(long.route_layer(authenticate))
         .merge(hooks)
         .merge(health::routes())
-        .fallback(problem::no_such_route)
+        .fallback(console::no_such_page)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(from_fn(guard::answer_headers))
         .layer(guard::catch_panic())

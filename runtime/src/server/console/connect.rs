@@ -14,6 +14,7 @@ use maud::{Markup, html};
 
 use super::account::found;
 use super::accounts::Search;
+use super::apps::needs_client;
 use super::connect_link::{asked, callback, to_service};
 use super::frame::{self, Part, Wrong, alert};
 use super::parts::{field, icon, matches, of_page, pages};
@@ -58,7 +59,7 @@ pub(super) async fn choose(
                             (icon(&app.title))
                             div .what {
                                 a href=(format!("/accounts/new/{}", app.name)) { (app.title) }
-                                small { @if app.oauth.is_some() { "you allow it at the service" } @else { "with a key" } }
+                                small { @if app.oauth.as_ref().is_some_and(|def| def.flow == Flow::Member) { "you allow it at the service" } @else { "with a key" } }
                             }
                         }
                     }
@@ -183,8 +184,7 @@ impl<'a> Connecting<'a> {
 
 /// What an admin is to do, or whom a member is to ask, before the app can be connected by OAuth.
 async fn unready(api: &Api, visitor: &Visitor, app: &App) -> Result<Option<Markup>, Problem> {
-    let needed = app.oauth.as_ref().is_some_and(|def| def.flow != Flow::Jwt && def.own_client.is_none());
-    if !needed || api.oauth().configured().await?.iter().any(|client| client.app == app.name) {
+    if !needs_client(app) || api.oauth().configured().await?.iter().any(|client| client.app == app.name) {
         return Ok(None);
     }
     if visitor.is_admin() {

@@ -13,10 +13,11 @@ use crate::server::problem::Problem;
 
 const STYLE: &str = include_str!("assets/console.css");
 const SCRIPT: &str = include_str!("assets/console.js");
-/// Stands in the addresses of both, so that a browser may keep them for ever.
+const ICON: &str = include_str!("assets/icon.svg");
+/// Stands in their addresses, so that a browser may keep them for ever.
 static EDITION: LazyLock<String> = LazyLock::new(|| {
     let mut hash = blake3::Hasher::new();
-    hash.update(STYLE.as_bytes()).update(SCRIPT.as_bytes());
+    hash.update(STYLE.as_bytes()).update(SCRIPT.as_bytes()).update(ICON.as_bytes());
     hash.finalize().to_hex()[..16].to_owned()
 });
 
@@ -102,6 +103,7 @@ fn answer(status: StatusCode, policy: &'static str, title: &str, body: Markup) -
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) " – Keyhole" }
+                link rel="icon" href=(format!("/assets/{}/icon.svg", *EDITION));
                 link rel="stylesheet" href=(format!("/assets/{}/console.css", *EDITION));
                 script src=(format!("/assets/{}/console.js", *EDITION)) defer {}
             }
@@ -160,11 +162,12 @@ pub(super) fn wrong(visitor: &Visitor, problem: &Problem) -> Response {
     answer(problem.code(), POLICY, &problem.title, signed_in(visitor, None, &content))
 }
 
-/// The stylesheet and the script.
+/// The stylesheet, the script and the icon.
 pub(super) async fn asset(Path((edition, name)): Path<(String, String)>) -> Response {
     let (kind, text) = match name.as_str() {
         "console.css" => ("text/css; charset=utf-8", STYLE),
         "console.js" => ("text/javascript; charset=utf-8", SCRIPT),
+        "icon.svg" => ("image/svg+xml", ICON),
         _ => return Problem::not_there("there is nothing at this address").into_response(),
     };
     let keep = if edition == *EDITION { "public, max-age=31536000, immutable" } else { "no-store" };

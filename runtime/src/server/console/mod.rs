@@ -5,26 +5,45 @@
 mod access;
 mod account;
 mod accounts;
+mod apps;
+mod audit;
 mod audit_table;
 mod connect;
 mod connect_link;
 mod frame;
+mod import;
+mod members;
 mod parts;
+mod runs;
 mod session;
+mod settings;
 mod sign_in;
+mod tokens;
+mod vault;
+mod workflows;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::from_fn_with_state;
-use axum::response::Redirect;
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 
 use super::Api;
+use super::problem::{self, Problem};
 
-pub use connect_link::CALLBACK;
 pub(super) use frame::{Wrong, bare};
 pub use sign_in::SetUp;
+
+/// For an address that is nothing's: a page for who looks with a browser, and a problem for a program.
+pub(super) async fn no_such_page(headers: HeaderMap, uri: Uri) -> Response {
+    let asks_for_page = |value: &str| value.split(',').any(|kind| kind.trim().starts_with("text/html"));
+    match headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(asks_for_page) {
+        true => Wrong::from(Problem::not_there("there is nothing at this address")).into_response(),
+        false => problem::no_such_route(uri).await.into_response(),
+    }
+}
 
 /// Every page.
 pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
@@ -38,6 +57,35 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/accounts/{account}/test", post(account::test))
         .route("/accounts/{account}/reconnect", get(connect::ask_again).post(connect::reconnect))
         .route("/accounts/{account}/delete", get(account::ask_delete).post(account::delete))
+        .route("/workflows", get(workflows::list))
+        .route("/workflows/{owner}/{name}", get(workflows::show))
+        .route("/workflows/{owner}/{name}/state", post(workflows::set_state))
+        .route("/workflows/{owner}/{name}/links", post(workflows::set_links))
+        .route("/workflows/{owner}/{name}/file", post(workflows::set_file))
+        .route("/workflows/{owner}/{name}/runs", post(workflows::run))
+        .route("/workflows/{owner}/{name}/delete", get(workflows::ask_delete).post(workflows::delete))
+        .route("/runs", get(runs::list))
+        .route("/runs/{run}", get(runs::show))
+        .route("/runs/{run}/events", get(runs::events))
+        .route("/runs/{run}/retry", post(runs::retry))
+        .route("/runs/{run}/cancel", post(runs::cancel))
+        .route("/members", get(members::list).post(members::add))
+        .route("/members/{member}/remove", get(members::ask_remove).post(members::remove))
+        .route("/apps", get(apps::list))
+        .route("/apps/import", get(import::ask).post(import::draft))
+        .route("/apps/{app}", get(apps::show))
+        .route("/apps/{app}/client", post(apps::configure))
+        .route("/apps/{app}/client/forget", get(apps::ask_forget).post(apps::forget))
+        .route("/audit", get(audit::list))
+        .route("/audit/verify", post(audit::verify))
+        .route("/settings", get(settings::show))
+        .route("/settings/sessions/{session}/end", post(settings::end_session))
+        .route("/settings/tokens", get(tokens::everyones).post(tokens::create))
+        .route("/settings/tokens/{token}/revoke", post(tokens::revoke))
+        .route("/settings/links", post(tokens::create_link))
+        .route("/settings/links/{link}/revoke", post(tokens::revoke_link))
+        .route("/settings/vault/check", post(vault::check))
+        .route("/settings/vault/rotate", get(vault::ask_rotate).post(vault::rotate))
         .route("/sign-out", post(sign_in::out))
         .route("/sign-out/everywhere", post(sign_in::out_everywhere))
         .route_layer(from_fn_with_state(api.clone(), session::sign_in_first));

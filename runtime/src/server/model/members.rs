@@ -9,6 +9,7 @@ use keyhole_host_api::oauth::Upstream;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Hidden;
 use super::accounts::told;
 use crate::server::schema;
 
@@ -43,6 +44,22 @@ pub struct NewMember {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Role>)]
     pub role: Option<Role>,
+    /// Whether to make a link, too, by which they sign in to the console once, within 7 days.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub invite: bool,
+}
+
+/// A member who was just added.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct AddedMember {
+    /// The member.
+    #[serde(flatten)]
+    pub member: MemberView,
+    /// The address of the link, if one was asked for: it is shown this once. Only the path where the server was not told
+    /// its public URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    pub invite: Option<Hidden>,
 }
 
 /// An account by its id and nickname.

@@ -7,6 +7,7 @@ mod audit;
 mod data;
 mod members;
 mod oauth;
+mod sessions;
 mod tokens;
 mod vault;
 mod workflows;
@@ -26,8 +27,9 @@ pub use accounts::{
 pub use apps::{AppSummary, AppView, FieldView, Forgotten, NewClient, OAuthView};
 pub use audit::{AuditFilter, AuditQuery, MOST_LISTED, PruneAudit, VerifyAudit};
 pub use data::{Cleared, DataStoreView, EntriesQuery, EntryView, KeyQuery, NewEntry};
-pub use members::{DeletedWithMember, MemberView, Named, NewMember, Removed};
+pub use members::{AddedMember, DeletedWithMember, MemberView, Named, NewMember, Removed};
 pub use oauth::{BegunView, DeviceState, DeviceView, FinishOAuth, PollDevice, StartOAuth};
+pub use sessions::{CreatedSignInLink, NewSignInLink, SessionView};
 pub use tokens::{CreatedLink, CreatedToken, LinkView, NewLink, NewToken, TokenView, TokensQuery};
 pub use vault::{DamageView, ForgottenKey, KeyUse, MasterKey, RestoreQuery, RestoredView, RotatedView, VaultReport};
 pub use workflows::{
@@ -108,6 +110,8 @@ mod tests {
     // What is shown once, or proves who is connecting, is sent and never printed.
     assert_not_impl_any!(CreatedToken: Debug, Display);
     assert_not_impl_any!(CreatedLink: Debug, Display);
+    assert_not_impl_any!(CreatedSignInLink: Debug, Display);
+    assert_not_impl_any!(AddedMember: Debug, Display);
     assert_not_impl_any!(BegunView: Debug, Display);
     assert_not_impl_any!(DeviceView: Debug, Display);
 

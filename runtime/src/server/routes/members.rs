@@ -6,14 +6,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use keyhole_host_api::members::MemberId;
+use keyhole_host_api::tokens::{Purpose as _, SignIn};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Answer;
+use super::{Answer, sessions};
 use crate::server::Api;
 use crate::server::caller::{Act, Caller};
 use crate::server::extract::{Body, Path};
-use crate::server::model::{MemberView, NewMember, Removed};
+use crate::server::model::{AddedMember, MemberView, NewMember, Removed};
 use crate::server::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -28,21 +29,27 @@ pub(in crate::server) async fn list(State(api): State<Arc<Api>>, caller: Caller)
     Ok(Json(api.members.list().await?.into_iter().map(MemberView::from).collect()))
 }
 
-/// Add a member. Admins can
+/// Add a member, and make the link by which they come in if one is wanted. Admins can
 #[utoipa::path(post, path = "/api/members", tag = "members", operation_id = "members_add", request_body = NewMember,
-    responses((status = 201, body = MemberView)))]
+    responses((status = 201, body = AddedMember)))]
 pub(in crate::server) async fn add(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Body(new): Body<NewMember>,
-) -> Result<(StatusCode, Json<MemberView>), Problem> {
+) -> Result<(StatusCode, Json<AddedMember>), Problem> {
     caller.must(Act::ChangeMembers)?;
     let name: MemberId = new
         .name
         .parse()
         .map_err(|error: keyhole_host_api::members::MemberIdError| Problem::wrong(error.to_string()))?;
     let member = api.members.add(name, new.role).await?;
-    Ok((StatusCode::CREATED, Json(member.into())))
+    // Here and nowhere else: now they have nothing that the link could open. A link for a member who is there already
+    // would let an admin use that member's accounts.
+    let invite = match new.invite {
+        true => Some(sessions::link(&api, &member.id, SignIn::LONGEST).await?.url),
+        false => None,
+    };
+    Ok((StatusCode::CREATED, Json(AddedMember { member: member.into(), invite })))
 }
 
 /// Remove a member: their accounts are deleted and revoked at the services, their tokens too, and grants to them

@@ -9,6 +9,7 @@ pub(in crate::server) mod links;
 pub(in crate::server) mod members;
 pub(in crate::server) mod oauth;
 pub(in crate::server) mod runs;
+pub(in crate::server) mod sessions;
 pub(in crate::server) mod tokens;
 pub(in crate::server) mod upkeep;
 pub(in crate::server) mod workflows;
@@ -46,6 +47,7 @@ pub(super) fn closed() -> OpenApiRouter<Arc<Api>> {
         .merge(oauth::routes())
         .merge(links::routes())
         .merge(tokens::routes())
+        .merge(sessions::routes())
         .merge(audit::routes())
         .merge(data::routes())
         .merge(workflows::routes())

@@ -1,0 +1,117 @@
+//! A draft of an app's definition from an OpenAPI document, for admins to look through. It never becomes an app by
+//! itself: definitions are the operator's files, and nothing here writes one or fetches anything.
+
+use axum::response::Response;
+use keyhole_host_api::apps::import::{self, Draft, Given};
+use maud::{Markup, html};
+use url::Url;
+
+use super::frame::{self, Part, Wrong, alert};
+use super::session::{Posted, Visitor};
+use crate::server::caller::Act;
+use crate::server::guard::MAX_BODY;
+use crate::server::problem::Problem;
+
+pub(super) async fn ask(visitor: Visitor) -> Result<Response, Wrong> {
+    visitor.caller.must(Act::ChangeApps)?;
+    Ok(frame::page(&visitor, Part::Apps, "Draft an app", form(&visitor, None)))
+}
+
+fn form(visitor: &Visitor, again: Option<(&Posted, &Problem)>) -> Markup {
+    let value = |name: &str| again.and_then(|(posted, _)| posted.raw(name));
+    html! {
+        p .crumb { a href="/apps" { "Apps" } }
+        div .head { h1 { "Draft an app" } }
+        @if let Some((_, problem)) = again { (alert(problem)) }
+        p {
+            "An app is a TOML file in the folder that " code { "keyhole serve" } " was given with " code { "--apps DIR" }
+            ". What a service publishes of itself gives a draft of it: hosts, fields, where the credential goes, OAuth."
+        }
+        form .card method="post" autocomplete="off" {
+            (visitor.key())
+            label for="document" { "OpenAPI 3 or Swagger 2 document, as JSON or YAML" }
+            textarea #document name="document" rows="14" required spellcheck="false" aria-describedby="document-help" {
+                (value("document").unwrap_or(""))
+            }
+            small #document-help {
+                "A form takes " (MAX_BODY / 1024) " KiB, and less of what it has to encode. A longer document, or one at an \
+                 address, is drafted from a terminal: " code { "keyhole apps import openapi FILE|URL" }
+            }
+            label for="name" { "Name (optional)" }
+            input #name name="name" maxlength="64" value=[value("name")] spellcheck="false" aria-describedby="name-help";
+            small #name-help { "What steps call the app: a-z, 0-9, '_' and '-'. Made from the document if it is empty." }
+            label for="base_url" { "Where requests start (optional)" }
+            input #base_url name="base_url" type="url" value=[value("base_url")] placeholder="https://api.example.com/v1/"
+                aria-describedby="base-url-help";
+            small #base-url-help { "Instead of the servers that the document names." }
+            div .buttons { button .act { "Draft it" } a href="/apps" { "Cancel" } }
+        }
+    }
+}
+
+pub(super) async fn draft(posted: Posted) -> Result<Response, Wrong> {
+    let visitor = &posted.visitor;
+    visitor.caller.must(Act::ChangeApps)?;
+    match drafted(&posted).await {
+        Ok(draft) => Ok(frame::page(visitor, Part::Apps, "A draft", shown(&draft))),
+        Err(problem) if problem.code().is_server_error() => Err(problem.into()),
+        Err(problem) => {
+            let content = form(visitor, Some((&posted, &problem)));
+            Ok(frame::again(visitor, Part::Apps, &problem, "Draft an app", content))
+        }
+    }
+}
+
+async fn drafted(posted: &Posted) -> Result<Draft, Problem> {
+    let base_url = posted.one("base_url").map(Url::parse).transpose();
+    let base_url = base_url.map_err(|error| {
+        Problem::wrong(format!("where requests start is no URL: {error}"))
+            .help("give one such as https://api.example.com/v1/")
+    })?;
+    let given = Given { name: posted.one("name").map(str::to_owned), base_url, document: None };
+    let text = posted.raw("document").unwrap_or("").to_owned();
+    // A few lines of YAML can stand for a long document, which must not keep others waiting.
+    let drafted = tokio::task::spawn_blocking(move || from_text(&text, &given)).await;
+    drafted.map_err(|error| Problem::internal(&error))?
+}
+
+fn from_text(text: &str, given: &Given) -> Result<Draft, Problem> {
+    let document = import::parse(text).map_err(|error| {
+        Problem::wrong(format!("line {}, column {}: {}", error.line, error.column, error.message))
+            .help("an OpenAPI document is JSON or YAML")
+    })?;
+    import::openapi(&document, given).map_err(|error| {
+        // Its words are the command line's: what to do comes last, with a flag where this page has a field.
+        let said = error.to_string().replace("--base-url ", "");
+        match said.rsplit_once("; ") {
+            Some((message, help)) => Problem::wrong(message).help(help),
+            None => Problem::wrong(said),
+        }
+    })
+}
+
+fn shown(draft: &Draft) -> Markup {
+    let file = format!("{}.toml", draft.name);
+    html! {
+        p .crumb { a href="/apps/import" { "Draft an app" } }
+        div .head { h1 { "A draft of " (draft.name) } }
+        @if !draft.usable {
+            div .notice .wait role="alert" { p { "It does not say yet where a credential goes, so no account could be used." } }
+        }
+        @if !draft.notes.is_empty() {
+            h2 { "To check" }
+            ul { @for note in &draft.notes { li { (note) } } }
+        }
+        h2 { "The definition" }
+        div .copy {
+            pre tabindex="0" role="region" aria-label="The definition" { code { (draft.definition) } }
+        }
+        h2 { "Then" }
+        ol {
+            li { "Save it as " code { (file) } ", look at what is marked with “Check:”, and see what Keyhole says of it: "
+                code { "keyhole apps check " (file) } }
+            li { "Put it into the folder of " code { "--apps DIR" } ", and start " code { "keyhole serve" } " again." }
+            @if draft.oauth { li { "Set its OAuth client on its page under " a href="/apps" { "Apps" } "." } }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Who may use an account, changed by one browser while another looks.
+
+use keyhole_tests::program::{KEY, Keyhole};
+use keyhole_tests::served::Served;
+use keyhole_tests::server::{Server, acme};
+use serde_json::json;
+
+use crate::browser::Browser;
+use crate::house::{enter, request};
+
+/// Alice, bob and mallory, and alice's account of the service.
+fn workspace() -> (Served, Server, String) {
+    let mut keyhole = Keyhole::default();
+    let server = acme(&keyhole.authority, KEY);
+    keyhole.lead("api.acme.example", &server);
+    for name in ["alice", "bob", "mallory"] {
+        keyhole.member(name);
+    }
+    let account = keyhole.connect("alice", KEY);
+    (Served::on(keyhole, &[]), server, account)
+}
+
+fn access(served: &Served, account: &str) -> String {
+    let shown = served.keyhole.call(&["--json", "accounts", "show", account, "--as", "alice"]).ok().json();
+    shown["access"].to_string()
+}
+
+#[test]
+fn an_access_page_that_is_out_of_date_changes_nothing_and_says_so() {
+    let Some(browser) = Browser::shared() else { return };
+    let (served, _server, account) = workspace();
+    let page = format!("/accounts/{account}/access");
+    let desk = enter(&browser, &served, "alice", &json!({}));
+    desk.open(&page);
+    desk.choose("Members by name");
+    desk.tick("mallory");
+
+    let phone = enter(&browser, &served, "alice", &json!({"viewport": {"width": 390, "height": 844}}));
+    phone.open(&page);
+    phone.choose("Members by name");
+    phone.tick("bob");
+    phone.press_button("Save");
+    phone.sees("Who may use it is changed.");
+    let now = access(&served, &account);
+    assert!(now.contains("bob"), "{now}");
+
+    desk.press_button("Save");
+    desk.sees("its access was changed in the meantime");
+    assert_eq!(access(&served, &account), now);
+    // It shows how things are, and can be sent again.
+    assert!(desk.is_chosen("checkbox", "bob") && !desk.is_chosen("checkbox", "mallory"));
+    desk.tick("mallory");
+    desk.press_button("Save");
+    desk.sees("Who may use it is changed.");
+    let now = access(&served, &account);
+    assert!(now.contains("bob") && now.contains("mallory"), "{now}");
+
+    // A name that was ticked and none that is: told, and nothing is lost.
+    desk.open(&page);
+    desk.choose("Private");
+    desk.press_button("Save");
+    desk.sees("Who may use it is changed.");
+    assert_eq!(access(&served, &account), "\"private\"");
+    desk.open(&page);
+    desk.choose("Members by name");
+    desk.press_button("Save");
+    desk.sees("no member is chosen");
+    assert_eq!(access(&served, &account), "\"private\"");
+}
+
+#[test]
+fn another_member_sees_the_account_come_and_go_and_what_would_stop_is_said_before() {
+    let Some(browser) = Browser::shared() else { return };
+    let (served, _server, account) = workspace();
+    let page = format!("/accounts/{account}");
+    let alice = enter(&browser, &served, "alice", &json!({}));
+    let bob = enter(&browser, &served, "bob", &json!({}));
+    bob.sees("No accounts yet");
+    assert_eq!(bob.open(&page), 404);
+
+    alice.open(&format!("{page}/access"));
+    alice.choose("The whole workspace");
+    alice.press_button("Save");
+    alice.sees("Who may use it is changed.");
+    bob.open("/accounts");
+    bob.sees("alice's Acme");
+    assert_eq!(bob.open(&page), 200);
+    bob.sees("No workflow uses it.");
+    assert_eq!(bob.open(&format!("{page}/access")), 403, "only its owner says who may use it");
+
+    let path = served.keyhole.data.path().join("fetch.toml");
+    let text = format!("keyhole = 1\nname = \"fetch\"\n{}", request("look", "account", &account, "v1/me"));
+    std::fs::write(&path, text).unwrap();
+    served.keyhole.call(&["workflows", "deploy", path.to_str().unwrap(), "--as", "bob"]).ok();
+    bob.open(&page);
+    bob.sees("bob/fetch");
+
+    alice.open(&format!("{page}/access"));
+    alice.choose("Private");
+    alice.press_button("Save");
+    alice.sees("This stops workflows");
+    alice.sees("bob/fetch");
+    alice.follow("Cancel");
+    assert_eq!(access(&served, &account), "\"workspace\"");
+    alice.choose("Private");
+    alice.press_button("Save");
+    alice.press_button("Take the access away");
+    alice.sees("Who may use it is changed.");
+    assert_eq!(access(&served, &account), "\"private\"");
+
+    // Bob has the page open still, from before.
+    bob.click_text("Actions");
+    bob.press_button("Test");
+    bob.sees("There is no such thing");
+    bob.open("/accounts");
+    bob.sees("No accounts yet");
+}

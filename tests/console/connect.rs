@@ -1,0 +1,220 @@
+//! Connecting accounts through the pages: with a key, by OAuth and back, and without a script.
+
+use keyhole_tests::oidc::Oidc;
+use keyhole_tests::program::{KEY, Keyhole};
+use keyhole_tests::served::Served;
+use keyhole_tests::server::{Server, acme};
+use serde_json::{Value, json};
+
+use crate::browser::Browser;
+use crate::house::{deploy, enter, request, sign_in_link};
+
+const WRONG: &str = "acme_live_aKeyThatNobodyGave000000";
+
+/// Alice and bob, and the service.
+fn workspace() -> (Served, Server) {
+    let mut keyhole = Keyhole::default();
+    let server = acme(&keyhole.authority, KEY);
+    keyhole.lead("api.acme.example", &server);
+    keyhole.member("alice");
+    keyhole.member("bob");
+    (Served::on(keyhole, &[]), server)
+}
+
+#[test]
+fn a_person_connects_tests_renames_shares_and_deletes_an_account_with_a_key() {
+    let Some(browser) = Browser::shared() else { return };
+    let (served, server) = workspace();
+    let alice = enter(&browser, &served, "alice", &json!({}));
+    alice.sees("No accounts yet");
+    alice.follow("Connect your first account");
+    assert!(alice.text().contains("Slack"));
+    alice.type_in("App", "acme");
+    // The list follows what is typed, and so does the address.
+    alice.arrives("/accounts/new\\?q=acme$");
+    assert!(!alice.text().contains("Slack"));
+    alice.follow("Acme");
+
+    alice.fill("Nickname (optional)", "Acme of sales");
+    alice.fill("API key", WRONG);
+    alice.press_button("Connect");
+    alice.sees("the service does not take that");
+    assert_eq!(alice.value("Nickname (optional)"), "Acme of sales");
+    assert_eq!(alice.value("API key"), "", "a secret is not filled in again");
+    assert!(!alice.evaluate("document.documentElement.outerHTML").to_string().contains(WRONG));
+    alice.fill("API key", KEY);
+    alice.press_button("Connect");
+    let at = alice.arrives("/accounts/[^/?]+\\?done=connected$");
+    alice.sees("The account is connected");
+    assert_eq!(server.received().len(), 2, "each key was tried once");
+    let account = at.rsplit_once('/').and_then(|(_, rest)| rest.split('?').next()).expect("an id").to_owned();
+    let watch = request("look", "account", &account, "v1/me");
+    deploy(&served.keyhole, "watch", &format!("keyhole = 1\nname = \"watch\"\n{watch}"));
+
+    alice.click_text("Actions");
+    alice.press_button("Test");
+    alice.sees("It works: the service takes its credentials.");
+
+    alice.click_text("Actions");
+    alice.follow("Rename");
+    assert_eq!(alice.value("Nickname"), "Acme of sales");
+    alice.fill("Nickname", "Acme of support");
+    alice.press_button("Rename");
+    alice.sees("The account has its new nickname.");
+
+    alice.click_text("Actions");
+    alice.follow("Manage access");
+    assert!(alice.is_chosen("radio", "Private"));
+    alice.choose("Members by name");
+    alice.tick("bob");
+    alice.press_button("Save");
+    alice.sees("Who may use it is changed.");
+    let bob = enter(&browser, &served, "bob", &json!({}));
+    bob.sees("Acme of support");
+    bob.click_label("Actions for Acme of support");
+    bob.press_button("Test");
+    bob.sees("It works: the service takes its credentials.");
+    bob.click_text("Actions");
+    assert_eq!((bob.count("link", Some("Delete")), bob.count("link", Some("Rename"))), (0, 0));
+
+    alice.follow("Accounts");
+    alice.sees("1 workflow");
+    alice.click_label("Actions for Acme of support");
+    alice.follow("Delete");
+    alice.sees("These workflows stop working:");
+    alice.sees("alice/watch");
+    alice.follow("Cancel");
+    alice.click_text("Actions");
+    alice.follow("Delete");
+    alice.press_button("Delete the account");
+    alice.sees("The account is deleted.");
+    bob.open("/accounts");
+    bob.sees("No accounts yet");
+    assert_eq!(bob.open(&format!("/accounts/{account}")), 404);
+}
+
+/// The address under which the browser and the service know Keyhole.
+const PUBLIC: &str = "https://keyhole.example";
+
+/// Served under [`PUBLIC`], where `notes` is an app that is set up.
+fn behind_tls(dir: &std::path::Path) -> (Served, Oidc) {
+    let mut keyhole = Keyhole::default();
+    let service = Oidc::start(&keyhole.authority, dir);
+    keyhole.lead_to("auth.acme.example", service.port);
+    keyhole.member("alice");
+    keyhole.member("bob");
+    let (certificate, key) = keyhole.authority.issue_pem(&["keyhole.example"]);
+    let (cert_file, key_file) = (dir.join("keyhole.pem"), dir.join("keyhole.key"));
+    std::fs::write(&cert_file, certificate).unwrap();
+    std::fs::write(&key_file, key).unwrap();
+    let (cert_file, key_file) = (cert_file.to_str().unwrap(), key_file.to_str().unwrap());
+    let tls = ["--tls-cert", cert_file, "--tls-key", key_file, "--public-url", PUBLIC];
+    (Served::on(keyhole, &tls), service)
+}
+
+/// The accounts as their owner sees them.
+fn accounts(keyhole: &Keyhole, member: &str) -> Value {
+    keyhole.call(&["--json", "accounts", "list", "--as", member]).ok().json()
+}
+
+#[test]
+fn a_person_connects_by_oauth_and_comes_back_signed_in_to_the_accounts_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let (served, service) = behind_tls(dir.path());
+    let port = served.url.rsplit(':').next().unwrap().parse().unwrap();
+    let hosts = [("keyhole.example", port), ("auth.acme.example", service.port)];
+    let Some(browser) = Browser::leading(&hosts) else { return };
+
+    let enter = |member: &str| {
+        let page = browser.person(PUBLIC, &json!({}));
+        page.open(&sign_in_link(&served.keyhole, member));
+        page.press_button(&format!("Sign in as {member}"));
+        page.arrives("/accounts$");
+        page
+    };
+    let alice = enter("alice");
+    // Whoever can set the app up is told how, and who can't is told whom to ask.
+    alice.open("/accounts/new/notes");
+    alice.sees("Notes is not set up yet.");
+    alice.sees("https://keyhole.example/oauth/callback");
+    let bob = enter("bob");
+    bob.open("/accounts/new/notes");
+    bob.sees("Ask alice.");
+    assert_eq!(bob.count("button", Some("Go to Notes")), 0);
+    let configure = ["apps", "configure", "notes", "--client-id", "keyhole", "--stdin"];
+    served.keyhole.call_with(&configure, "keyhole-secret-4f1b7c2e9d").ok();
+
+    alice.reload();
+    alice.press_button("Go to Notes");
+    alice.arrives("^https://auth.acme.example/interaction/");
+    alice.fill_at("input[name=login]", "ann");
+    alice.fill_at("input[name=password]", "x");
+    alice.press_button("Sign-in");
+    alice.press_button("Continue");
+    alice.arrives("^https://keyhole.example/accounts/[^/?]+\\?done=connected$");
+    alice.sees("The account is connected");
+    alice.sees("ann@acme.example");
+    assert_eq!(alice.count("button", Some("Sign out")), 1, "signed in still");
+    let session: Vec<String> = alice
+        .cookies()
+        .iter()
+        .filter(|cookie| cookie["domain"] == "keyhole.example")
+        .map(|cookie| format!("{} {} {} {}", cookie["name"], cookie["secure"], cookie["httpOnly"], cookie["sameSite"]))
+        .collect();
+    assert_eq!(session, ["\"__Host-keyhole\" true true \"Lax\""], "what was needed on the way is gone");
+    alice.click_text("Actions");
+    alice.press_button("Test");
+    alice.sees("It works: the service takes its credentials.");
+    let connected = accounts(&served.keyhole, "alice");
+    assert_eq!((&connected[0]["owner"], &connected[0]["uid"]), (&json!("alice"), &json!("ann")), "{connected:#}");
+    assert_eq!(connected[0]["access"], "private");
+
+    // The same again, for the account that is there.
+    alice.click_text("Actions");
+    alice.follow("Reconnect");
+    alice.press_button("Go to Notes");
+    alice.press_button("Continue");
+    alice.arrives("^https://keyhole.example/accounts/[^/?]+\\?done=reconnected$");
+    alice.sees("The account is reconnected");
+    let reconnected = accounts(&served.keyhole, "alice");
+    assert_eq!((reconnected.as_array().map(Vec::len), &reconnected[0]["id"]), (Some(1), &connected[0]["id"]));
+
+    // Who says no at the service is back, and told.
+    alice.open("/accounts/new/notes");
+    alice.press_button("Go to Notes");
+    alice.follow("[ Cancel ]");
+    alice.arrives("^https://keyhole.example/");
+    alice.sees("access_denied");
+    assert_eq!(accounts(&served.keyhole, "alice").as_array().map(Vec::len), Some(1));
+    assert_eq!(accounts(&served.keyhole, "bob"), json!([]));
+    let ours = |complaint: &String| complaint.starts_with(PUBLIC);
+    assert_eq!(alice.complaints().into_iter().filter(ours).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
+fn without_a_script_accounts_are_listed_and_one_is_connected() {
+    let Some(browser) = Browser::shared() else { return };
+    let (served, _server) = workspace();
+    let alice = enter(&browser, &served, "alice", &json!({"javaScriptEnabled": false}));
+    alice.follow("Connect your first account");
+    alice.fill("App", "acme");
+    alice.press_button("Search");
+    alice.arrives("/accounts/new\\?q=acme$");
+    alice.follow("Acme");
+    alice.fill("Nickname (optional)", "Acme of sales");
+    alice.fill("API key", KEY);
+    alice.press_button("Connect");
+    alice.sees("The account is connected");
+    alice.follow("Accounts");
+    alice.sees("Acme of sales");
+    alice.fill("Search", "nothing is called this");
+    alice.press_button("Search");
+    alice.sees("0 accounts");
+    alice.open("/accounts");
+    alice.click_label("Actions for Acme of sales");
+    alice.follow("Manage access");
+    alice.choose("The whole workspace");
+    alice.press_button("Save");
+    alice.sees("Who may use it is changed.");
+    assert_eq!(accounts(&served.keyhole, "alice")[0]["access"], "workspace");
+}

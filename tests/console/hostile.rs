@@ -1,0 +1,178 @@
+//! Whatever members, steps and services write is text on every page; and what nobody may see is on none.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use keyhole_tests::program::KEY;
+use serde_json::json;
+
+use crate::browser::{Answered, Browser, Page};
+use crate::house::{CLIENT_SECRET, House, TOKEN, Words, enter};
+
+/// Markup, a script, what ends an attribute, and what turns the direction of a line; and a word to know it by.
+fn evil(word: &str) -> String {
+    format!("{word}<script>window.pwned=1</script>\"'&<img src=x onerror=window.pwned=1>\u{202e}")
+}
+
+/// Where the browser says that it comes from.
+const AGENT: &str = "evil-agent\"'><script>window.pwned=1</script><img src=x onerror=window.pwned=1>";
+
+/// Nothing of it became an element, and nothing of it ran.
+#[track_caller]
+fn unharmed(page: &Page, path: &str) {
+    assert!(page.evaluate("window.pwned").is_null(), "{path}: a script ran");
+    let foreign = "document.querySelectorAll('script:not([src]), img, iframe, object, style, [onerror]').length";
+    assert_eq!(page.evaluate(foreign), 0, "{path}: markup became elements");
+}
+
+#[test]
+fn markup_in_what_members_steps_and_services_write_is_text_on_every_page() {
+    let Some(browser) = Browser::shared() else { return };
+    let words = Words {
+        nickname: evil("evil-nickname"),
+        description: evil("evil-description"),
+        event: evil("evil-event"),
+        value: evil("evil-value"),
+        failure: evil("evil-failure"),
+        reason: evil("evil-reason"),
+        token: evil("evil-token"),
+    };
+    let house = House::new(&words);
+    let alice = house.alice(&browser, &json!({"userAgent": AGENT}));
+    let query = "%3Cscript%3Ewindow.pwned=1%3C/script%3E%22'%3E%3Cimg%20src=x%20onerror=window.pwned=1%3E";
+    let reflecting = [
+        "/accounts?q=",
+        "/accounts/new?q=",
+        "/workflows?q=",
+        "/runs?workflow=",
+        "/runs?status=",
+        "/runs?before=",
+        "/members?q=",
+        "/apps?q=",
+        "/audit?account=",
+        "/audit?run=",
+        "/accounts/",
+        "/runs/",
+        "/workflows/alice/",
+        "/apps/",
+        "/oauth/callback?error=",
+        "/sign-in/",
+        "/connect/",
+    ];
+    let reflecting = reflecting.map(|before| format!("{before}{query}"));
+    let mut all = String::new();
+    for path in house.pages().into_iter().chain(reflecting) {
+        alice.open(&path);
+        unharmed(&alice, &path);
+        all += alice.evaluate("document.documentElement.textContent").as_str().unwrap_or_default();
+    }
+    // It was there to be seen, and whole where it is no value of JSON, in which quotes are escaped.
+    for word in ["nickname", "description", "event", "value", "failure", "reason", "token", "agent"] {
+        assert!(all.contains(&format!("evil-{word}")), "evil-{word} is on no page");
+    }
+    for whole in [&words.nickname, &words.description, &words.failure, &words.token] {
+        assert!(all.contains(whole.as_str()), "{whole} is on no page as it is");
+    }
+    // What a form gives back, and what another member sees.
+    alice.open(&format!("/accounts/{}/name", house.healthy));
+    assert_eq!(alice.value("Nickname"), words.nickname);
+    alice.fill("Nickname", &format!("{}\u{7}", evil(&"long".repeat(30))));
+    alice.press_button("Rename");
+    alice.sees("one line");
+    unharmed(&alice, "a nickname that is refused");
+    let bob = enter(&browser, &house.served, "bob", &json!({}));
+    bob.sees("evil-nickname");
+    bob.open(&format!("/accounts/{}", house.healthy));
+    unharmed(&bob, "bob's page of the account");
+    bob.open(&format!("/sign-in?next={query}"));
+    unharmed(&bob, "the page that asks to sign in");
+    // A policy that had to refuse something would have been complained about.
+    assert_eq!(alice.complaints(), [""; 0]);
+    assert_eq!(bob.complaints(), [""; 0]);
+}
+
+/// A secret, and what it looks like in Base64 at each offset.
+fn forms(secret: &str) -> Vec<String> {
+    let encoded = (0..3).map(|offset| {
+        let text = STANDARD.encode(format!("{}{secret}", "x".repeat(offset)));
+        // Without the ends, which depend on what stands beside it.
+        text[4..text.len() - 4].to_owned()
+    });
+    std::iter::once(secret.to_owned()).chain(encoded).collect()
+}
+
+/// What looks like a placeholder: it keeps the prefix and the length of what it stands for.
+fn placeholder(text: &str) -> Option<&str> {
+    text.match_indices("acme_live_").find_map(|(at, prefix)| {
+        let rest = &text[at + prefix.len()..];
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-').unwrap_or(rest.len());
+        (end >= 8).then(|| &text[at..at + prefix.len() + end])
+    })
+}
+
+#[test]
+fn no_credential_and_no_placeholder_is_in_anything_that_a_browser_gets_or_keeps() {
+    let Some(browser) = Browser::shared() else { return };
+    let house = House::new(&Words::default());
+    let alice = house.alice(&browser, &json!({}));
+    // What a person does with credentials.
+    alice.open("/accounts/new/acme");
+    alice.fill("Nickname (optional)", "Acme of sales");
+    alice.fill("API key", "acme_live_aKeyThatTheServiceRefuses");
+    alice.press_button("Connect");
+    alice.sees("the service does not take that");
+    alice.fill("API key", KEY);
+    alice.press_button("Connect");
+    alice.sees("The account is connected");
+    alice.click_text("Actions");
+    alice.follow("Reconnect");
+    alice.fill("API key", KEY);
+    alice.press_button("Connect");
+    alice.sees("The account is reconnected");
+    alice.click_text("Actions");
+    alice.press_button("Test");
+    alice.sees("It works: the service takes its credentials.");
+    // A run whose service echoes its credential, watched while it runs.
+    alice.open("/workflows/alice/orders");
+    alice.click_text("Run it now");
+    alice.fill("Event (JSON)", "{\"note\": \"by hand\", \"fail\": false}");
+    alice.press_button("Run");
+    alice.arrives("/runs/");
+    // The page follows the run to its end.
+    alice.sees_button("Run again");
+    let text = alice.evaluate("document.body.textContent");
+    assert!(text.as_str().is_some_and(|text| text.contains("‹acme.api_key›")), "its label stands for it: {text}");
+    for path in house.pages() {
+        alice.open(&path);
+    }
+
+    let answers = alice.answers();
+    let pages = answers.iter().filter(|answer| answer.body.contains("</html>")).count();
+    assert!(pages >= house.pages().len(), "only {pages} pages were recorded");
+    let session = alice.cookies();
+    let names: Vec<&str> = session.iter().filter_map(|cookie| cookie["name"].as_str()).collect();
+    assert_eq!(names, ["keyhole"], "the session is all that a browser keeps");
+    let secrets: Vec<String> = [KEY, TOKEN, CLIENT_SECRET].into_iter().flat_map(forms).collect();
+    for Answered { url, status, headers, body } in &answers {
+        let headers = headers.to_string();
+        for secret in &secrets {
+            assert!(
+                !body.contains(secret) && !headers.contains(secret) && !url.contains(secret),
+                "{secret} in {status} {url}"
+            );
+        }
+        assert_eq!(placeholder(body).or(placeholder(&headers)), None, "{status} {url}");
+        let key = session[0]["value"].as_str().expect("text");
+        assert!(!body.contains(key) && !url.contains(key), "the session's key in {status} {url}");
+    }
+    let kept = alice.storage();
+    assert_eq!((&kept["origins"], &kept["session"]), (&json!([]), &json!("{}")));
+    assert_eq!(alice.complaints(), [""; 0]);
+}
+
+#[test]
+fn what_looks_like_a_placeholder_is_found() {
+    assert_eq!(placeholder("begins with acme_live_, such as"), None);
+    assert_eq!(placeholder("\"Bearer acme_live_9fQ2xT7bLm4\""), Some("acme_live_9fQ2xT7bLm4"));
+    let inside = STANDARD.encode(format!("api:{KEY}"));
+    assert!(forms(KEY).iter().any(|form| inside.contains(form)));
+}

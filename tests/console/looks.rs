@@ -1,0 +1,135 @@
+//! Whether everybody can use the pages: by eye, in light and dark, at a desk and on a phone; by keyboard alone; by what
+//! reads them aloud.
+
+use std::sync::Arc;
+
+use keyhole_tests::program::Keyhole;
+use keyhole_tests::served::Served;
+use keyhole_tests::workspace::root;
+use serde_json::json;
+
+use crate::browser::{Browser, Page};
+use crate::house::{House, Words, sign_in_link};
+
+const DESK: u32 = 1280;
+const PHONE: u32 = 390;
+/// Every rule.
+const ALL: &[&str] = &[];
+/// What depends on how a page looks. What does not is looked for once a width.
+const OF_LOOKS: &[&str] = &["color-contrast", "link-in-text-block", "scrollable-region-focusable", "target-size"];
+
+/// What is wrong with the page that it shows.
+fn judge(page: &Page, at: &str, wrong: &mut Vec<String>) {
+    for (width, scheme, rules) in
+        [(DESK, "light", ALL), (DESK, "dark", OF_LOOKS), (PHONE, "dark", ALL), (PHONE, "light", OF_LOOKS)]
+    {
+        page.size(width, scheme);
+        let found = page.violations(rules);
+        wrong.extend(found.iter().map(|one| format!("{at}, {width} px, {scheme}: {one:#}")));
+        wrong.extend(page.overflow().iter().map(|one| format!("{at}, {width} px: it scrolls sideways: {one}")));
+    }
+    page.size(DESK, "light");
+    wrong.extend(page.unreached().iter().map(|one| format!("{at}: {one}")));
+}
+
+#[test]
+fn axe_finds_no_violation_tab_reaches_everything_and_nothing_scrolls_sideways_on_any_page() {
+    let Some(browser) = Browser::shared() else { return };
+    let house = House::new(&Words::default());
+    let pages = house.pages();
+    assert!(pages.len() > 25, "{pages:?}");
+    // Two windows, since there is more than one core.
+    let halves = [0, 1].map(|half| (house.alice(&browser, &json!({})), pages.iter().skip(half).step_by(2)));
+    let mut wrong: Vec<String> = std::thread::scope(|scope| {
+        let judged = halves.map(|(alice, half)| {
+            scope.spawn(move || {
+                let mut wrong = Vec::new();
+                for path in half {
+                    alice.open(path);
+                    judge(&alice, path, &mut wrong);
+                }
+                wrong
+            })
+        });
+        judged.into_iter().flat_map(|one| one.join().expect("the pages are judged")).collect()
+    });
+    wrong.extend(before_one_is_signed_in(&house, &browser));
+    assert!(wrong.is_empty(), "{} findings:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The same of the pages for who is not, or need not be.
+fn before_one_is_signed_in(house: &House, browser: &Arc<Browser>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let keyhole = &house.served.keyhole;
+    let made = keyhole.call(&["--json", "accounts", "links", "create", "acme", "--as", "bob"]).ok().json();
+    let stranger = browser.person(&house.served.url, &json!({}));
+    let link = sign_in_link(keyhole, "bob");
+    for path in ["/sign-in", link.as_str(), made["url"].as_str().expect("a link"), "/sign-in/nothing", "/nothing"] {
+        stranger.open(path);
+        judge(&stranger, path, &mut wrong);
+    }
+    let fresh = Served::on(Keyhole::default(), &[]);
+    stranger.open(fresh.set_up.as_deref().expect("a link, while there is no member"));
+    judge(&stranger, "/set-up", &mut wrong);
+    wrong
+}
+
+#[test]
+fn a_keyboard_alone_opens_a_menu_goes_through_it_and_closes_it() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = Served::with_members();
+    served.keyhole.connect("alice", keyhole_tests::program::KEY);
+    let alice = crate::house::enter(&browser, &served, "alice", &json!({}));
+    let focused = || alice.evaluate("document.activeElement.innerText.trim()");
+    alice.press("Tab");
+    assert_eq!(focused(), "Skip to the content");
+    alice.press("Enter");
+    while alice.evaluate("document.activeElement.matches('.menu > summary')") != true {
+        alice.press("Tab");
+        assert_ne!(alice.evaluate("document.activeElement === document.body"), true, "Tab never came to the menu");
+    }
+    alice.press("Enter");
+    alice.sees("Manage access");
+    alice.press("Tab");
+    assert_eq!(focused(), "Manage access");
+    alice.press("Escape");
+    alice.sees_no_more("Manage access");
+    assert_eq!(alice.evaluate("document.activeElement.matches('.menu > summary')"), true, "the focus is where it was");
+    alice.press("Enter");
+    alice.press("Tab");
+    alice.press("Enter");
+    alice.arrives("/access$");
+}
+
+#[test]
+fn screenshots_of_the_pages_are_taken_for_the_docs() {
+    if std::env::var_os("KEYHOLE_LONG").is_none() {
+        eprintln!("skipped: the screenshots are taken with --long");
+        return;
+    }
+    let Some(browser) = Browser::shared() else { return };
+    let house = House::new(&Words::default());
+    let folder = root().join("docs/screenshots");
+    std::fs::create_dir_all(&folder).expect("the folder is made");
+    let alice = house.alice(&browser, &json!({}));
+    for (name, path) in [
+        ("accounts", "/accounts".to_owned()),
+        ("account", format!("/accounts/{}", house.healthy)),
+        ("connect", "/accounts/new".to_owned()),
+        ("access", format!("/accounts/{}/access", house.healthy)),
+        ("workflow", "/workflows/alice/orders".to_owned()),
+        ("run", format!("/runs/{}", house.failed)),
+        ("audit", "/audit".to_owned()),
+        ("settings", "/settings".to_owned()),
+    ] {
+        assert_eq!(alice.open(&path), 200, "{path}");
+        for scheme in ["light", "dark"] {
+            for width in [DESK, PHONE] {
+                alice.size(width, scheme);
+                let file = alice.screenshot(&folder.join(format!("{name}-{scheme}-{width}")));
+                let size = std::fs::metadata(&file).expect("the file was written").len();
+                assert!(size < 120_000, "{file} has {size} bytes");
+            }
+        }
+    }
+}

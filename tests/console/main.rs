@@ -1,0 +1,15 @@
+//! The console, as people use it: in Chromium, on the built program, against real servers.
+
+mod access;
+mod browser;
+mod connect;
+mod hostile;
+mod house;
+mod looks;
+mod many;
+mod members;
+mod routes;
+mod sessions;
+mod sign_in;
+mod visit;
+mod workflows;

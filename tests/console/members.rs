@@ -1,0 +1,168 @@
+//! What keeps a workspace going: members, tokens, links, apps, the audit and the vault, through the pages.
+
+use keyhole_tests::program::KEY;
+use keyhole_tests::served::Served;
+use serde_json::json;
+
+use crate::browser::{Browser, Page};
+use crate::house::{House, Words, enter};
+use crate::visit::{client, send};
+
+/// What the page gives to be copied: a link or a token.
+fn copied(page: &Page) -> String {
+    page.evaluate("document.querySelector('.copy code').textContent").as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_admin_invites_a_member_by_a_link_and_removes_them_and_a_member_can_do_neither() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = Served::with_members();
+    let alice = enter(&browser, &served, "alice", &json!({}));
+    alice.follow("Members");
+    alice.fill("Name", "Carol");
+    alice.press_button("Add the member");
+    alice.sees("cannot be a member's name");
+    assert_eq!(alice.value("Name"), "Carol");
+    alice.fill("Name", "carol");
+    alice.press_button("Add the member");
+    alice.sees("carol is added");
+    let link = copied(&alice);
+
+    let carol = browser.person(&served.url, &json!({}));
+    carol.open(&link);
+    carol.press_button("Sign in as carol");
+    carol.arrives("/accounts$");
+    carol.follow("Members");
+    assert_eq!(carol.count("button", Some("Add the member")), 0);
+    assert_eq!(carol.open("/members/alice/remove"), 403);
+
+    alice.follow("Go to the members");
+    alice.follow("Remove carol");
+    alice.sees("They own no account.");
+    alice.press_button("Remove carol");
+    alice.sees("carol is removed");
+    carol.open("/accounts");
+    carol.arrives("/sign-in\\?next=");
+    assert_eq!(carol.open(&link), 404);
+}
+
+#[tokio::test]
+async fn a_token_is_shown_once_works_and_is_revoked() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = Served::with_members();
+    let alice = enter(&browser, &served, "alice", &json!({}));
+    alice.open("/settings");
+    alice.fill("Name", "laptop");
+    alice.press_button("Make the token");
+    alice.sees("Copy it now");
+    let token = copied(&alice);
+    let me = || client(1).get(format!("{}/api/me", served.url)).bearer_auth(&token);
+    assert_eq!(send(me()).await.status, 200);
+    alice.open("/settings");
+    alice.sees("laptop");
+    assert!(!alice.text().contains(&token), "it is not shown again");
+    let revoke = alice.evaluate("document.querySelector('[aria-label^=\"Revoke laptop\"]').ariaLabel");
+    alice.press_button(revoke.as_str().expect("a button"));
+    alice.sees("The token is revoked.");
+    assert_eq!(send(me()).await.status, 401);
+}
+
+#[test]
+fn a_session_elsewhere_is_ended_by_itself() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = Served::with_members();
+    let alice = enter(&browser, &served, "alice", &json!({"userAgent": "desk"}));
+    let phone = enter(&browser, &served, "alice", &json!({"userAgent": "phone"}));
+    alice.open("/settings");
+    alice.sees("desk");
+    alice.sees("phone");
+    let end = alice.evaluate("document.querySelector('[aria-label^=\"End the session\"]').ariaLabel");
+    alice.press_button(end.as_str().expect("a button"));
+    alice.sees("The session is ended.");
+    alice.sees_no_more("phone");
+    phone.open("/accounts");
+    phone.arrives("/sign-in\\?next=");
+    alice.follow("Accounts");
+    alice.sees("No accounts yet");
+}
+
+#[test]
+fn somebody_without_a_login_connects_an_account_by_a_link_that_was_made_in_the_settings() {
+    let Some(browser) = Browser::shared() else { return };
+    let house = House::new(&Words::default());
+    let alice = house.alice(&browser, &json!({}));
+    alice.open("/settings");
+    alice.select("App", "Acme");
+    alice.press_button("Make the link");
+    alice.sees("Send it to who has the key");
+    let link = copied(&alice);
+    let stranger = browser.person(&house.served.url, &json!({}));
+    stranger.open(&link);
+    stranger.sees("The account will belong to alice");
+    assert_eq!(stranger.count("navigation", None), 0, "it shows just this");
+    stranger.fill("API key", KEY);
+    stranger.press_button("Connect");
+    stranger.sees("now belongs to alice");
+    assert_eq!(stranger.open(&link), 404);
+    alice.open("/accounts");
+    alice.sees("3 accounts");
+}
+
+#[test]
+fn an_admin_sets_a_client_drafts_an_app_filters_the_audit_and_checks_the_vault() {
+    let Some(browser) = Browser::shared() else { return };
+    let house = House::new(&Words::default());
+    let alice = house.alice(&browser, &json!({}));
+    alice.follow("Apps");
+    alice.type_in("Search", "notes");
+    alice.arrives("q=notes$");
+    alice.follow("Notes");
+    alice.fill("Client id", "our-client");
+    alice.press_button("Set the client");
+    alice.sees("the client's secret is not given");
+    alice.fill("Client secret", "a-client-secret-4f1b7c2e9d");
+    alice.press_button("Set the client");
+    alice.sees("The OAuth client is set");
+    let page = alice.evaluate("document.documentElement.outerHTML").to_string();
+    assert!(page.contains("our-client") && !page.contains("a-client-secret"), "{page}");
+    alice.follow("Forget the client");
+    alice.sees("Its secret is erased here.");
+
+    alice.open("/apps/import");
+    alice.fill("OpenAPI 3 or Swagger 2 document, as JSON or YAML", "openapi: [");
+    alice.press_button("Draft it");
+    alice.sees(", column ");
+    let document = json!({
+        "openapi": "3.0.0", "info": {"title": "Weather", "version": "1"}, "paths": {},
+        "servers": [{"url": "https://api.weather.example/v1"}],
+        "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"key": []}],
+    });
+    alice.fill("OpenAPI 3 or Swagger 2 document, as JSON or YAML", &document.to_string());
+    alice.press_button("Draft it");
+    alice.sees("A draft of weather");
+    alice.sees("api.weather.example");
+
+    alice.follow("Audit");
+    let all = alice.count("row", None);
+    assert!(all > 3, "{all}");
+    alice.click_text("Filters");
+    alice.fill("Answer", "401");
+    alice.press_button("Filter");
+    alice.arrives("status=401");
+    let some = alice.count("row", None);
+    assert!(1 < some && some < all, "{some} of {all}");
+    alice.press_button("Verify");
+    alice.sees("The audit is whole");
+
+    alice.open("/settings");
+    alice.press_button("Check the vault");
+    alice.sees("records open.");
+    alice.open("/settings/vault/rotate");
+    alice.press_button("Rotate the master key");
+    alice.sees("seals from now on");
+    alice.open(&format!("/accounts/{}", house.healthy));
+    alice.click_text("Actions");
+    alice.press_button("Test");
+    alice.sees("It works: the service takes its credentials.");
+}

@@ -1,0 +1,232 @@
+//! Sessions: stolen, ended, another member's; and forms that are not of one's own pages.
+
+use keyhole_tests::program::KEY;
+use serde_json::{Value, json};
+
+use crate::browser::Browser;
+use crate::house::{House, NOTHING, Words, enter, sign_in_link};
+use crate::routes::routes;
+use crate::visit::{Visit, client, posting, send};
+
+#[test]
+fn a_stolen_cookie_works_until_its_owner_signs_out_everywhere() {
+    let Some(browser) = Browser::shared() else { return };
+    let house = House::new(&Words::default());
+    let alice = house.alice(&browser, &json!({}));
+    let phone = house.alice(&browser, &json!({}));
+    let thief = browser.person(&house.served.url, &json!({}));
+    thief.give(&alice.cookies());
+    thief.open("/accounts");
+    thief.sees("Acme of marketing");
+
+    alice.follow("Settings");
+    alice.press_button("Sign out everywhere");
+    alice.arrives("/sign-in$");
+    assert!(alice.cookies().is_empty(), "{:?}", alice.cookies());
+    for other in [&thief, &phone] {
+        other.open("/accounts");
+        other.arrives("/sign-in\\?next=%2Faccounts$");
+        assert!(!other.text().contains("Acme of marketing"));
+    }
+}
+
+#[test]
+fn what_is_one_members_alone_is_not_there_for_another() {
+    let Some(browser) = Browser::shared() else { return };
+    let house = House::new(&Words::default());
+    let mallory = enter(&browser, &house.served, "mallory", &json!({}));
+    let account = format!("/accounts/{}", house.healthy);
+    for path in [
+        account.clone(),
+        format!("{account}/access"),
+        format!("{account}/name"),
+        format!("{account}/delete"),
+        format!("{account}/reconnect"),
+        format!("/runs/{}", house.ok),
+        format!("/runs/{}", house.waiting),
+        "/workflows/alice/orders".to_owned(),
+        "/workflows/alice/orders/delete".to_owned(),
+    ] {
+        assert_eq!(mallory.open(&path), 404, "{path}");
+        let told = mallory.text();
+        assert!(!told.contains("Acme of marketing") && !told.contains("order of tea"), "{path}: {told}");
+        // What is another's reads like what is not there at all.
+        let (at, id) = path.rsplit_once(&*house.healthy).unwrap_or_else(|| path.rsplit_once('/').expect("a path"));
+        if !id.is_empty() && path.starts_with("/accounts") {
+            assert_eq!(mallory.open(&format!("{at}{NOTHING}{id}")), 404);
+            let nothing = mallory.text().replace(NOTHING, &house.healthy);
+            assert_eq!(nothing, told, "{path}");
+        }
+    }
+    for path in ["/accounts", "/workflows", "/runs", "/audit", "/accounts?q=acme", "/runs?workflow=alice/orders"] {
+        mallory.open(path);
+        let told = mallory.text();
+        assert!(!told.contains("Acme of marketing") && !told.contains("orders"), "{path}: {told}");
+    }
+    // Of those who may use it, none may change it.
+    let bob = enter(&browser, &house.served, "bob", &json!({}));
+    assert_eq!(bob.open(&account), 200);
+    for page in ["access", "reconnect"] {
+        assert_eq!(bob.open(&format!("{account}/{page}")), 403, "{page}");
+    }
+}
+
+/// What any form could take, all at once.
+fn anything() -> Vec<(&'static str, &'static str)> {
+    vec![
+        ("access", "workspace"),
+        ("member", "mallory"),
+        ("sure", "yes"),
+        ("nickname", "stolen"),
+        ("api_key", KEY),
+        ("untested", "yes"),
+        ("enabled", "no"),
+        ("event", "{}"),
+        ("file", "keyhole = 1\nname = \"orders\"\n"),
+        ("name", "eve"),
+        ("role", "admin"),
+        ("client_id", "theirs"),
+        ("client_secret", "theirs"),
+        ("token_name", "theirs"),
+        ("token_days", "1"),
+        ("link_app", "acme"),
+        ("link_days", "1"),
+        ("document", "openapi: 3.0.0"),
+    ]
+}
+
+/// All that a form of the console could have changed.
+fn state(house: &House) -> Value {
+    let keyhole = &house.served.keyhole;
+    let list = |what: &[&str]| keyhole.call(&[&["--json"][..], what, &["--as", "alice"]].concat()).ok().json();
+    // When something was used last is noted when there is time.
+    let unused = |mut all: Value| {
+        for one in all.as_array_mut().expect("a list") {
+            one["last_used"] = Value::Null;
+            one["uses"] = Value::Null;
+        }
+        all
+    };
+    json!({
+        "accounts": unused(list(&["accounts", "list"])),
+        "workflows": list(&["workflows", "list"]),
+        "runs": list(&["runs", "list"]),
+        "tokens": unused(list(&["tokens", "list"])),
+        "members": keyhole.call(&["--json", "members", "list"]).ok().json(),
+        "links": list(&["accounts", "links", "list"]),
+    })
+}
+
+#[tokio::test]
+async fn no_form_is_taken_that_is_not_of_a_page_of_the_same_session() {
+    let house = House::new(&Words::default());
+    let (alice, desk, mallory) = (
+        Visit::of(&house.served, "alice").await,
+        Visit::of(&house.served, "alice").await,
+        Visit::of(&house.served, "mallory").await,
+    );
+    assert!(alice.form_key != desk.form_key && alice.form_key != mallory.form_key);
+    let before = state(&house);
+    let forms: Vec<_> = routes().into_iter().filter(|route| route.post && route.is_closed()).collect();
+    assert!(forms.len() >= 14, "{}", forms.len());
+    for form in &forms {
+        let path = house.address(&form.path, NOTHING);
+        for key in [None, Some(""), Some("x"), Some(&*desk.form_key), Some(&*mallory.form_key)] {
+            let mut fields = anything();
+            fields.extend(key.map(|key| ("form_key", key)));
+            let answer = send(alice.posting(&path, &fields)).await;
+            assert_eq!(answer.status, 403, "{path} with {key:?}: {}", answer.text);
+            assert_eq!(answer.header("set-cookie"), "", "{path}");
+        }
+        let mut fields = anything();
+        fields.push(("form_key", &alice.form_key));
+        for site in ["cross-site", "same-site"] {
+            let answer = send(alice.posting(&path, &fields).header("sec-fetch-site", site)).await;
+            assert_eq!(answer.status, 403, "{path} from {site}: {}", answer.text);
+        }
+        let stranger = send(posting(&client(1), &format!("{}{path}", house.served.url), &fields)).await;
+        assert_eq!(stranger.status, 401, "{path} of nobody: {}", stranger.text);
+        // In the address it is no form's.
+        let in_address = send(alice.posting(&format!("{path}?form_key={}", alice.form_key), &anything())).await;
+        assert_eq!(in_address.status, 403, "{path}: {}", in_address.text);
+    }
+    assert_eq!(state(&house), before);
+    assert_eq!(alice.get("/accounts").await.status, 200, "nobody was signed out");
+    // And one that is, is.
+    let renamed = alice.post(&format!("/accounts/{}/name", house.healthy), &[("nickname", "Acme of sales")]).await;
+    assert_eq!(renamed.status, 303, "{}", renamed.text);
+    assert_ne!(state(&house), before);
+}
+
+#[tokio::test]
+async fn every_page_is_for_who_is_signed_in_and_tells_browsers_to_keep_and_frame_nothing() {
+    let house = House::new(&Words::default());
+    let alice = Visit::of(&house.served, "alice").await;
+    let link = sign_in_link(&house.served.keyhole, "alice");
+    let link = link.trim_start_matches("/sign-in/");
+    for route in routes().iter().filter(|route| route.get && !route.path.starts_with("/assets")) {
+        let path = house.address(&route.path, link);
+        let stranger = send(client(1).get(format!("{}{path}", house.served.url))).await;
+        if route.is_closed() {
+            assert_eq!(stranger.status, 303, "{path}: {}", stranger.text);
+            assert!(stranger.header("location").starts_with("/sign-in?next=%2F"), "{path}");
+        }
+        let mut answers = vec![stranger];
+        if !route.path.ends_with("/events") {
+            answers.push(alice.get(&path).await);
+        }
+        for answer in answers {
+            assert!(answer.status < 500, "{path}: {}", answer.text);
+            let policy = answer.header("content-security-policy");
+            for part in ["default-src 'none'", "frame-ancestors 'none'"] {
+                assert!(policy.contains(part), "{path}: {policy}");
+            }
+            assert!(!policy.contains("unsafe") && !policy.contains('*'), "{path}: {policy}");
+            for (name, value) in [
+                ("cache-control", "no-store"),
+                ("x-frame-options", "DENY"),
+                ("x-content-type-options", "nosniff"),
+                ("referrer-policy", "no-referrer"),
+            ] {
+                assert_eq!(answer.header(name), value, "{name} of {path}");
+            }
+            assert!(!answer.text.contains("<script>") && !answer.text.contains(" onclick="), "{path}");
+            assert!(!answer.text.contains(" style="), "{path}");
+        }
+    }
+    let (token, _) = house.served.token("alice", &[]);
+    let signed_in = send(posting(&client(1), &format!("{}/sign-in", house.served.url), &[("token", &token)])).await;
+    let cookie = signed_in.header("set-cookie");
+    for part in ["keyhole=", "; Path=/;", "HttpOnly", "SameSite=Lax"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    // A session is no token, and a token no session.
+    let key = cookie.split([';', '=']).nth(1).expect("a key");
+    let me = client(1).get(format!("{}/api/me", house.served.url)).bearer_auth(key);
+    assert_eq!(send(me).await.status, 401);
+    let page = client(1).get(format!("{}/accounts", house.served.url)).header("cookie", format!("keyhole={token}"));
+    assert_eq!(send(page).await.status, 303);
+}
+
+#[test]
+fn a_script_of_the_page_can_not_read_the_session() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = keyhole_tests::served::Served::with_members();
+    let alice = enter(&browser, &served, "alice", &json!({}));
+    assert_eq!(alice.evaluate("document.cookie"), "");
+    let cookies = alice.cookies();
+    assert_eq!(cookies.len(), 1, "{cookies:?}");
+    assert_eq!((&cookies[0]["httpOnly"], &cookies[0]["sameSite"]), (&json!(true), &json!("Lax")), "{cookies:?}");
+}
+
+#[tokio::test]
+async fn whoever_is_removed_is_signed_out_at_once() {
+    let served = keyhole_tests::served::Served::with_members();
+    let bob = Visit::of(&served, "bob").await;
+    served.keyhole.call(&["members", "remove", "bob"]).ok();
+    assert_eq!(bob.get("/accounts").await.status, 303);
+    // One of the same name who comes later is another.
+    served.keyhole.member("bob");
+    assert_eq!(bob.get("/accounts").await.status, 303);
+    assert_eq!(bob.post("/sign-out/everywhere", &[]).await.status, 401);
+}
