@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use keyhole::engine::CodeCacheConfig;
 use keyhole::server::Api;
-use keyhole::workflow::{Components, Runner, SystemClock, Work, Workflows, reached};
+use keyhole::workflow::{Components, Runner, SystemClock, Work, Workflows, reached, served_at};
 use keyhole_host_api::accounts::{Accounts, Summary};
 use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{Broker, Egress};
@@ -104,6 +104,11 @@ impl Home {
 
     /// The API on this data directory. `public_url` is where browsers reach it, if they can.
     pub async fn api(&self, settings: &Settings, egress: Egress, public_url: Option<url::Url>) -> Result<Arc<Api>> {
+        // A process that does not serve tells of one that does.
+        let public_url = match public_url {
+            None => served_at(&self.store).await?,
+            known => known,
+        };
         let broker = self.broker(egress).await?;
         let cache = self.code_cache(settings);
         let make = move || super::run::engine_with(Some(cache.clone()), None, None);

@@ -167,8 +167,8 @@ pub async fn begin(
     listen.extend(address_of(&public_url));
     let own = Own { listen, names: name_of(&public_url).into_iter().collect() };
     egress.own = own.clone();
-    let api = home.api(settings, egress, Some(public_url)).await?;
-    api.runner.reached_at(own.clone());
+    let api = home.api(settings, egress, Some(public_url.clone())).await?;
+    api.runner.reached_at(own.clone(), public_url);
     api.serve_runs().await?;
     Ok(Begun { home, api, own })
 }

@@ -7,6 +7,7 @@ use keyhole_host_api::broker::Own;
 use keyhole_host_api::store::records::{Record, Records};
 use keyhole_host_api::store::{Expect, Store, StoreError};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 /// How often a process says that it is there.
 pub(super) const BEAT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -26,6 +27,9 @@ struct Instance {
     /// Where it is reached, if it serves.
     #[serde(default)]
     own: Own,
+    /// Where browsers find it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    public_url: Option<Url>,
 }
 
 impl Record for Instance {
@@ -39,7 +43,7 @@ pub(super) struct Instances {
     /// This one's id.
     pub id: String,
     boot: String,
-    own: OnceLock<Own>,
+    served: OnceLock<(Own, Url)>,
 }
 
 impl Instances {
@@ -51,12 +55,19 @@ impl Instances {
             "" => String::new(),
             boot => format!("{boot} {}", pids.display()),
         };
-        Self { records: Records::new(store), id: ulid::Ulid::generate().to_string(), boot, own: OnceLock::new() }
+        Self { records: Records::new(store), id: ulid::Ulid::generate().to_string(), boot, served: OnceLock::new() }
     }
 
     /// From now on says where it is reached, too.
-    pub fn reached_at(&self, own: Own) {
-        let _ = self.own.set(own);
+    pub fn reached_at(&self, own: Own, public_url: Url) {
+        let _ = self.served.set((own, public_url));
+    }
+
+    /// Where browsers find a process that is there.
+    pub async fn public_url(&self) -> Result<Option<Url>, StoreError> {
+        let all = self.records.all().await?.into_iter();
+        let mut there = all.filter(|(_, instance, _)| self.is_there(instance));
+        Ok(there.find_map(|(_, instance, _)| instance.public_url))
     }
 
     /// Where the processes that are there are reached.
@@ -78,7 +89,8 @@ impl Instances {
             pid,
             began: began(pid).unwrap_or_default(),
             beat: Timestamp::now(),
-            own: self.own.get().cloned().unwrap_or_default(),
+            own: self.served.get().map(|(own, _)| own.clone()).unwrap_or_default(),
+            public_url: self.served.get().map(|(_, url)| url.clone()),
         };
         self.records.put(&self.id, Expect::Any, &here).await.map(drop)
     }

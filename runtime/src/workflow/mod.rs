@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use keyhole_host_api::broker::Own;
 use keyhole_host_api::store::{Store, StoreError};
+use url::Url;
 
 pub use runner::{Accepted, EventError, Runner, Told, callback};
 
@@ -37,4 +38,12 @@ pub use runner::{Accepted, EventError, Runner, Told, callback};
 /// Whatever the store says.
 pub async fn reached(store: &Arc<dyn Store>) -> Result<Own, StoreError> {
     instance::Instances::new(store.clone()).reached().await
+}
+
+/// Where browsers find a process that serves this store, if there is one.
+///
+/// # Errors
+/// Whatever the store says.
+pub async fn served_at(store: &Arc<dyn Store>) -> Result<Option<Url>, StoreError> {
+    instance::Instances::new(store.clone()).public_url().await
 }

@@ -182,7 +182,7 @@ async fn shown(
             h2 { "Steps and their accounts" }
             (links(api, visitor, &to, version, &accounts))
             h2 { "Runs" }
-            @if runs.is_empty() { p .soft { "It did not run yet." } }
+            @if runs.is_empty() { p .soft { "It has not run yet." } }
             @else {
                 (rows(&runs))
                 p { a href=(format!("/runs?workflow={}", one.name)) { "All of its runs" } }

@@ -19,6 +19,7 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use url::Url;
 
 use super::clock::Clock;
 use super::deploy::Workflows;
@@ -167,8 +168,8 @@ impl Runner {
     }
 
     /// Says to other processes where this one is reached, from its start on.
-    pub fn reached_at(&self, own: Own) {
-        self.0.instances.reached_at(own);
+    pub fn reached_at(&self, own: Own, public_url: Url) {
+        self.0.instances.reached_at(own, public_url);
     }
 
     /// Takes over what a process before left, and begins to run. `with_clock` if the clock's workflows are this
