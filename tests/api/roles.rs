@@ -89,6 +89,11 @@ async fn a_link_that_signs_in_is_ones_own_and_an_invite_comes_with_adding_alone(
     by(&admin, "delete", &session, None).await.problem(404);
     by(&bobs, "delete", &session, None).await.ok();
     assert_eq!(by(&bobs, "get", &at("/sessions"), None).await.ok().json(), json!([]));
+    // An admin ends all of them, which takes access away and gives none; nobody else's are a member's to end.
+    by(&bobs, "post", &at("/members/alice/sign-out"), None).await.problem(403);
+    by(&bobs, "post", &at("/members/nobody/sign-out"), None).await.problem(403);
+    assert_eq!(by(&admin, "post", &at("/members/bob/sign-out"), None).await.ok().json()["ended"], 0);
+    by(&bobs, "post", &at("/members/bob/sign-out"), None).await.ok();
 }
 
 /// Makes the account's proof of ownership as old as it is given.

@@ -135,6 +135,7 @@ fn day(way: &Way, here: Option<&Keyhole>) -> Vec<(String, String)> {
     run(&["sessions", "list"], "");
     run(&["--json", "sessions", "list"], "");
     run(&["sessions", "end", "nothing"], "");
+    run(&["sessions", "end-all", "bob"], "");
     run(&["sign-in", "--expires", "8d"], "");
     run(&["members", "remove", "carol"], "");
     run(&["members", "remove", "carol"], "");

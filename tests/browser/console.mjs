@@ -8,12 +8,14 @@
 
 import { rm, writeFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
 import { audit, overflow, unreached } from './judge.mjs';
 
 const { CHROMIUM, HOSTS } = process.env;
 // What is not there after this long does not come.
 const PATIENCE = 20_000;
+const READING = 3_000;
 // Bytes of a screenshot that is kept as it is.
 const SMALL = 60_000;
 
@@ -43,11 +45,17 @@ function enter(page, kept) {
   return { page: name };
 }
 
+// What comes of it soon. Of an answer whose page was left meanwhile nothing may come.
+const within = (promise, otherwise) =>
+  Promise.race([promise.catch(() => otherwise), sleep(READING, otherwise, { ref: false })]);
+
 // Everything that the browser got. A redirect has no body, and a stream of events no end.
 async function answered(response) {
-  const headers = await response.allHeaders().catch(() => ({}));
-  const endless = headers['content-type']?.startsWith('text/event-stream');
-  const body = endless ? '' : await response.text().catch(() => '');
+  if (response.headers()['content-type']?.startsWith('text/event-stream')) {
+    return { url: response.url(), status: response.status(), headers: response.headers(), body: '' };
+  }
+  const headers = await within(response.allHeaders(), response.headers());
+  const body = await within(response.text(), '');
   return { url: response.url(), status: response.status(), headers, body };
 }
 
@@ -74,6 +82,8 @@ const calls = {
   },
   async goto({ at: { page }, url }) {
     const response = await page.goto(url);
+    // A page that is left takes with it what was not read of it yet.
+    if (response) await within(response.text(), '');
     return { status: response?.status() ?? null, headers: await response?.allHeaders() };
   },
   async reload({ at: { page } }) {
@@ -181,6 +191,9 @@ async function take(line) {
     return { id, error: `${error.message}\nat ${at?.page.url()}, which says:\n${there}` };
   }
 }
+
+// Whoever asked is gone.
+process.stdout.on('error', () => process.exit());
 
 const lines = createInterface({ input: process.stdin });
 lines.on('line', async (line) => process.stdout.write(`${JSON.stringify(await take(line))}\n`));

@@ -75,10 +75,19 @@ fn markup_in_what_members_steps_and_services_write_is_text_on_every_page() {
     // What a form gives back, and what another member sees.
     alice.open(&format!("/accounts/{}/name", house.healthy));
     assert_eq!(alice.value("Nickname"), words.nickname);
-    alice.fill("Nickname", &format!("{}\u{7}", evil(&"long".repeat(30))));
-    alice.press_button("Rename");
-    alice.sees("one line");
-    unharmed(&alice, "a nickname that is refused");
+    alice.open("/members");
+    alice.fill("Name", "<img src=x onerror=window.pwned=1>");
+    alice.press_button("Add the member");
+    alice.sees("cannot be a member's name");
+    unharmed(&alice, "a name that is refused");
+    alice.open("/workflows/alice/orders");
+    alice.click_text("workflow.toml");
+    let draft = format!("</textarea>{}", evil("evil-draft"));
+    alice.fill("The file", &draft);
+    alice.press_button("Deploy");
+    alice.sees("What was given can't be taken");
+    assert_eq!(alice.value("The file"), draft);
+    unharmed(&alice, "a file that is refused");
     let bob = enter(&browser, &house.served, "bob", &json!({}));
     bob.sees("evil-nickname");
     bob.open(&format!("/accounts/{}", house.healthy));
@@ -147,7 +156,7 @@ fn no_credential_and_no_placeholder_is_in_anything_that_a_browser_gets_or_keeps(
 
     let answers = alice.answers();
     let pages = answers.iter().filter(|answer| answer.body.contains("</html>")).count();
-    assert!(pages >= house.pages().len(), "only {pages} pages were recorded");
+    assert!(pages >= house.pages().len(), "only {pages} pages were recorded whole");
     let session = alice.cookies();
     let names: Vec<&str> = session.iter().filter_map(|cookie| cookie["name"].as_str()).collect();
     assert_eq!(names, ["keyhole"], "the session is all that a browser keeps");

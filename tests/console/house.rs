@@ -130,9 +130,9 @@ impl House {
     pub fn address(&self, route: &str, link: &str) -> String {
         let value = |name: &str| match name {
             "account" => self.healthy.clone(),
+            "app" if route.starts_with("/apps/") => "notes".to_owned(),
             "app" => "acme".to_owned(),
             "name" | "member" if route.starts_with("/members/") => "bob".to_owned(),
-            "app" | "name" if route.starts_with("/apps/") => "notes".to_owned(),
             "owner" => "alice".to_owned(),
             "name" => "orders".to_owned(),
             "run" => self.ok.clone(),

@@ -79,8 +79,7 @@ async fn listed(alice: &Visit) -> usize {
         let rows = page.split("<div class=\"what\"><a href=\"/accounts/").skip(1);
         ids.extend(rows.filter_map(|row| row.split('"').next().map(str::to_owned)));
         let link = page.split("<a href=\"").skip(1).find(|link| link.contains("rel=\"next\""));
-        next = page.contains("rel=\"next\"").then_some(link).flatten();
-        next = next.map(|link| link.split('"').next().unwrap_or_default().replace("&amp;", "&"));
+        next = link.map(|link| link.split('"').next().unwrap_or_default().replace("&amp;", "&"));
     }
     ids.len()
 }

@@ -134,14 +134,14 @@ fn an_admin_sets_a_client_drafts_an_app_filters_the_audit_and_checks_the_vault()
     alice.sees(", column ");
     let document = json!({
         "openapi": "3.0.0", "info": {"title": "Weather", "version": "1"}, "paths": {},
-        "servers": [{"url": "https://api.weather.example/v1"}],
+        "servers": [{"url": "https://api.weather-of-tests.com/v1"}],
         "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         "security": [{"key": []}],
     });
     alice.fill("OpenAPI 3 or Swagger 2 document, as JSON or YAML", &document.to_string());
     alice.press_button("Draft it");
     alice.sees("A draft of weather");
-    alice.sees("api.weather.example");
+    alice.sees("api.weather-of-tests.com");
 
     alice.follow("Audit");
     let all = alice.count("row", None);

@@ -27,7 +27,7 @@ fn a_person_sees_why_a_run_failed_runs_it_again_with_another_event_and_ends_one_
     alice.select("Status", "failed");
     // The list follows, and so does the address.
     alice.arrives("status=failed");
-    assert_eq!(alice.count("row", None), 2, "its head, and the one that failed");
+    assert_eq!(alice.count("row", None), 3, "its head, and those that failed");
     alice.open(&format!("/runs/{}", house.failed));
     alice.sees("the warehouse is closed");
     alice.sees("two boxes of tea");

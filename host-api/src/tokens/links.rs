@@ -40,8 +40,12 @@ impl Purpose for ConnectAccount {
 }
 
 /// Its bearer is signed in to the console as the member.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignIn {}
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignIn {
+    /// The token that made it, without which nobody is signed in by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<KeyId>,
+}
 
 impl Purpose for SignIn {
     const FOLDER: &'static str = "sign-in-links";
@@ -223,6 +227,14 @@ impl<P: Purpose> Links<P> {
     }
 
     /// Takes back every link for `member`.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn revoke_all(&self, member: &MemberId) -> Result<(), StoreError> {
+        Self::sweep(self.records.store(), member).await
+    }
+
+    /// Takes back every link for `member`, who may be being removed.
     pub(crate) async fn sweep(store: &Arc<dyn Store>, member: &MemberId) -> Result<(), StoreError> {
         let records = Records::<Stored<P>>::new(store.clone());
         for (id, stored, _) in records.all().await? {

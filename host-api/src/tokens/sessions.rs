@@ -1,6 +1,6 @@
 //! Browsers that are signed in to the console. A session ends some days after it began, or a day after it was last used;
 //! its key is replaced every hour, and a key that was replaced opens nothing but the moment after: if it comes again,
-//! two have it, and the session ends.
+//! two have it, and the session ends. One that was begun with a token ends with that.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::NOTED;
+use super::Tokens;
 use super::text::{Digest, Key, KeyId, Kind};
 use crate::members::{Member, MemberId, Members};
 use crate::store::records::{Record, Records};
@@ -26,6 +27,10 @@ pub const IDLE: Duration = Duration::from_secs(24 * 3600);
 const RENEW: SignedDuration = SignedDuration::from_hours(1);
 /// How long the key before is taken once the new one was seen: what the browser had asked already.
 const GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// How long the key before is taken before another new one is tried, where the browser does not seem to have the first.
+const AGAIN: SignedDuration = SignedDuration::from_secs(60);
+/// Replaced keys that are known: more than there are in the longest session.
+const KNOWN: usize = 200;
 /// The most that one member has at a time. One more ends the oldest.
 const MOST: usize = 50;
 /// Longest name of a browser that is kept, in characters.
@@ -68,11 +73,17 @@ struct Stored {
     created: Timestamp,
     expires: Timestamp,
     form_key: String,
+    /// The token that it was begun with, or that made the link that it was begun with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<KeyId>,
     digest: Digest,
     /// When the key was made.
     since: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<Before>,
+    /// Those before that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    replaced: Vec<Digest>,
 }
 
 /// The key before this one.
@@ -120,6 +131,7 @@ pub struct Sessions {
     records: Records<Stored>,
     uses: Records<LastUse>,
     members: Members,
+    tokens: Tokens,
     /// What this process noted last. Nothing is decided by it.
     noted: Arc<Mutex<HashMap<KeyId, Timestamp>>>,
 }
@@ -128,14 +140,15 @@ impl Sessions {
     /// The sessions that `store` holds.
     pub fn new(store: Arc<dyn Store>) -> Self {
         let (records, uses) = (Records::new(store.clone()), Records::new(store.clone()));
-        Self { records, uses, members: Members::new(store), noted: Arc::default() }
+        let (members, tokens) = (Members::new(store.clone()), Tokens::new(store));
+        Self { records, uses, members, tokens, noted: Arc::default() }
     }
 
-    /// Signs `member` in. Returns the key, for the browser alone.
+    /// Signs `member` in, for as long as the token is valid if it was by one. Returns the key, for the browser alone.
     ///
     /// # Errors
     /// [`SessionError::NotMember`], or whatever the store says.
-    pub async fn begin(&self, member: &MemberId, browser: &str) -> Result<Secret, SessionError> {
+    pub async fn begin(&self, member: &MemberId, browser: &str, token: Option<KeyId>) -> Result<Secret, SessionError> {
         let of = self.members.get(member).await?.ok_or_else(|| SessionError::NotMember(member.clone()))?;
         let sessions = self.list(member).await?;
         for old in sessions.iter().take((sessions.len() + 1).saturating_sub(MOST)) {
@@ -152,9 +165,11 @@ impl Sessions {
             created: now,
             expires: now + SESSION,
             form_key: URL_SAFE_NO_PAD.encode(form_key),
+            token,
             digest: key.digest(),
             since: now,
             before: None,
+            replaced: Vec::new(),
         };
         self.uses.put(key.id().as_str(), Expect::Any, &LastUse { at: now }).await?;
         self.records.put(key.id().as_str(), Expect::Absent, &stored).await?;
@@ -175,7 +190,8 @@ impl Sessions {
         let fitted = key.fits(before.map(|before| &before.digest));
         let in_time = before.is_some_and(|before| before.until.is_none_or(|until| now < until));
         let Some((mut stored, revision)) = found else { return Ok(None) };
-        if fitted && !in_time {
+        let long_ago = stored.replaced.iter().any(|digest| key.fits(Some(digest)));
+        if (fitted && !in_time) || long_ago {
             tracing::warn!(session = key.id().as_str(), member = %stored.member, "a replaced key came again; its session is ended");
             self.end(key.id()).await?;
             return Ok(None);
@@ -185,17 +201,27 @@ impl Sessions {
         }
         let Some(member) = self.lasts(key.id(), &stored, now).await? else { return Ok(None) };
         let mut renewed = None;
+        let age = now.duration_since(stored.since);
         if fits && let Some(before) = stored.before.as_mut().filter(|before| before.until.is_none()) {
             before.until = Some(now + GRACE);
             self.keep(key.id(), revision, &stored).await?;
-        } else if fits
-            && renew
-            && now.duration_since(stored.since) >= RENEW
+        } else if renew
+            // An answer with the new one may have been lost on its way.
+            && age >= if fits { RENEW } else { AGAIN }
+            && (fits || stored.before.as_ref().is_some_and(|before| before.until.is_none()))
             // Without random numbers the old one stays.
             && let Ok(new) = key.renewed()
         {
-            stored.before = Some(Before { digest: stored.digest, until: None });
-            stored.digest = new.digest();
+            let current = std::mem::replace(&mut stored.digest, new.digest());
+            match fits {
+                true => stored
+                    .replaced
+                    .extend(stored.before.replace(Before { digest: current, until: None }).map(|old| old.digest)),
+                // Nobody should have it. If somebody has, two have it.
+                false => stored.replaced.push(current),
+            }
+            let excess = stored.replaced.len().saturating_sub(KNOWN);
+            stored.replaced.drain(..excess);
             stored.since = now;
             renewed = self.keep(key.id(), revision, &stored).await?.then(|| new.text());
         }
@@ -212,6 +238,14 @@ impl Sessions {
             Some((stored, _)) => self.lasts(id, &stored, Timestamp::now()).await,
             None => Ok(None),
         }
+    }
+
+    /// The token that the session `id` was begun with.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn token_of(&self, id: &KeyId) -> Result<Option<KeyId>, StoreError> {
+        Ok(self.records.get(id.as_str()).await?.and_then(|(stored, _)| stored.token))
     }
 
     /// Where `member` is signed in, in the order in which they did. What is over is removed.
@@ -272,6 +306,11 @@ impl Sessions {
 
     async fn lasts(&self, id: &KeyId, stored: &Stored, now: Timestamp) -> Result<Option<Member>, StoreError> {
         if is_over(stored, self.last_used(id, stored).await?, now) {
+            return Ok(None);
+        }
+        if let Some(token) = &stored.token
+            && self.tokens.bearer(token).await?.is_none()
+        {
             return Ok(None);
         }
         let member = self.members.get(&stored.member).await?;
@@ -346,19 +385,46 @@ mod tests {
     #[tokio::test]
     async fn a_key_is_replaced_and_the_old_one_ends_the_session_if_it_comes_again() {
         let (_dir, sessions, _, alice) = rig().await;
-        let first = sessions.begin(&alice, "Chromium").await.unwrap();
+        let first = sessions.begin(&alice, "Chromium", None).await.unwrap();
         let id = sessions.open(first.expose(), true).await.unwrap().unwrap().id;
         age(&sessions, &id, RENEW).await;
         assert!(sessions.open(first.expose(), false).await.unwrap().unwrap().renewed.is_none());
         let second = sessions.open(first.expose(), true).await.unwrap().unwrap().renewed.unwrap();
-        // The answer with the new one may not have come.
-        age(&sessions, &id, RENEW).await;
+        // The answer with the new one may not have come: there is another one, and the lost one is nobody's.
         assert!(sessions.open(first.expose(), true).await.unwrap().is_some_and(|opened| opened.renewed.is_none()));
-        assert!(sessions.open(second.expose(), true).await.unwrap().is_some());
+        age(&sessions, &id, AGAIN).await;
+        let third = sessions.open(first.expose(), true).await.unwrap().unwrap().renewed.unwrap();
+        assert!(sessions.open(third.expose(), true).await.unwrap().is_some());
         assert!(sessions.open(first.expose(), true).await.unwrap().is_some(), "within the moment after");
         age(&sessions, &id, GRACE).await;
         assert!(sessions.open(first.expose(), true).await.unwrap().is_none());
-        assert!(sessions.open(second.expose(), true).await.unwrap().is_none(), "two had it");
+        assert!(sessions.open(third.expose(), true).await.unwrap().is_none(), "two had it");
+        assert!(sessions.open(second.expose(), true).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_key_from_long_ago_ends_the_session_too() {
+        let (_dir, sessions, _, alice) = rig().await;
+        let first = sessions.begin(&alice, "", None).await.unwrap();
+        let id = sessions.open(first.expose(), false).await.unwrap().unwrap().id;
+        let mut key = Secret::new(first.expose().to_owned());
+        for _ in 0..3 {
+            age(&sessions, &id, RENEW).await;
+            key = sessions.open(key.expose(), true).await.unwrap().unwrap().renewed.unwrap();
+            assert!(sessions.open(key.expose(), true).await.unwrap().is_some());
+        }
+        assert!(sessions.open(first.expose(), true).await.unwrap().is_none());
+        assert!(sessions.open(key.expose(), true).await.unwrap().is_none(), "two had it");
+    }
+
+    #[tokio::test]
+    async fn a_session_that_a_token_began_ends_with_it() {
+        let (_dir, sessions, _, alice) = rig().await;
+        let token = sessions.tokens.create(&alice, "laptop", super::super::LIFETIME).await.unwrap().token;
+        let key = sessions.begin(&alice, "", Some(token.id.clone())).await.unwrap();
+        assert!(sessions.open(key.expose(), true).await.unwrap().is_some());
+        sessions.tokens.revoke(None, token.id.as_str()).await.unwrap();
+        assert!(sessions.open(key.expose(), true).await.unwrap().is_none());
     }
 
     #[tokio::test]
@@ -366,20 +432,20 @@ mod tests {
         let (_dir, sessions, members, alice) = rig().await;
         let opens = async |key: &Secret| sessions.open(key.expose(), true).await.unwrap().is_some();
         for (days, lasts) in [(SignedDuration::from_hours(23), true), (SignedDuration::from_hours(24), false)] {
-            let key = sessions.begin(&alice, "").await.unwrap();
+            let key = sessions.begin(&alice, "", None).await.unwrap();
             let id = sessions.open(key.expose(), false).await.unwrap().unwrap().id;
             age(&sessions, &id, days).await;
             assert_eq!(opens(&key).await, lasts, "{days}");
         }
-        let one = sessions.begin(&alice, "").await.unwrap();
-        let other = sessions.begin(&alice, "").await.unwrap();
+        let one = sessions.begin(&alice, "", None).await.unwrap();
+        let other = sessions.begin(&alice, "", None).await.unwrap();
         let id = sessions.open(one.expose(), false).await.unwrap().unwrap().id;
         sessions.end(&id).await.unwrap();
         assert!(!opens(&one).await && opens(&other).await);
         sessions.end_all(&alice).await.unwrap();
         assert!(!opens(&other).await);
 
-        let key = sessions.begin(&alice, "").await.unwrap();
+        let key = sessions.begin(&alice, "", None).await.unwrap();
         members.remove(&alice).await.unwrap();
         assert!(!opens(&key).await);
         members.add(alice.clone(), None).await.unwrap();
@@ -389,9 +455,9 @@ mod tests {
     #[tokio::test]
     async fn no_more_sessions_than_there_may_be() {
         let (_dir, sessions, _, alice) = rig().await;
-        let first = sessions.begin(&alice, "").await.unwrap();
+        let first = sessions.begin(&alice, "", None).await.unwrap();
         for _ in 0..MOST {
-            sessions.begin(&alice, "").await.unwrap();
+            sessions.begin(&alice, "", None).await.unwrap();
         }
         assert_eq!(sessions.list(&alice).await.unwrap().len(), MOST);
         assert!(sessions.open(first.expose(), true).await.unwrap().is_none());

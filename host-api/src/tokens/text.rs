@@ -39,7 +39,8 @@ impl Kind {
 }
 
 /// The id of a token or a link, a ULID: it sorts by when it was made.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct KeyId(String);
 
 impl KeyId {
@@ -55,6 +56,20 @@ impl FromStr for KeyId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // In the one way of writing it that is a key of the store.
         Ok(Self(ulid::Ulid::from_string(text)?.to_string()))
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = ulid::DecodeError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(id: KeyId) -> Self {
+        id.0
     }
 }
 

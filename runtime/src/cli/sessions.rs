@@ -1,7 +1,8 @@
 //! `keyhole sessions`: where one is signed in to the console.
 
 use clap::Subcommand;
-use keyhole::server::model::SessionView;
+use keyhole::server::model::{SessionView, SignedOut};
+use keyhole_host_api::members::MemberId;
 use reqwest::Method;
 
 use super::client::Client;
@@ -24,6 +25,11 @@ pub enum Sessions {
         #[command(flatten)]
         as_member: AsMember,
     },
+    /// End every session of a member, and take back the links that would sign them in; they can, and an admin
+    EndAll {
+        /// The member
+        member: MemberId,
+    },
 }
 
 impl Sessions {
@@ -43,6 +49,11 @@ impl Sessions {
                 let path = if matches!(id.as_str(), "" | "." | "..") { "-" } else { id.as_str() };
                 let ended: SessionView = client.ask(Method::DELETE, Some(&by), &["sessions", path]).await?;
                 out.either(&ended, || format!("ended {} ({})", ended.id, output::one_line(&ended.browser, 80)))
+            }
+            Self::EndAll { member } => {
+                let path = ["members", member.as_str(), "sign-out"];
+                let out_now: SignedOut = client.ask(Method::POST, None, &path).await?;
+                out.either(&out_now, || format!("ended {} sessions of {}", out_now.ended, out_now.member))
             }
         }
     }

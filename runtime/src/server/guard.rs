@@ -94,9 +94,9 @@ pub(super) async fn within_time(request: Request, next: Next) -> Response {
 pub(super) async fn answer_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     // The layer for the body's length answers by itself, in plain text.
-    let is_problem =
-        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == super::problem::MEDIA_TYPE);
-    if response.status() == StatusCode::PAYLOAD_TOO_LARGE && !is_problem {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let by_itself = kind.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if response.status() == StatusCode::PAYLOAD_TOO_LARGE && by_itself {
         response = too_long().into_response();
     }
     let headers = response.headers_mut();

@@ -69,12 +69,16 @@ pub struct Api {
     failed: FailedAttempts,
     /// Places for those who follow the audit.
     followers: Arc<Semaphore>,
+    /// Places for those who watch a run in the console.
+    watchers: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
     readiness: health::Readiness,
 }
 
 /// How many may follow the audit at a time.
 const FOLLOWERS: usize = 64;
+/// How many may watch runs at a time. One more sees what its page showed.
+const WATCHERS: usize = 256;
 
 impl Api {
     /// The API on what an open data directory holds. `public_url` is where browsers reach
@@ -104,6 +108,7 @@ impl Api {
             set_up: SetUp::default(),
             failed: FailedAttempts::default(),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
+            watchers: Arc::new(Semaphore::new(WATCHERS)),
             stopping: watch::Sender::new(false),
             readiness: health::Readiness::default(),
         })
@@ -165,6 +170,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .layer(from_fn(guard::within_time))
         .layer(guard::body_limit())
         .merge(long.route_layer(authenticate))
+        .merge(console::long(&api))
         .merge(hooks)
         .merge(health::routes())
         .fallback(console::no_such_page)

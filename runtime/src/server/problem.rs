@@ -130,6 +130,18 @@ impl Problem {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
+    /// Adds to an answer that tells of it what is not in the text: when to try again, for the caller, and what really
+    /// happened, for the log. And itself, for who shows it in another form.
+    pub fn mark(mut self, response: &mut Response) {
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(inner) = self.inner.take() {
+            response.extensions_mut().insert(inner);
+        }
+        response.extensions_mut().insert(self);
+    }
+
     /// Whether it is of this kind.
     pub fn is(&self, kind: &str) -> bool {
         self.kind.strip_prefix("urn:keyhole:problem:") == Some(kind)
@@ -137,20 +149,15 @@ impl Problem {
 }
 
 impl IntoResponse for Problem {
-    fn into_response(mut self) -> Response {
-        let (inner, retry_after, status) = (self.inner.take(), self.retry_after, self.code());
-        let mut response = (status, Json(self)).into_response();
+    fn into_response(self) -> Response {
+        let status = self.code();
+        let mut response = (status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if let Some(seconds) = retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"keyhole\""));
         }
-        if let Some(inner) = inner {
-            response.extensions_mut().insert(inner);
-        }
+        self.mark(&mut response);
         response
     }
 }

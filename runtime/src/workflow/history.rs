@@ -78,6 +78,19 @@ impl History {
         Ok(Records::<Live>::new(self.store.clone()).get(run).await?.map(|(live, _)| live))
     }
 
+    /// What changes when there is more to see of a run of which `steps` steps were done, found without reading what
+    /// those did. Its first is none once the run has ended.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn mark(&self, run: &str, steps: usize) -> Result<[Option<Revision>; 3], StoreError> {
+        let next = Records::<StepRecord>::key(&step_key(run, steps));
+        let keys = [Records::<Pending>::key(run), Records::<Live>::key(run), next];
+        let found = self.store.get_each(&[&keys[0], &keys[1], &keys[2]]).await?;
+        let mut revisions = found.into_iter().map(|record| record.map(|record| record.revision));
+        Ok(std::array::from_fn(|_| revisions.next().flatten()))
+    }
+
     /// The results of the steps that are done, in order.
     ///
     /// # Errors
@@ -202,14 +215,14 @@ impl History {
                 let folder = format!("{BY_WORKFLOW}{workflow}/");
                 let mut before = before.map(|run| format!("{folder}{run}"));
                 while found.len() < limit {
-                    let page = self.store.scan_back(&folder, before.as_deref(), PAGE).await?;
+                    let page = self.store.scan_back(&folder, before.as_deref(), PAGE.min(limit)).await?;
                     let Some((last, _)) = page.last() else { break };
                     before = Some(last.clone());
                     for (key, _) in &page {
-                        match self.run(&key[folder.len()..]).await? {
-                            Some(run) if wanted(&run) && found.len() < limit => found.push(run),
-                            _ => {}
+                        if found.len() == limit {
+                            break;
                         }
+                        found.extend(self.run(&key[folder.len()..]).await?.filter(&wanted));
                     }
                 }
             }

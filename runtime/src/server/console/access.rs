@@ -10,7 +10,7 @@ use keyhole_host_api::accounts::Access;
 use keyhole_host_api::members::{Member, MemberId};
 use maud::{Markup, html};
 
-use super::account::found;
+use super::account::{NAMED, found};
 use super::frame::{self, Part, Wrong, alert};
 use super::session::{Posted, Visitor};
 use crate::server::Api;
@@ -60,6 +60,8 @@ fn choose(
         form .card method="post" {
             (visitor.key())
             input type="hidden" name="was" value=(one.access);
+            fieldset {
+            legend { "Access" }
             label .choice {
                 input type="radio" name="access" value="private" checked[*chosen == Access::Private];
                 span { strong { "Private" } br; "Only your own workflows use it." }
@@ -71,6 +73,7 @@ fn choose(
             label .choice {
                 input type="radio" name="access" value="members" checked[matches!(chosen, Access::Members(_))];
                 span { strong { "Members by name" } br; "Workflows of those whom you choose here use it." }
+            }
             }
             fieldset {
                 legend { "Members" }
@@ -163,7 +166,10 @@ fn confirm(visitor: &Visitor, one: &AccountView, wanted: &Access, stops: &[Strin
                 }
             }
             p { "Without access to " (one.nickname) " these can't go on:" }
-            ul { @for workflow in stops { li { (workflow) } } }
+            ul {
+                @for workflow in stops.iter().take(NAMED) { li { (workflow) } }
+                @if stops.len() > NAMED { li { "and " (stops.len() - NAMED) " more" } }
+            }
             div .buttons {
                 button .bad { "Take the access away" }
                 a href=(format!("/accounts/{}/access", one.id)) { "Cancel" }

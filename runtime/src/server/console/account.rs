@@ -22,6 +22,9 @@ use crate::server::routes;
 /// Requests that an account's page shows.
 const ACTIVITY: u32 = 20;
 
+/// Names of workflows that one list has at most.
+pub(super) const NAMED: usize = 50;
+
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     visitor: Visitor,
@@ -30,7 +33,7 @@ pub(super) async fn show(
 ) -> Result<Response, Wrong> {
     let said = match search.done.as_str() {
         "connected" => Some("The account is connected. Nobody else can use it until you let them."),
-        "reconnected" => Some("The account is reconnected. What waited for it goes on."),
+        "reconnected" => Some("The account is reconnected. Who may use it is as it was; what waited for it goes on."),
         "renamed" => Some("The account has its new nickname."),
         "access" => Some("Who may use it is changed. It holds from the next request on."),
         _ => None,
@@ -46,7 +49,13 @@ pub(super) async fn found(api: &Arc<Api>, visitor: &Visitor, id: &str) -> Result
 
 async fn shown(api: &Arc<Api>, visitor: &Visitor, id: &str, notice: Markup) -> Result<Response, Wrong> {
     let one = found(api, visitor, id).await?;
-    let query = AuditQuery { account: Some(one.id.to_string()), limit: ACTIVITY, ..AuditQuery::default() };
+    let query = AuditQuery {
+        account: Some(one.id.to_string()),
+        limit: ACTIVITY,
+        // Nothing used it before it was there, and the audit may be long.
+        since: Some(one.created),
+        ..AuditQuery::default()
+    };
     let uses = routes::audit::page(api, &visitor.caller, &query).await?.uses;
     let content = html! {
         p .crumb { a href="/accounts" { "Accounts" } }
@@ -63,7 +72,12 @@ async fn shown(api: &Arc<Api>, visitor: &Visitor, id: &str, notice: Markup) -> R
         div .card { (facts(api, &one)) }
         h2 { "Workflows" }
         @if one.workflows.is_empty() { p .soft { "No workflow uses it." } }
-        @else { ul { @for workflow in &one.workflows { li { a href=(format!("/workflows/{workflow}")) { (workflow) } } } } }
+        @else {
+            ul {
+                @for workflow in one.workflows.iter().take(NAMED) { li { a href=(format!("/workflows/{workflow}")) { (workflow) } } }
+                @if one.workflows.len() > NAMED { li { "and " (one.workflows.len() - NAMED) " more" } }
+            }
+        }
         h2 #activity { "Activity" }
         (activity(api, &one, &uses))
     };
@@ -226,7 +240,10 @@ pub(super) async fn ask_delete(
             @if one.workflows.is_empty() { p { "No workflow uses it." } }
             @else {
                 p { strong { "These workflows stop working:" } }
-                ul { @for workflow in &one.workflows { li { (workflow) } } }
+                ul {
+                    @for workflow in one.workflows.iter().take(NAMED) { li { (workflow) } }
+                    @if one.workflows.len() > NAMED { li { "and " (one.workflows.len() - NAMED) " more" } }
+                }
             }
             div .buttons { button .bad { "Delete the account" } a href=(at) { "Cancel" } }
         }

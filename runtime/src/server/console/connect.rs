@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use keyhole_host_api::apps::{App, CUSTOM, Flow};
 use keyhole_host_api::oauth::Start;
@@ -21,7 +21,7 @@ use super::parts::{field, icon, matches, of_page, pages};
 use super::session::{Posted, Visitor};
 use crate::server::Api;
 use crate::server::extract::{Body, Path, Query};
-use crate::server::model::{AccountView, FieldView, NewAccount, NewCredentials, hidden};
+use crate::server::model::{AccountView, ConnectedView, FieldView, NewAccount, NewCredentials, hidden};
 use crate::server::problem::Problem;
 use crate::server::routes;
 
@@ -158,7 +158,7 @@ impl<'a> Connecting<'a> {
 
     fn refused(&self, posted: &Posted, problem: &Problem) -> Response {
         let content = self.form(&posted.visitor, Some(posted), Some(problem));
-        frame::again(&posted.visitor, Part::Accounts, problem, &self.title(), content)
+        frame::leaving(&posted.visitor, Part::Accounts, problem.code(), &self.title(), content)
     }
 
     /// What was given of the fields that there are.
@@ -177,7 +177,8 @@ impl<'a> Connecting<'a> {
             fields: self.given(posted),
             account: self.account.map(|account| account.id.clone()),
             other_identity: posted.one("other_identity").is_some(),
-            ..Start::default()
+            untested: posted.one("untested").is_some(),
+            scopes: None,
         }
     }
 }
@@ -226,7 +227,7 @@ pub(super) async fn ask(
     let app = app_of(&api, &name)?;
     let connecting = Connecting::new(&api, &visitor, &app, None).await?;
     let content = connecting.form(&visitor, None, None);
-    Ok(frame::leaving(&visitor, Part::Accounts, &connecting.title(), content))
+    Ok(frame::leaving(&visitor, Part::Accounts, StatusCode::OK, &connecting.title(), content))
 }
 
 pub(super) async fn connect(
@@ -251,7 +252,7 @@ pub(super) async fn connect(
         Some(_) => return by_oauth(&api, &connecting, &posted).await,
     };
     match connected {
-        Ok(connected) => Ok(connected_at(&connected.id, "connected")),
+        Ok(connected) => Ok(finished(&posted.visitor, &connected, "connected")),
         Err(problem) => Ok(connecting.refused(&posted, &problem)),
     }
 }
@@ -262,7 +263,7 @@ async fn by_oauth(api: &Arc<Api>, connecting: &Connecting<'_>, posted: &Posted) 
     let done = if connecting.account.is_some() { "reconnected" } else { "connected" };
     if !connecting.leaves() {
         return Ok(match api.oauth().connect_client(member, connecting.start(posted)).await {
-            Ok(connected) => connected_at(&connected.account.id, done),
+            Ok(connected) => finished(&posted.visitor, &connected.into(), done),
             Err(error) => connecting.refused(posted, &error.into()),
         });
     }
@@ -270,6 +271,19 @@ async fn by_oauth(api: &Arc<Api>, connecting: &Connecting<'_>, posted: &Posted) 
         Ok(begun) => Ok(to_service(api, &begun, member)?),
         Err(error) => Ok(connecting.refused(posted, &error.into())),
     }
+}
+
+/// Leads to the account; what its owner should know is said first.
+fn finished(visitor: &Visitor, connected: &ConnectedView, done: &str) -> Response {
+    if connected.warnings.is_empty() {
+        return connected_at(&connected.id, done);
+    }
+    let content = html! {
+        div .head { h1 { (connected.nickname) " is " (done) } }
+        div .notice .wait { @for warning in &connected.warnings { p { (warning) } } }
+        p { a .button .act href=(format!("/accounts/{}", connected.id)) { "Go on" } }
+    };
+    frame::page(visitor, Part::Accounts, "Connected", content)
 }
 
 fn connected_at(id: &keyhole_host_api::accounts::AccountId, done: &str) -> Response {
@@ -284,7 +298,7 @@ pub(super) async fn ask_again(
     let (account, app) = own(&api, &visitor, &id).await?;
     let connecting = Connecting::new(&api, &visitor, &app, Some(&account)).await?;
     let content = connecting.form(&visitor, None, None);
-    Ok(frame::leaving(&visitor, Part::Accounts, &connecting.title(), content))
+    Ok(frame::leaving(&visitor, Part::Accounts, StatusCode::OK, &connecting.title(), content))
 }
 
 pub(super) async fn reconnect(
@@ -305,7 +319,7 @@ pub(super) async fn reconnect(
     };
     let caller = posted.visitor.caller.clone();
     match routes::accounts::reconnect(State(api.clone()), caller, Path(id), Body(new)).await {
-        Ok(_) => Ok(connected_at(&account.id, "reconnected")),
+        Ok(connected) => Ok(finished(&posted.visitor, &connected.0, "reconnected")),
         Err(problem) => Ok(connecting.refused(&posted, &problem)),
     }
 }
@@ -331,9 +345,14 @@ async fn own(api: &Arc<Api>, visitor: &Visitor, id: &str) -> Result<(AccountView
 pub(super) async fn came_back(
     api: &Api,
     headers: &HeaderMap,
-    connected: &crate::server::model::ConnectedView,
+    connected: &ConnectedView,
 ) -> Result<Option<Response>, Problem> {
     let member = super::session::signed_in(api, headers).await?;
-    let theirs = member.is_some_and(|member| member.id == connected.owner);
-    Ok(theirs.then(|| connected_at(&connected.id, "connected")))
+    // What its owner should know, the page for everybody says.
+    if connected.warnings.is_empty() && member.is_some_and(|member| member.id == connected.owner) {
+        let there = api.accounts.get(&connected.owner, &connected.id).await?;
+        let anew = there.is_some_and(|account| account.created != account.updated);
+        return Ok(Some(connected_at(&connected.id, if anew { "reconnected" } else { "connected" })));
+    }
+    Ok(None)
 }

@@ -19,7 +19,7 @@ use maud::html;
 use subtle::ConstantTimeEq as _;
 
 use super::connect::came_back;
-use super::frame::{Wrong, bare};
+use super::frame::{Wrong, bare, bare_leaving};
 use super::parts::field;
 use crate::server::Api;
 use crate::server::caller::Peer;
@@ -54,7 +54,7 @@ async fn ask(State(api): State<Arc<Api>>, peer: Peer, Path(text): Path<String>) 
         }
         p { small { "This link can be used once." } }
     };
-    Ok(bare(StatusCode::OK, &format!("Connect {}", app.title), content))
+    Ok(bare_leaving(&format!("Connect {}", app.title), content))
 }
 
 /// Connects with what was given, or goes on at the service.

@@ -58,18 +58,23 @@ pub(super) fn page(visitor: &Visitor, part: Part, title: &str, content: Markup) 
 }
 
 /// One whose form may lead to a service.
-pub(super) fn leaving(visitor: &Visitor, part: Part, title: &str, content: Markup) -> Response {
-    answer(StatusCode::OK, LEAVING, title, signed_in(visitor, Some(part), &content))
+pub(super) fn leaving(visitor: &Visitor, part: Part, status: StatusCode, title: &str, content: Markup) -> Response {
+    answer(status, LEAVING, title, signed_in(visitor, Some(part), &content))
 }
 
 /// One with a form that has to be filled in again.
 pub(super) fn again(visitor: &Visitor, part: Part, problem: &Problem, title: &str, content: Markup) -> Response {
-    answer(problem.code(), LEAVING, title, signed_in(visitor, Some(part), &content))
+    answer(problem.code(), POLICY, title, signed_in(visitor, Some(part), &content))
 }
 
 /// A page for who is not, or need not be: with nothing but its content.
 pub(in crate::server) fn bare(status: StatusCode, title: &str, content: Markup) -> Response {
-    answer(status, LEAVING, title, html! { main #content .narrow tabindex="-1" { (content) } })
+    answer(status, POLICY, title, html! { main #content .narrow tabindex="-1" { (content) } })
+}
+
+/// The same, whose form may lead to a service.
+pub(super) fn bare_leaving(title: &str, content: Markup) -> Response {
+    answer(StatusCode::OK, LEAVING, title, html! { main #content .narrow tabindex="-1" { (content) } })
 }
 
 fn signed_in(visitor: &Visitor, part: Option<Part>, content: &Markup) -> Markup {
@@ -147,19 +152,27 @@ impl IntoResponse for Wrong {
         };
         let mut response = bare(problem.code(), &problem.title, said);
         // Whoever knows that somebody is signed in shows it within what those see.
-        response.extensions_mut().insert(problem);
+        problem.mark(&mut response);
         response
     }
 }
 
 /// `problem` for who is signed in.
-pub(super) fn wrong(visitor: &Visitor, problem: &Problem) -> Response {
+pub(super) fn wrong(visitor: &Visitor, problem: Problem, from: Response) -> Response {
     let content = html! {
         div .head { h1 { (problem.title) } }
-        (alert(problem))
+        (alert(&problem))
         p { a href="/accounts" { "Go to your accounts" } }
     };
-    answer(problem.code(), POLICY, &problem.title, signed_in(visitor, None, &content))
+    let mut response = answer(problem.code(), POLICY, &problem.title, signed_in(visitor, None, &content));
+    // What the log is told, and what else was said of it.
+    *response.extensions_mut() = from.extensions().clone();
+    for (name, value) in from.headers() {
+        if matches!(*name, header::RETRY_AFTER | header::SET_COOKIE) {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
+    response
 }
 
 /// The stylesheet, the script and the icon.

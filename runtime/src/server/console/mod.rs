@@ -45,7 +45,16 @@ pub(super) async fn no_such_page(headers: HeaderMap, uri: Uri) -> Response {
     }
 }
 
-/// Every page.
+/// Pages that may take their time.
+pub(super) fn long(api: &Arc<Api>) -> Router<Arc<Api>> {
+    Router::new()
+        .route("/audit/verify", post(audit::verify))
+        .route("/settings/vault/check", post(vault::check))
+        .route("/settings/vault/rotate", get(vault::ask_rotate).post(vault::rotate))
+        .route_layer(from_fn_with_state(api.clone(), session::sign_in_first))
+}
+
+/// Every other page.
 pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
     let closed = Router::new()
         .route("/accounts", get(accounts::list))
@@ -77,15 +86,12 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/apps/{app}/client", post(apps::configure))
         .route("/apps/{app}/client/forget", get(apps::ask_forget).post(apps::forget))
         .route("/audit", get(audit::list))
-        .route("/audit/verify", post(audit::verify))
         .route("/settings", get(settings::show))
         .route("/settings/sessions/{session}/end", post(settings::end_session))
         .route("/settings/tokens", get(tokens::everyones).post(tokens::create))
         .route("/settings/tokens/{token}/revoke", post(tokens::revoke))
         .route("/settings/links", post(tokens::create_link))
         .route("/settings/links/{link}/revoke", post(tokens::revoke_link))
-        .route("/settings/vault/check", post(vault::check))
-        .route("/settings/vault/rotate", get(vault::ask_rotate).post(vault::rotate))
         .route("/sign-out", post(sign_in::out))
         .route("/sign-out/everywhere", post(sign_in::out_everywhere))
         .route_layer(from_fn_with_state(api.clone(), session::sign_in_first));

@@ -96,8 +96,10 @@ pub(super) fn field(field: &FieldView, value: Option<&str>) -> Markup {
                 spellcheck="false" required[!field.optional && field.default.is_none()] value=[value]
                 placeholder=[field.default.as_deref()] aria-describedby=[described];
         } @else {
+            @let chosen = value.or(field.default.as_deref());
             select id=(id) name=(field.name) aria-describedby=[described] {
-                @for choice in &field.choices { option selected[value == Some(choice)] { (choice) } }
+                @if field.optional && field.default.is_none() { option value="" { "none" } }
+                @for choice in &field.choices { option selected[chosen == Some(choice)] { (choice) } }
             }
         }
         @if described.is_some() {

@@ -2,7 +2,7 @@
 //! owner's alone; what it shows came from the engine with labels in the place of secrets.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use futures_util::stream;
 use keyhole_host_api::broker::Brokered;
 use keyhole_host_api::broker::audit::Decision;
+use keyhole_host_api::store::Revision;
 use maud::{Markup, html};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -37,6 +38,8 @@ const SHOWN: usize = 56 << 10;
 const PIECE: usize = 12 << 10;
 /// How often it is looked whether there is more to see.
 const POLL: Duration = Duration::from_millis(400);
+/// How long a browser follows before it has to ask again.
+const FOLLOWED: Duration = Duration::from_secs(5 * 60);
 
 const STATUSES: [&str; 6] = ["queued", "running", "waiting", "ok", "failed", "cancelled"];
 
@@ -190,7 +193,7 @@ pub(super) async fn show(
                 div { h1 { "Run " (tail(&run.id)) } span role="status" { (mark(&run.status)) } }
                 div {
                     @if under_way {
-                        form method="post" action=(format!("/runs/{}/cancel", run.id)) { (visitor.key()) button .bad { "Cancel" } }
+                        form method="post" action=(format!("/runs/{}/cancel", run.id)) { (visitor.key()) button #cancel .bad { "Cancel" } }
                     } @else {
                         form method="post" action=(format!("/runs/{}/retry", run.id)) { (visitor.key()) button { "Run again" } }
                     }
@@ -209,7 +212,7 @@ pub(super) async fn show(
             h2 { "Event" }
             (room.json(detail.event.get()))
         }
-        (start(&visitor, &workflow, "Run again with another event", &event_to_edit(&detail)))
+        (start(&visitor, &workflow, "Run again with another event", &event_to_edit(&detail), None))
         p .soft { "Its id: " code { (run.id) } ". Everything of it, in a terminal: " code { "keyhole runs show " (run.id) } }
     };
     Ok(frame::page(&visitor, Part::Runs, &format!("Run {}", tail(&run.id)), content))
@@ -220,10 +223,11 @@ async fn detail(api: &Arc<Api>, visitor: &Visitor, id: &str) -> Result<RunDetail
 }
 
 fn event_to_edit(detail: &RunDetail) -> String {
-    match pretty(detail.event.get()) {
-        event if event.len() <= PIECE => event,
+    let mut page = Page { text: Vec::new(), most: PIECE };
+    match page.write_json(detail.event.get()) {
+        Ok(()) => String::from_utf8_lossy(&page.text).into_owned(),
         // A part of it would be another event.
-        _ => "{}".to_owned(),
+        Err(_) => "{}".to_owned(),
     }
 }
 
@@ -371,29 +375,43 @@ struct Room(usize);
 impl Room {
     /// A value, for a person to read: what has no room is cut, and it says so.
     fn json(&mut self, text: &str) -> Markup {
-        let mut text = pretty(text);
-        let most = PIECE.min(self.0);
-        let is_cut = text.len() > most;
+        let mut page = Page { text: Vec::new(), most: PIECE.min(self.0) };
+        let is_cut = page.write_json(text).is_err();
+        let mut shown = String::from_utf8_lossy(&page.text).into_owned();
         if is_cut {
-            let mut at = most;
-            while !text.is_char_boundary(at) {
-                at -= 1;
-            }
-            text.truncate(at);
-            let _ = write!(text, "\n… there is more");
+            shown.push_str("\n… there is more");
         }
-        self.0 = self.0.saturating_sub(text.len());
-        html! { pre tabindex="0" { (text) } }
+        self.0 = self.0.saturating_sub(shown.len());
+        html! { pre tabindex="0" { (shown) } }
     }
 }
 
-fn pretty(text: &str) -> String {
-    let mut pretty = Vec::with_capacity(text.len() * 2);
-    let mut to = serde_json::Serializer::pretty(&mut pretty);
-    let mut from = serde_json::Deserializer::from_str(text);
-    match serde_transcode::transcode(&mut from, &mut to) {
-        Ok(()) => String::from_utf8(pretty).unwrap_or_else(|_| text.to_owned()),
-        Err(_) => text.to_owned(),
+/// Takes so many bytes, and then no more: a value may be much longer when it is laid out.
+struct Page {
+    text: Vec<u8>,
+    most: usize,
+}
+
+impl Page {
+    fn write_json(&mut self, text: &str) -> Result<(), serde_json::Error> {
+        let mut to = serde_json::Serializer::pretty(self);
+        serde_transcode::transcode(&mut serde_json::Deserializer::from_str(text), &mut to)
+    }
+}
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let room = self.most - self.text.len();
+        if room == 0 && !bytes.is_empty() {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        let taken = room.min(bytes.len());
+        self.text.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -422,11 +440,17 @@ pub(super) async fn events(
     visitor: Visitor,
     Path(id): Path<String>,
 ) -> Result<Response, Wrong> {
-    let place = api.followers.clone().try_acquire_owned().map_err(|_| {
+    let place = api.watchers.clone().try_acquire_owned().map_err(|_| {
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many at a time", "too many follow something here")
     })?;
-    let seen = Seen::of(&detail(&api, &visitor, &id).await?);
-    let watch = Watch { api, visitor, id, seen: Some(seen), _place: place };
+    let detail = detail(&api, &visitor, &id).await?;
+    let steps = detail.steps.len();
+    let seen = api.runner.history().mark(&id, steps).await?;
+    // What came between the two looks would not be told of.
+    let first = [None, None, Some(u64::MAX)];
+    let seen = if detail.run.ended.is_some() { seen } else { first };
+    let until = tokio::time::Instant::now() + FOLLOWED;
+    let watch = Watch { api, visitor, id, steps, seen: Some(seen), until, _place: place };
     let events = stream::unfold(watch, |mut watch| async move {
         let event = watch.next().await?;
         Some((Ok::<_, Infallible>(event), watch))
@@ -438,46 +462,39 @@ struct Watch {
     api: Arc<Api>,
     visitor: Visitor,
     id: String,
-    /// What was there when it was last looked. None once the run has ended.
-    seen: Option<Seen>,
+    /// Steps that were done when it was last looked.
+    steps: usize,
+    /// What was there then. None once the run has ended.
+    seen: Option<[Option<Revision>; 3]>,
+    /// When the browser is to ask again, so that nobody has a place for ever.
+    until: tokio::time::Instant,
     _place: OwnedSemaphorePermit,
-}
-
-/// What changes when there is more to see.
-#[derive(PartialEq)]
-struct Seen {
-    hash: Option<blake3::Hash>,
-    ended: bool,
-}
-
-impl Seen {
-    fn of(detail: &RunDetail) -> Self {
-        // A value that can't be written has not changed as far as anybody can tell.
-        let hash = serde_json::to_vec(detail).ok().map(|bytes| blake3::hash(&bytes));
-        Self { hash, ended: detail.run.ended.is_some() }
-    }
 }
 
 impl Watch {
     async fn next(&mut self) -> Option<Event> {
         let mut stopping = self.api.stopping.subscribe();
         loop {
-            let seen = self.seen.as_ref()?;
-            if seen.ended {
-                self.seen = None;
-                return Some(Event::default().event("end").data("end"));
-            }
+            let seen = self.seen?;
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => return None,
+                () = tokio::time::sleep_until(self.until) => return None,
                 () = tokio::time::sleep(POLL) => {}
             }
             // Asked each time: the session may have ended, and the member been removed.
             self.visitor.caller = self.visitor.caller.again(&self.api).await.ok()??;
-            let now = Seen::of(&detail(&self.api, &self.visitor, &self.id).await.ok()?);
-            if self.seen.as_ref() != Some(&now) {
-                self.seen = Some(now);
-                return Some(Event::default().event("changed").data("changed"));
+            let now = self.api.runner.history().mark(&self.id, self.steps).await.ok()?;
+            if now == seen {
+                continue;
             }
+            if now[0].is_none() {
+                self.seen = None;
+            } else {
+                // Read only now, and once for each step that is done.
+                self.steps = detail(&self.api, &self.visitor, &self.id).await.ok()?.steps.len();
+                self.seen = Some(self.api.runner.history().mark(&self.id, self.steps).await.ok()?);
+            }
+            return Some(Event::default().event("changed").data("changed"));
         }
     }
 }

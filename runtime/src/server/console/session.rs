@@ -13,6 +13,8 @@ use keyhole_host_api::tokens::SESSION;
 use keyhole_host_api::vault::Secret;
 use maud::{Markup, html};
 use subtle::ConstantTimeEq as _;
+use url::Url;
+use zeroize::Zeroizing;
 
 use super::frame::{self, Wrong};
 use crate::server::Api;
@@ -53,8 +55,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 /// What a form of one of our pages sent.
 pub(super) struct Posted {
     pub(super) visitor: Visitor,
-    fields: Vec<(String, String)>,
+    fields: Form,
 }
+
+/// The fields of a form, which may be credentials: wiped like those.
+pub(super) type Form = Vec<(String, Zeroizing<String>)>;
 
 impl Posted {
     /// The value of the field `name`, without what stands around it; `None` if it is empty.
@@ -90,9 +95,10 @@ impl FromRequest<Arc<Api>> for Posted {
 }
 
 /// What a form sent, whoever sent it.
-pub(super) async fn form(request: Request, api: &Arc<Api>) -> Result<Vec<(String, String)>, Problem> {
+pub(super) async fn form(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
     let form = axum::extract::Form::<Vec<(String, String)>>::from_request(request, api).await;
-    form.map(|axum::extract::Form(fields)| fields).map_err(|rejection| {
+    let wiped = |(name, value)| (name, Zeroizing::new(value));
+    form.map(|axum::extract::Form(fields)| fields.into_iter().map(wiped).collect()).map_err(|rejection| {
         // What axum says of it may hold a part of the body.
         Problem::new(
             rejection.into_response().status(),
@@ -130,7 +136,7 @@ pub(super) async fn sign_in_first(State(api): State<Arc<Api>>, mut request: Requ
         if changes {
             let problem =
                 Problem::new(StatusCode::UNAUTHORIZED, "signed-out", "You are signed out", "nothing was changed");
-            return Wrong::from(problem.help("sign in, and do it again")).into_response();
+            return Wrong::from(problem.help("sign in again, at /sign-in, and do it again")).into_response();
         }
         let here = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("next", here).finish();
@@ -141,11 +147,11 @@ pub(super) async fn sign_in_first(State(api): State<Arc<Api>>, mut request: Requ
     request.extensions_mut().insert(visitor.clone());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = frame::wrong(&visitor, &problem);
+        response = frame::wrong(&visitor, problem, response);
     }
     // A page that ended the session has a cookie of its own.
     if let Some(key) = opened.renewed
-        && !response.headers().contains_key(header::SET_COOKIE)
+        && !sets_cookie(&api, &response)
     {
         set_cookie(&api, &mut response, &key);
     }
@@ -170,19 +176,27 @@ pub(super) async fn end(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Its name binds the cookie to this host and to TLS, where there is TLS.
-fn name(api: &Api) -> (&'static str, &'static str) {
+/// Its name binds the cookie to this host and to TLS, where there is TLS. It has the port, which cookies don't know: two
+/// Keyholes on one machine are to leave each other alone.
+fn name(api: &Api) -> (String, &'static str) {
+    let port = api.public_url.as_ref().and_then(Url::port_or_known_default).unwrap_or_default();
     match api.public_url.as_ref().is_some_and(|url| url.scheme() == "https") {
-        true => ("__Host-keyhole", "; Secure"),
-        false => ("keyhole", ""),
+        true => (format!("__Host-keyhole-{port}"), "; Secure"),
+        false => (format!("keyhole-{port}"), ""),
     }
+}
+
+fn sets_cookie(api: &Api, response: &Response) -> bool {
+    let (name, _) = name(api);
+    let all = response.headers().get_all(header::SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
+    all.filter_map(|value| value.split_once('=')).any(|(cookie, _)| cookie == name)
 }
 
 fn key_of(api: &Api, headers: &HeaderMap) -> Option<Secret> {
     let (name, _) = name(api);
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(cookie, _)| *cookie == name).map(|(_, key)| Secret::new(key.to_owned()))
+    pairs.find(|(cookie, _)| **cookie == name).map(|(_, key)| Secret::new(key.to_owned()))
 }
 
 /// Gives the browser its key. Lax, so that a service that sends a browser back finds it signed in.

@@ -2,22 +2,24 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use data_encoding::BASE64URL_NOPAD;
 use keyhole_host_api::members::{MemberId, MemberIdError, Role};
+use keyhole_host_api::tokens::KeyId;
 use keyhole_host_api::vault::Secret;
 use maud::{Markup, html};
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
 use super::frame::{Wrong, alert, bare};
-use super::session::{self, Posted, form, is_foreign};
+use super::session::{self, Form, Posted, form, is_foreign};
 use crate::server::Api;
 use crate::server::caller::Peer;
-use crate::server::extract::Path;
+use crate::server::extract::{Path, Query};
 use crate::server::problem::Problem;
+use crate::server::routes;
 
 /// What makes the first member, while there is none: made at the start of a server, and forgotten with its end.
 #[derive(Default)]
@@ -42,8 +44,15 @@ impl SetUp {
         key.as_ref().is_some_and(|key| bool::from(key.expose().as_bytes().ct_eq(given.as_bytes())))
     }
 
-    fn end(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Takes the key away if `given` is it, so that of several who try at once one succeeds.
+    fn take(&self, given: &str) -> Option<Secret> {
+        let mut key = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = key.as_ref().is_some_and(|key| bool::from(key.expose().as_bytes().ct_eq(given.as_bytes())));
+        if fits { key.take() } else { None }
+    }
+
+    fn put_back(&self, taken: Secret) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
     }
 }
 
@@ -85,13 +94,13 @@ pub(super) async fn by_token(State(api): State<Arc<Api>>, peer: Peer, request: R
     let fields = ours(request, &api).await?;
     let field = |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.trim());
     let next = field("next");
-    let Some((member, _)) = api.tokens.verify(field("token").unwrap_or("")).await? else {
+    let Some((member, token)) = api.tokens.verify(field("token").unwrap_or("")).await? else {
         api.failed.note(peer.0)?;
         let title = "This token does not sign in";
         let problem = Problem::new(StatusCode::UNAUTHORIZED, "token", title, "it is not valid, or no longer");
         return Ok(bare(problem.code(), "Sign in", with_token(next, Some(&problem))));
     };
-    begin(&api, &headers, &member.id, local(next)).await
+    begin(&api, &headers, &member.id, Some(token), local(next)).await
 }
 
 /// Says whom a link signs in. It is not used up yet: mail filters and chats look at links, too.
@@ -124,7 +133,7 @@ pub(super) async fn by_link(
     let headers = request.headers().clone();
     ours(request, &api).await?;
     match api.sign_ins.redeem(&text).await {
-        Ok(link) => begin(&api, &headers, &link.member, "/accounts").await,
+        Ok(link) => begin(&api, &headers, &link.member, link.opens.token, "/accounts").await,
         Err(error) => {
             api.failed.note(peer.0)?;
             Err(error.into())
@@ -175,9 +184,12 @@ pub(super) async fn set_up(
             return Ok(bare(problem.code(), "Set up Keyhole", with_name(name, Some(&problem))));
         }
     };
-    api.members.add(member.clone(), Some(Role::Admin)).await?;
-    api.set_up.end();
-    begin(&api, &headers, &member, "/accounts").await
+    let Some(taken) = api.set_up.take(&key) else { return Err(over().into()) };
+    if let Err(error) = api.members.add(member.clone(), Some(Role::Admin)).await {
+        api.set_up.put_back(taken);
+        return Err(error.into());
+    }
+    begin(&api, &headers, &member, None, "/accounts").await
 }
 
 async fn must_set_up(api: &Api, peer: Peer, key: &str) -> Result<(), Problem> {
@@ -185,8 +197,12 @@ async fn must_set_up(api: &Api, peer: Peer, key: &str) -> Result<(), Problem> {
         return Ok(());
     }
     api.failed.note(peer.0)?;
-    Err(Problem::not_there("this link is not valid, or no longer: Keyhole has its first member")
-        .help("sign in with a link of your own: keyhole sign-in"))
+    Err(over())
+}
+
+fn over() -> Problem {
+    Problem::not_there("this link is not valid, or no longer: Keyhole has its first member")
+        .help("sign in with a link of your own: keyhole sign-in")
 }
 
 /// Signs out, here.
@@ -197,7 +213,8 @@ pub(super) async fn out(State(api): State<Arc<Api>>, headers: HeaderMap, _: Post
 
 /// Signs out, everywhere.
 pub(super) async fn out_everywhere(State(api): State<Arc<Api>>, posted: Posted) -> Result<Response, Wrong> {
-    api.sessions.end_all(&posted.visitor.member.id).await?;
+    let member = Path(posted.visitor.member.id.to_string());
+    let _ = routes::sessions::end_all(State(api.clone()), posted.visitor.caller.clone(), member).await?;
     Ok(signed_out(&api))
 }
 
@@ -208,18 +225,26 @@ fn signed_out(api: &Api) -> Response {
 }
 
 /// The fields of a form that no other site's page sent: it could sign a browser in as somebody else.
-async fn ours(request: Request, api: &Arc<Api>) -> Result<Vec<(String, String)>, Problem> {
+async fn ours(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
     if is_foreign(request.headers()) {
         return Err(Problem::not_allowed("another site's page sent this").help("nobody was signed in"));
     }
     form(request, api).await
 }
 
-/// Signs in. Whoever was signed in with this browser before is no longer.
-async fn begin(api: &Api, headers: &HeaderMap, member: &MemberId, to: &str) -> Result<Response, Wrong> {
+/// Signs in. Whoever was signed in with this browser before is no longer, and other links that would sign the member in
+/// are taken back: an invite that is still in some chat must not stay a way in.
+async fn begin(
+    api: &Api,
+    headers: &HeaderMap,
+    member: &MemberId,
+    token: Option<KeyId>,
+    to: &str,
+) -> Result<Response, Wrong> {
     session::end(api, headers).await?;
     let browser = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let key = api.sessions.begin(member, browser).await?;
+    let key = api.sessions.begin(member, browser, token).await?;
+    api.sign_ins.revoke_all(member).await?;
     let mut response = Redirect::to(to).into_response();
     session::set_cookie(api, &mut response, &key);
     Ok(response)

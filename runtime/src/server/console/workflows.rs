@@ -28,6 +28,8 @@ use crate::workflow::record::{PlannedStep, Version, WorkflowId};
 
 /// Runs of each workflow that the list tells of.
 const MARKS: usize = 12;
+/// Accounts that one choice lists. Of more, one is named.
+const CHOICES: usize = 100;
 /// Runs that a workflow's page lists.
 const RUNS: u32 = 10;
 
@@ -180,19 +182,20 @@ async fn shown(
         }
         @if let Some(version) = &version {
             h2 { "Steps and their accounts" }
-            (links(api, visitor, &to, version, &accounts))
+            (links(api, visitor, &one, version, &accounts))
             h2 { "Runs" }
             @if runs.is_empty() { p .soft { "It has not run yet." } }
             @else {
                 (rows(&runs))
                 p { a href=(format!("/runs?workflow={}", one.name)) { "All of its runs" } }
             }
-            (start(visitor, &to, "Run it now", "{}"))
+            (start(visitor, &to, "Run it now", "{}", None))
             h2 { "File" }
             details open[draft.is_some()] {
                 summary { "workflow.toml" }
                 form method="post" action=(format!("{to}/file")) {
                     (visitor.key())
+                    input type="hidden" name="version" value=(one.version);
                     label for="file" { "The file" }
                     textarea #file name="file" rows="24" spellcheck="false" { (draft.unwrap_or(&version.file)) }
                     p .soft { "A component that it names must have been deployed before; a new one is deployed from a terminal." }
@@ -204,9 +207,10 @@ async fn shown(
 }
 
 /// A form that starts a run with an event.
-pub(super) fn start(visitor: &Visitor, workflow: &str, title: &str, event: &str) -> Markup {
+pub(super) fn start(visitor: &Visitor, workflow: &str, title: &str, event: &str, problem: Option<&Problem>) -> Markup {
     html! {
-        details .card {
+        @if let Some(problem) = problem { (alert(problem)) }
+        details .card open[problem.is_some()] {
             summary { (title) }
             form method="post" action=(format!("{workflow}/runs")) {
                 (visitor.key())
@@ -219,11 +223,13 @@ pub(super) fn start(visitor: &Visitor, workflow: &str, title: &str, event: &str)
 }
 
 /// Which account each app prop uses, to be chosen from those that the owner may use.
-fn links(api: &Api, visitor: &Visitor, to: &str, version: &Version, accounts: &[AccountView]) -> Markup {
+fn links(api: &Api, visitor: &Visitor, one: &WorkflowView, version: &Version, accounts: &[AccountView]) -> Markup {
+    let to = address(one);
     let any = version.steps.iter().any(|step| !step.links.is_empty());
     html! {
         form .card method="post" action=(format!("{to}/links")) {
             (visitor.key())
+            input type="hidden" name="version" value=(one.version);
             ol {
                 @for (at, step) in version.steps.iter().enumerate() {
                     li {
@@ -233,7 +239,10 @@ fn links(api: &Api, visitor: &Visitor, to: &str, version: &Version, accounts: &[
                             @let fitting = || accounts.iter().filter(|one| one.usable && one.app == link.app);
                             @let there = link.account.as_ref().is_some_and(|id| fitting().any(|one| one.id == *id));
                             label for=(id) { (prop) " " span .soft { "(" (title_of(api, &link.app)) ")" } }
-                            select id=(id) name=(format!("{at}.{prop}")) {
+                            @if fitting().nth(CHOICES).is_some() {
+                                input id=(id) name=(format!("{at}.{prop}")) value=[&link.account] autocomplete="off"
+                                    placeholder="nickname or id";
+                            } @else { select id=(id) name=(format!("{at}.{prop}")) {
                                 @match &link.account {
                                     None => { option value="" selected { "none" } }
                                     Some(id) if !there => {
@@ -248,7 +257,7 @@ fn links(api: &Api, visitor: &Visitor, to: &str, version: &Version, accounts: &[
                                         @if one.health != Health::Ok { " – reconnect needed" }
                                     }
                                 }
-                            }
+                            } }
                         }
                     }
                 }
@@ -331,8 +340,21 @@ pub(super) async fn run(
     Path(at): Path<(String, String)>,
     posted: Posted,
 ) -> Result<Response, Wrong> {
-    let event = serde_json::from_str(posted.one("event").unwrap_or("{}"))
-        .map_err(|error| Problem::wrong(format!("the event is not JSON: {error}")).help("go back, and correct it"))?;
+    let text = posted.one("event").unwrap_or("{}");
+    let event = match serde_json::from_str(text) {
+        Ok(event) => event,
+        Err(error) => {
+            let (visitor, to) = (&posted.visitor, format!("/workflows/{}/{}", at.0, at.1));
+            let problem =
+                Problem::wrong(format!("the event is not JSON: {error}")).help("correct it, and send it again");
+            let content = html! {
+                p .crumb { a href=(to) { (at.1) } }
+                div .head { h1 { "Run " (at.1) } }
+                (start(visitor, &to, "Run it now", text, Some(&problem)))
+            };
+            return Ok(frame::again(visitor, Part::Workflows, &problem, &at.1, content));
+        }
+    };
     let (caller, new) = (posted.visitor.caller.clone(), NewRun { event: Some(event), wait: false });
     let (_, started) = routes::runs::start(State(api), caller, Path(at), Body(new)).await?;
     Ok(Redirect::to(&format!("/runs/{}", started.run)).into_response())
@@ -344,7 +366,8 @@ pub(super) async fn set_links(
     Path(at): Path<(String, String)>,
     posted: Posted,
 ) -> Result<Response, Wrong> {
-    let (_, version) = owned(&api, &posted.visitor, &at).await?;
+    let (one, version) = owned(&api, &posted.visitor, &at).await?;
+    must_be_of(&posted, &one)?;
     let mut file = parsed(&version.file)?;
     for (number, step) in version.steps.iter().enumerate() {
         for (prop, link) in &step.links {
@@ -395,10 +418,23 @@ pub(super) async fn set_file(
     Path(at): Path<(String, String)>,
     posted: Posted,
 ) -> Result<Response, Wrong> {
-    let (_, version) = owned(&api, &posted.visitor, &at).await?;
+    let (one, version) = owned(&api, &posted.visitor, &at).await?;
     // Browsers send lines' ends as CR LF.
     let file = posted.raw("file").unwrap_or("").replace("\r\n", "\n");
+    if let Err(problem) = must_be_of(&posted, &one) {
+        let content = shown(&api, &posted.visitor, &at, Some(&file), alert(&problem)).await?;
+        return Ok(frame::again(&posted.visitor, Part::Workflows, &problem, &at.1, content));
+    }
     deploy(&api, &posted, &at, &version, file).await
+}
+
+/// Refuses what was chosen or written on a page of another version: it may have had other steps.
+fn must_be_of(posted: &Posted, one: &WorkflowView) -> Result<(), Problem> {
+    if posted.one("version") == Some(one.version.to_string().as_str()) {
+        return Ok(());
+    }
+    Err(Problem::conflict("another version was deployed in the meantime, perhaps by you in another window")
+        .help("this is how it is now; nothing of yours was deployed"))
 }
 
 /// Deploys `file` in the place of `version`, with its components.

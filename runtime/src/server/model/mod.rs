@@ -29,7 +29,7 @@ pub use audit::{AuditFilter, AuditQuery, MOST_LISTED, PruneAudit, VerifyAudit};
 pub use data::{Cleared, DataStoreView, EntriesQuery, EntryView, KeyQuery, NewEntry};
 pub use members::{AddedMember, DeletedWithMember, MemberView, Named, NewMember, Removed};
 pub use oauth::{BegunView, DeviceState, DeviceView, FinishOAuth, PollDevice, StartOAuth};
-pub use sessions::{CreatedSignInLink, NewSignInLink, SessionView};
+pub use sessions::{CreatedSignInLink, NewSignInLink, SessionView, SignedOut};
 pub use tokens::{CreatedLink, CreatedToken, LinkView, NewLink, NewToken, TokenView, TokensQuery};
 pub use vault::{DamageView, ForgottenKey, KeyUse, MasterKey, RestoreQuery, RestoredView, RotatedView, VaultReport};
 pub use workflows::{

@@ -36,6 +36,16 @@ impl SessionView {
     }
 }
 
+/// That a member is signed in nowhere any more.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SignedOut {
+    /// The member.
+    #[schema(value_type = String)]
+    pub member: MemberId,
+    /// Sessions that were ended.
+    pub ended: usize,
+}
+
 /// A link to make, which signs the caller in.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -46,7 +46,7 @@ pub(in crate::server) async fn add(
     // Here and nowhere else: now they have nothing that the link could open. A link for a member who is there already
     // would let an admin use that member's accounts.
     let invite = match new.invite {
-        true => Some(sessions::link(&api, &member.id, SignIn::LONGEST).await?.url),
+        true => Some(sessions::link(&api, &member.id, SignIn::default(), SignIn::LONGEST).await?.url),
         false => None,
     };
     Ok((StatusCode::CREATED, Json(AddedMember { member: member.into(), invite })))

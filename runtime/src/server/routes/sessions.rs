@@ -17,11 +17,15 @@ use super::Answer;
 use crate::server::Api;
 use crate::server::caller::{Act, Caller, Proof};
 use crate::server::extract::{Body, Path};
-use crate::server::model::{CreatedSignInLink, Hidden, NewSignInLink, SessionView};
+use crate::server::model::{CreatedSignInLink, Hidden, NewSignInLink, SessionView, SignedOut};
 use crate::server::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(end)).routes(routes!(create_link))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(end))
+        .routes(routes!(end_all))
+        .routes(routes!(create_link))
 }
 
 /// List where you are signed in to the console
@@ -41,7 +45,6 @@ pub(in crate::server) async fn end(
     caller: Caller,
     Path(named): Path<String>,
 ) -> Answer<SessionView> {
-    // One's own alone: an admin ends a member's by removing the member.
     let own = api.sessions.list(caller.member()?).await?;
     let id = named.parse::<KeyId>().ok();
     let found = own.into_iter().find(|session| id.as_ref() == Some(&session.id));
@@ -50,6 +53,31 @@ pub(in crate::server) async fn end(
     };
     api.sessions.end(&session.id).await?;
     Ok(Json(view(session, &caller)))
+}
+
+/// End every session of a member, and take back the links that would sign them in. They can, and an admin
+#[utoipa::path(post, path = "/api/members/{member}/sign-out", tag = "sessions", operation_id = "sign_out",
+    params(("member" = String, Path, description = "The member's name")), responses((status = 200, body = SignedOut)))]
+pub(in crate::server) async fn end_all(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(member): Path<String>,
+) -> Answer<SignedOut> {
+    let own = caller.member().is_ok_and(|by| by.as_str() == member);
+    if !own {
+        // It takes access away and gives none.
+        caller.must(Act::ChangeMembers)?;
+    }
+    let there = match member.parse::<MemberId>() {
+        Ok(id) => api.members.get(&id).await?,
+        // What can't be a name is nobody's.
+        Err(_) => None,
+    };
+    let there = there.ok_or_else(|| Problem::not_there(format!("there is no member {member}")))?;
+    api.sign_ins.revoke_all(&there.id).await?;
+    let ended = api.sessions.list(&there.id).await?.len();
+    api.sessions.end_all(&there.id).await?;
+    Ok(Json(SignedOut { member: there.id, ended }))
 }
 
 fn view(session: Session, caller: &Caller) -> SessionView {
@@ -69,12 +97,23 @@ pub(in crate::server) async fn create_link(
     // Whoever is signed in can make a token, so this is the same question.
     caller.must(Act::CreateTokenFor(member))?;
     let lifetime = new.expires_in.map_or(SignIn::LIFETIME, |seconds| Duration::from_secs(seconds.into()));
-    Ok((StatusCode::CREATED, Json(link(&api, member, lifetime).await?)))
+    // What a token made must not outlive it.
+    let token = match &caller {
+        Caller::Member(_, Proof::Token(id)) => Some(id.clone()),
+        Caller::Member(_, Proof::Session(id)) => api.sessions.token_of(id).await?,
+        Caller::Operator(_) => None,
+    };
+    Ok((StatusCode::CREATED, Json(link(&api, member, SignIn { token }, lifetime).await?)))
 }
 
 /// A link that signs `member` in once. Whether the caller may have it is for the caller of this to see to.
-pub(super) async fn link(api: &Api, member: &MemberId, lifetime: Duration) -> Result<CreatedSignInLink, Problem> {
-    let made = api.sign_ins.create(member, SignIn {}, lifetime).await?;
+pub(super) async fn link(
+    api: &Api,
+    member: &MemberId,
+    opens: SignIn,
+    lifetime: Duration,
+) -> Result<CreatedSignInLink, Problem> {
+    let made = api.sign_ins.create(member, opens, lifetime).await?;
     let path = format!("/sign-in/{}", made.text.expose());
     let url = api.address_of(&path).map_or(path, String::from);
     Ok(CreatedSignInLink::new(made, Hidden(Secret::new(url))))

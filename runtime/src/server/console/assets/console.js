@@ -62,7 +62,13 @@ if (live?.dataset.events) {
       const same = fresh.querySelector(`#${CSS.escape(details.id)}`);
       if (same) same.open = details.open || same.open;
     }
+    // Whoever has the focus in there keeps it.
+    const focused = document.activeElement;
+    const place = focused?.closest('#live [id]');
+    const isSummary = focused?.tagName === 'SUMMARY';
     now.replaceChildren(...fresh.childNodes);
+    const again = place && document.getElementById(place.id);
+    (isSummary ? again?.querySelector('summary') : again)?.focus();
     if (!fresh.dataset.events) events.close();
   });
   events.addEventListener('end', () => events.close());
