@@ -179,10 +179,10 @@ pub(super) async fn end(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
 /// Its name binds the cookie to this host and to TLS, where there is TLS. It has the port, which cookies don't know: two
 /// Keyholes on one machine are to leave each other alone.
 fn name(api: &Api) -> (String, &'static str) {
-    let port = api.public_url.as_ref().and_then(Url::port_or_known_default).unwrap_or_default();
+    let port = api.public_url.as_ref().and_then(Url::port).map(|port| format!("-{port}")).unwrap_or_default();
     match api.public_url.as_ref().is_some_and(|url| url.scheme() == "https") {
-        true => (format!("__Host-keyhole-{port}"), "; Secure"),
-        false => (format!("keyhole-{port}"), ""),
+        true => (format!("__Host-keyhole{port}"), "; Secure"),
+        false => (format!("keyhole{port}"), ""),
     }
 }
 
