@@ -1,0 +1,100 @@
+"""What a step raises, as the contract's `failure`."""
+
+import traceback
+
+from componentize_py_types import Err
+from wit_world.imports import keyhole_step_types as types
+
+KINDS = types.FailureKind
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+
+
+class StepError(Exception):
+    """An error that ends a call with a kind of its own."""
+
+    def __init__(self, message, kind="step", retry=False):
+        super().__init__(message)
+        self.kind = kind
+        self.retry = retry
+
+
+class ConfigurationError(StepError):
+    """A prop or the event has the wrong shape."""
+
+    def __init__(self, message):
+        super().__init__(message, "input")
+
+
+def _causes(error):
+    """The error and what it came from: causes, contexts, and errors that libraries wrap as arguments."""
+    seen, waiting = set(), [error]
+    while waiting and len(seen) < 50:
+        one = waiting.pop(0)
+        if one is None or id(one) in seen or not isinstance(one, BaseException):
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+
+
+def _status(error):
+    for holder in (getattr(error, "response", None), error):
+        for name in ("status_code", "status", "code"):
+            status = getattr(holder, name, None)
+            if isinstance(status, int) and 400 <= status < 600:
+                return int(status)
+    return None
+
+
+def _kind(error):
+    """The kind, whether to try again, and a message that says more than the error's own."""
+    if isinstance(error, StepError):
+        return error.kind, error.retry, str(error)
+    if (status := _status(error)) is not None:
+        return "upstream", status in TRANSIENT, None
+    for one in _causes(error):
+        # What the host said is deep in what libraries made of it.
+        if (kind := getattr(one, "keyhole_kind", None)) is not None:
+            return kind, one.keyhole_retry, f"{type(error).__name__}: {one}" if one is not error else str(one)
+    if isinstance(error, TimeoutError) or type(error).__name__ in ("ReadTimeout", "ConnectTimeout", "Timeout"):
+        return "upstream", True, None
+    return "step", False, None
+
+
+def _own(frame):
+    return not frame.filename.startswith(("keyhole_sdk/", "/world/", "<frozen importlib")) and frame.filename != "keyhole_app.py"
+
+
+def trace_of(error):
+    """The author's frames and those of packages, as Python prints them."""
+    lines, seen = [], set()
+
+    def add(one):
+        if one is None or id(one) in seen or len(seen) > 5:
+            return
+        seen.add(id(one))
+        before = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+        if before is not None and id(before) not in seen:
+            add(before)
+            lines.append("which led to:")
+        for frame in traceback.extract_tb(one.__traceback__):
+            if _own(frame):
+                lines.append(f"File \"{frame.filename}\", line {frame.lineno}, in {frame.name}")
+                if frame.line:
+                    lines.append(f"  {frame.line}")
+        said = traceback.format_exception_only(one)
+        lines.append(said[-1].rstrip("\n") if said else type(one).__name__)
+
+    add(error)
+    return "\n".join(lines)
+
+
+def failure_of(error):
+    """Whatever was raised, to be raised to the host."""
+    if isinstance(error, SystemExit):
+        return Err(types.Failure(f"the step called sys.exit({error.code!r})", KINDS.STEP, False, trace_of(error)))
+    kind, retry, message = _kind(error)
+    if message is None:
+        text = str(error)
+        message = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return Err(types.Failure(message, KINDS[kind.upper()], retry, trace_of(error)))
