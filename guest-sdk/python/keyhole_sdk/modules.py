@@ -104,8 +104,12 @@ def freeze():
     for folder in (*_names, *BINDINGS):
         kept += _walk(folder, {"__pycache__"})
     for path in kept:
-        with open(path, "rb") as file:
-            files.keep(path, file.read())
+        try:
+            with open(path, "rb") as file:
+                files.keep(path, file.read())
+        except OSError:
+            # A link that the step's own code made, to what it may not see.
+            continue
     _frozen = True
     finders = [finder for finder in sys.meta_path if finder is not machinery.PathFinder]
     # Kept for importlib.metadata, which asks it.

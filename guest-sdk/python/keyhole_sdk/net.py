@@ -3,6 +3,7 @@ its answer is what they read. So `http.client` and everything upon it works as i
 
 There is nothing beneath: a socket that is used for anything but HTTP fails."""
 
+import _socket
 import errno
 import io
 import socket
@@ -271,11 +272,13 @@ def getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):
 
 
 def install():
-    socket.socket = socket.SocketType = Socket
     socket.create_connection = create_connection
-    socket.getaddrinfo = getaddrinfo
-    socket.gethostbyname = lambda name: name
-    socket.gethostname = lambda: "localhost"
+    # What `socket` is made of, too: in a run, what it kept of the build would be of no use.
+    for module in (socket, _socket):
+        module.socket = module.SocketType = Socket
+        module.getaddrinfo = getaddrinfo
+        module.gethostbyname = lambda name: name
+        module.gethostname = lambda: "localhost"
+        for name in ("create_server", "fromfd", "gethostbyaddr", "gethostbyname_ex", "getnameinfo", "socketpair"):
+            setattr(module, name, _denied)
     socket.has_ipv6 = False
-    for name in ("create_server", "fromfd", "socketpair"):
-        setattr(socket, name, _denied)

@@ -12,15 +12,15 @@ use serde_json::json;
 use super::error::{Context as _, Error, Result};
 use super::output::{self, Output, style};
 use super::settings::{Settings, parse_duration};
-use super::{cargo, javascript};
+use super::{cargo, javascript, python};
 
-/// Build a step's source to a component: a Cargo crate, JavaScript or TypeScript
+/// Build a step's source to a component: a Cargo crate, JavaScript, TypeScript or Python
 ///
 /// Building a crate runs its build scripts and macros as you: build only crates that you would run yourself. Running
 /// the component that comes of it needs no such trust.
 #[derive(Args, Debug)]
 pub struct Build {
-    /// The folder of the step, or its .mjs, .js or .ts file
+    /// The folder of the step, or its .mjs, .js, .ts or .py file
     #[arg(default_value = ".", value_hint = ValueHint::AnyPath)]
     source: PathBuf,
 
@@ -28,7 +28,7 @@ pub struct Build {
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
-    /// Stop a build that takes longer [default: 10m for a crate, 5m for JavaScript]
+    /// Stop a build that takes longer [default: 10m for a crate, 5m for JavaScript and Python]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }
@@ -66,13 +66,16 @@ pub struct Built {
 
 /// Whether `path` names something to build rather than a component.
 pub fn is_source(path: &Path) -> bool {
-    path.is_dir() || javascript::is_file(path)
+    path.is_dir() || javascript::is_file(path) || python::is_file(path)
 }
 
 /// Builds what `path` names.
 pub async fn source(path: &Path, timeout: Option<Duration>, out: Output) -> Result<Built> {
     if javascript::is_file(path) || javascript::is_folder(path) {
         return javascript::build(path, timeout.unwrap_or(javascript::DEADLINE), out).await;
+    }
+    if python::is_file(path) || python::is_folder(path) {
+        return python::build(path, timeout.unwrap_or(python::DEADLINE), out).await;
     }
     let options = cargo::Options { deadline: timeout.unwrap_or(cargo::DEADLINE), talkative: out.may_animate() };
     let built = cargo::build(path, &options, out).await?;

@@ -98,7 +98,7 @@ fn package_name(folder: &Path) -> Result<String> {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::usage("the folder holds no Cargo.toml").at(folder.display()).help(
-                "a step is a Cargo crate, a JavaScript or TypeScript file, or a component that another tool made: \
+                "a step is a Cargo crate, a JavaScript, TypeScript or Python file, or a component that another tool made: \
                  keyhole run FILE.wasm",
             ));
         }

@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Most runs that are followed at a time.
 const FOLLOWED: u32 = 50;
 /// Folders that builds write to.
-const BUILT: [&str; 3] = ["target", "node_modules", "dist"];
+const BUILT: [&str; 4] = ["target", "node_modules", "dist", "__pycache__"];
 
 /// Work on a workflow: serve it, build and deploy it again with each change, and show its runs
 ///

@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,11 +15,11 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::cargo;
 use super::error::{Error, Result};
 use super::home::Home;
 use super::output;
 use super::settings::{MASTER_KEY_COMMAND_VARIABLE, MASTER_KEY_VARIABLE, Settings};
+use super::{cargo, python};
 
 /// Check the data directory, the master key, the tools and the kernel
 #[derive(Args, Debug)]
@@ -66,7 +67,7 @@ impl Doctor {
         checks.push(master_key(&settings.master_key));
         checks.push(store(settings).await);
         checks.extend(build_tools().await);
-        checks.push(node().await);
+        checks.extend([node().await, python_tools().await]);
         checks.extend([pagemap_scan(), memfd(), descriptors(), mappings(), address_space(), core_dumps()]);
 
         let failed = checks.iter().filter(|check| check.verdict == Verdict::Fail).count();
@@ -229,10 +230,29 @@ async fn node() -> Check {
     }
 }
 
+async fn python_tools() -> Check {
+    const NAME: &str = "Python";
+    let help = format!("{}; needed to build Python steps, not to run them", python::MISSING_PYTHON);
+    let Some(version) = version("python3").await else {
+        return Check::warn(NAME, "not found", help);
+    };
+    if !python::is_new_enough(&version) {
+        return Check::warn(NAME, version, help);
+    }
+    // Some systems keep what makes virtual environments in a package of its own.
+    let mut venv = tokio::process::Command::new("python3");
+    venv.args(["-I", "-c", "import ensurepip, venv"]).stdin(Stdio::null()).kill_on_drop(true);
+    let ended = tokio::time::timeout(Duration::from_secs(10), venv.output()).await;
+    match ended {
+        Ok(Ok(ended)) if ended.status.success() => Check::ok(NAME, version),
+        _ => Check::warn(NAME, format!("{version}, without venv"), help),
+    }
+}
+
 /// The first line of `program --version`.
 async fn version(program: &str) -> Option<String> {
     let mut command = tokio::process::Command::new(program);
-    command.arg("--version").stdin(std::process::Stdio::null()).kill_on_drop(true);
+    command.arg("--version").stdin(Stdio::null()).kill_on_drop(true);
     let ended = tokio::time::timeout(Duration::from_secs(10), command.output()).await.ok()?.ok()?;
     let text = String::from_utf8_lossy(&ended.stdout).lines().next()?.trim().to_owned();
     ended.status.success().then_some(text)

@@ -5,7 +5,6 @@
 //! code runs nowhere else: the build has a deadline, a memory limit for each process, and
 //! reads no folder but the step's source and its packages.
 
-mod kept;
 mod source;
 mod toolchain;
 
@@ -20,7 +19,9 @@ use tokio::time::Instant;
 use super::build::Built;
 use super::child::{self, Run};
 use super::error::{Context as _, Error, Result};
+use super::kept;
 use super::output::{self, Output};
+use super::toolchain::Problem;
 use toolchain::{MISSING_NODE, Toolchain};
 
 pub use source::{is_file, is_folder};
@@ -49,13 +50,6 @@ struct Answer {
     inputs: Vec<PathBuf>,
     #[serde(default)]
     folders: Vec<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    message: String,
-    place: Option<String>,
-    help: Option<String>,
 }
 
 /// Builds the step in `path`, a file or a folder, unless it was built before and nothing
@@ -134,14 +128,7 @@ async fn make(
         }
     };
     if !answer.problems.is_empty() {
-        return Err(Error::several(answer.problems.into_iter().map(|problem| {
-            let mut error =
-                Error::new(problem.message).at(problem.place.unwrap_or_else(|| entry.display().to_string()));
-            if let Some(help) = problem.help {
-                error = error.help(help);
-            }
-            error
-        })));
+        return Err(Problem::several(answer.problems, entry));
     }
     let definition = definition.ok_or_else(|| Error::new("the build gave no definition").at(entry.display()))?;
     Ok((answer, definition))

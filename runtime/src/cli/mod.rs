@@ -24,8 +24,10 @@ mod home;
 mod import;
 mod inspect;
 mod javascript;
+mod kept;
 mod members;
 mod output;
+mod python;
 mod run;
 mod runs;
 mod secrets;
@@ -35,6 +37,7 @@ mod settings;
 mod sign_in;
 mod test;
 mod tokens;
+mod toolchain;
 mod vault;
 mod workflows;
 

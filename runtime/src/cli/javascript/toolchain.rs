@@ -2,15 +2,13 @@
 //! that its lock file names, in a private folder of the user's cache.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use etcetera::BaseStrategy as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
 use super::super::child::{self, Run};
 use super::super::error::{Context as _, Error, Result};
 use super::super::output::Output;
+use super::super::toolchain::{self, Progress, WIT, files, hash, rename, turn, write_all};
 
 /// Oldest Node.js that runs the tool chain.
 const OLDEST_NODE: u32 = 20;
@@ -21,12 +19,6 @@ pub const MISSING_NODE: &str =
 
 /// What an installation needs.
 const NETWORK: &str = "see that npm reaches its registry (npm ping), and that there are 500 MB of room";
-
-macro_rules! files {
-    ($folder:literal: $($name:literal),* $(,)?) => {
-        &[$(($name, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../", $folder, "/", $name)))),*]
-    };
-}
 
 /// What npm installs from.
 const MANIFEST: &[(&str, &str)] = files!["guest-sdk/js": "package.json", "package-lock.json"];
@@ -82,23 +74,9 @@ const SDK: &[(&str, &str)] = files![
     "runtime/timers.js",
 ];
 
-/// The contract.
-const WIT: &[(&str, &str)] = files![
-    "wit":
-    "step.wit",
-    "deps/cli/package.wit",
-    "deps/clocks/package.wit",
-    "deps/filesystem/package.wit",
-    "deps/http/package.wit",
-    "deps/io/package.wit",
-    "deps/random/package.wit",
-    "deps/sockets/package.wit",
-];
-
 /// Where everything about JavaScript is kept.
 pub fn cache() -> Result<PathBuf> {
-    let base = etcetera::choose_base_strategy().help("set HOME, or XDG_CACHE_HOME to a folder for caches")?;
-    Ok(base.cache_dir().join("keyhole/javascript"))
+    toolchain::cache("javascript")
 }
 
 /// The tool chain, ready to build with.
@@ -138,22 +116,13 @@ impl Toolchain {
 async fn install(tools: &Path, deadline: Instant, out: Output) -> Result {
     let cache = tools.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(cache)?;
-    let _turn = turn(cache, deadline, out).await?;
+    let _turn = turn(cache, "JavaScript", deadline, out).await?;
     if tools.join("node_modules").is_dir() {
         return Ok(());
     }
     check_node(cache, deadline).await?;
     let what = "installing the JavaScript tool chain (once; about 430 MB)";
-    let spinner = out.may_animate().then(|| {
-        let spinner = ProgressBar::new_spinner().with_message(what);
-        let template = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
-        spinner.set_style(template.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        spinner.enable_steady_tick(Duration::from_millis(100));
-        spinner
-    });
-    if spinner.is_none() {
-        out.note(what);
-    }
+    let progress = Progress::new(what, out);
     let made = tempfile::Builder::new().prefix("install-").tempdir_in(cache)?;
     write_all(made.path(), MANIFEST)?;
     let mut npm = child::program("npm", made.path());
@@ -161,9 +130,7 @@ async fn install(tools: &Path, deadline: Instant, out: Output) -> Result {
     npm.args(["ci", "--include=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
     let run = Run { name: "npm", missing: MISSING_NODE, deadline, slow: NETWORK, keep_stderr: true, memory: None };
     let ended = child::run_to_end(npm, &run).await;
-    if let Some(spinner) = spinner {
-        spinner.finish_and_clear();
-    }
+    drop(progress);
     let ended = ended?;
     if !ended.status.success() {
         let said = String::from_utf8_lossy(&ended.stderr);
@@ -172,25 +139,6 @@ async fn install(tools: &Path, deadline: Instant, out: Output) -> Result {
         );
     }
     rename(made, tools)
-}
-
-/// Waits until no other process installs.
-async fn turn(cache: &Path, deadline: Instant, out: Output) -> Result<std::fs::File> {
-    let file = std::fs::File::create(cache.join("install.lock"))?;
-    let mut told = false;
-    while file.try_lock().is_err() {
-        if !told {
-            out.note("another build installs the JavaScript tool chain; waiting for it");
-            told = true;
-        }
-        if Instant::now() >= deadline {
-            return Err(Error::new(
-                "another build did not finish installing the JavaScript tool chain by the deadline",
-            ));
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    Ok(file)
 }
 
 async fn check_node(folder: &Path, deadline: Instant) -> Result {
@@ -204,37 +152,6 @@ async fn check_node(folder: &Path, deadline: Instant) -> Result {
         Some(major) if major >= OLDEST_NODE => Ok(()),
         _ => Err(Error::new(format!("Node.js {version} is too old for the JavaScript tool chain")).help(MISSING_NODE)),
     }
-}
-
-fn hash<'f>(files: impl Iterator<Item = &'f (&'f str, &'f str)>) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for (name, text) in files {
-        hasher.update(name.as_bytes()).update(b"\0").update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
-    }
-    hasher.finalize().to_hex()[..16].to_owned()
-}
-
-fn write_all(folder: &Path, files: &[(&str, &str)]) -> Result {
-    for (name, text) in files {
-        let path = folder.join(name);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        std::fs::write(&path, text).at(path.display())?;
-    }
-    Ok(())
-}
-
-/// Puts a finished folder in its place, unless another process was faster.
-fn rename(made: tempfile::TempDir, to: &Path) -> Result {
-    let from = made.keep();
-    if let Err(error) = std::fs::rename(&from, to) {
-        let _ = std::fs::remove_dir_all(&from);
-        if !to.is_dir() {
-            return Err(Error::from(error).at(to.display()));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

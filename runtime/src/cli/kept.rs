@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::error::{Context as _, Result};
+use super::error::{Context as _, Result};
 
 /// What is kept beside a component.
 #[derive(Serialize, Deserialize)]
@@ -62,8 +62,8 @@ pub fn record(
 /// Keeps a component.
 pub fn store(folder: &Path, record: &Record, component: &[u8]) -> Result {
     std::fs::create_dir_all(folder).at(folder.display())?;
-    super::super::build::write_whole(&folder.join("step.wasm"), component)?;
-    super::super::build::write_whole(&folder.join("build.json"), &serde_json::to_vec(record)?)
+    super::build::write_whole(&folder.join("step.wasm"), component)?;
+    super::build::write_whole(&folder.join("build.json"), &serde_json::to_vec(record)?)
 }
 
 fn hash(bytes: &[u8]) -> String {

@@ -1,0 +1,2 @@
+def fail(how):
+    raise ValueError(f"raised here: {how}")
