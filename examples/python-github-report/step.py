@@ -1,6 +1,6 @@
 """Lists a repository's open issues that nobody has touched for a while."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import requests
 
@@ -16,10 +16,13 @@ props = {
 def handler(pd):
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {pd.inputs['github']['$auth']['oauth_access_token']}"
-    before = datetime.now(timezone.utc) - timedelta(days=pd.inputs["days"])
+    before = datetime.now(UTC) - timedelta(days=pd.inputs["days"])
 
     stale = []
-    url, params = f"https://api.github.com/repos/{pd.inputs['repo']}/issues", {"state": "open", "sort": "updated", "direction": "asc", "per_page": 100}
+    url, params = (
+        f"https://api.github.com/repos/{pd.inputs['repo']}/issues",
+        {"state": "open", "sort": "updated", "direction": "asc", "per_page": 100},
+    )
     while url:
         response = session.get(url, params=params, timeout=20)
         response.raise_for_status()

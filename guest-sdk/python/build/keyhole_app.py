@@ -19,12 +19,13 @@ from keyhole_sdk import modules  # noqa: E402
 SOURCE, PACKAGES, OWN = "/1", "/2", "/3"
 modules.install({HERE: "", SOURCE: "", PACKAGES: "site-packages/", OWN: "site-packages/"})
 
-from keyhole_sdk import guard, log, net, tls  # noqa: E402
+from keyhole_sdk import files, guard, log, net, tls  # noqa: E402
 
 log.install()
 tls.install()
 net.install()
 guard.install()
+files.home()
 
 import asyncio  # noqa: E402, F401
 import datetime  # noqa: E402, F401
@@ -62,14 +63,22 @@ def problem_of(error):
     problem = {"file": frames[-1].filename, "line": frames[-1].lineno} if frames else {}
     if isinstance(error, ModuleNotFoundError):
         problem["message"] = f"there is no module {error.name}"
-        problem["help"] = "name the package that it comes from in requirements.txt beside the step; packages must be pure Python"
+        problem["help"] = (
+            "name the package that it comes from in requirements.txt beside the step; packages must be pure Python"
+        )
         if error.name in sys.stdlib_module_names or error.name.lstrip("_") in sys.stdlib_module_names:
             problem["message"] = f"Python's module {error.name} can't work in a step"
             problem["help"] = "README.md of guest-sdk/python lists what differs from ordinary Python"
         return problem
-    said = "it needs more memory than a build has" if isinstance(error, MemoryError) else traceback.format_exception_only(error)[-1].strip()
+    said = (
+        "it needs more memory than a build has"
+        if isinstance(error, MemoryError)
+        else traceback.format_exception_only(error)[-1].strip()
+    )
     problem["message"] = f"the step's top level failed: {said}"
-    problem["help"] = "what stands outside of functions is run when the step is built: without accounts, network or files"
+    problem["help"] = (
+        "what stands outside of functions is run when the step is built: without accounts, network or files"
+    )
     return problem
 
 

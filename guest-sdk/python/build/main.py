@@ -7,6 +7,7 @@ step has; the answer is written to `answer.json` in the folder to work in, the c
 componentize-py runs the author's top level in WebAssembly, and lets it read and write the
 folders that it is given. So it is given copies, and none of this machine's own."""
 
+import contextlib
 import json
 import os
 import re
@@ -25,8 +26,10 @@ from source import Source  # noqa: E402
 
 SDK = Path(__file__).resolve().parent.parent
 SCRIPT = "from componentize_py import script; script()"
-#: Bytes of each file that the author's code leaves.
+#: Bytes of each file that the author's code leaves, and that is read.
 MOST_LEFT = 16 << 20
+#: Bytes of files that a build may write, the tool's own included.
+MOST_WRITTEN = 1 << 30
 
 
 def left(folder, name):
@@ -45,19 +48,56 @@ def left(folder, name):
             return None
 
 
+def written(folder):
+    """Bytes of the files in a folder."""
+    total = 0
+    for at, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(at, name)).st_size
+    return total
+
+
+def watched(command, work, environment, folder):
+    """Runs componentize-py, until the author's code fills the disk. Gives its status and what it said."""
+    with (
+        (work / "said").open("w+", errors="replace") as said,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, cwd=folder
+        ) as program,
+    ):
+        while True:
+            try:
+                status = program.wait(timeout=0.5)
+                said.seek(0)
+                return status, said.read(MOST_LEFT)
+            except subprocess.TimeoutExpired:
+                if written(work) > MOST_WRITTEN:
+                    program.kill()
+                    raise Problem(
+                        f"the step's top level wrote more than {MOST_WRITTEN >> 20} MiB of files",
+                        help="what stands outside of functions is run when the step is built: keep files out of it",
+                    ) from None
+
+
 def failed(source, problem, said):
     """Why there is no component."""
     if isinstance(problem, dict) and isinstance(problem.get("message"), str):
         place = None
         if problem.get("file"):
-            place = ":".join(str(one) for one in (source.root / problem["file"], problem.get("line"), problem.get("column")) if one)
+            place = ":".join(
+                str(one) for one in (source.root / problem["file"], problem.get("line"), problem.get("column")) if one
+            )
         return Problem(problem["message"], place, problem.get("help"))
     # What is on a stack of the tool's own helps nobody.
     own = said.rpartition("AssertionError: ")[2].partition("Stack backtrace:")[0]
     text = re.sub(r"\s*Caused by:\s*", ": ", own.strip()).strip(": ")
-    if "memory" in said.lower() or "allocat" in said.lower():
+    if "memory" in text.lower() or "allocat" in text.lower():
         text = "it needs more memory than a build has"
-    return Problem(f"the step's top level failed: {text or 'it broke off'}", help="what stands outside of functions is run when the step is built: see that it ends, and what it allocates")
+    return Problem(
+        f"the step's top level failed: {text or 'it broke off'}",
+        help="what stands outside of functions is run when the step is built: see that it ends, and what it allocates",
+    )
 
 
 def build(request):
@@ -88,18 +128,31 @@ def build(request):
     (folders["none"] / "lib/python3/site-packages").mkdir(parents=True)
 
     environment = {"PATH": os.defpath, "VIRTUAL_ENV": str(folders["none"]), "TMPDIR": str(work / "tmp")}
-    command = [sys.executable, "-I", "-c", SCRIPT, "-q", "-d", request["wit"], "-w", "step", "componentize", "-o", str(work / "step.wasm")]
+    command = [
+        sys.executable,
+        "-I",
+        "-c",
+        SCRIPT,
+        "-q",
+        "-d",
+        request["wit"],
+        "-w",
+        "step",
+        "componentize",
+        "-o",
+        str(work / "step.wasm"),
+    ]
     for name in ("app", "source", "packages", "own"):
         command += ["-p", str(folders[name])]
-    ended = subprocess.run([*command, "keyhole_app"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", env=environment, cwd=folders["none"])
+    status, said = watched([*command, "keyhole_app"], work, environment, folders["none"])
     output = left(folders["app"], "output")
     if isinstance(output, str):
         print(output, end="")
     problem, definition = left(folders["app"], "problem"), left(folders["app"], "definition")
-    if ended.returncode != 0 or problem is not None or not isinstance(definition, str):
+    if status != 0 or problem is not None or not isinstance(definition, str):
         if isinstance(problem, dict) and problem.get("file") == f"{module}.py":
             problem["file"] = entry.name
-        raise failed(source, problem, ended.stderr)
+        raise failed(source, problem, said)
     inputs = [str(file) for file in source.files]
     return {"definition": definition, "inputs": [*inputs, str(requirements)], "folders": source.folders}
 

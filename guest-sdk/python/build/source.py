@@ -15,7 +15,9 @@ MOST_BYTES = 64 << 20
 LEFT_OUT = {"__pycache__", ".git", ".venv", "venv", "node_modules", "target"}
 #: The Python that componentize-py puts into components.
 GUEST = (3, 14)
-_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+([^\n#]+)|import[ \t]+([\w., \t]+))", re.MULTILINE)
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+([^\n#]+)|import[ \t]+([\w., \t]+))", re.MULTILINE
+)
 
 
 def _imports(text, path):
@@ -61,7 +63,11 @@ class Source:
             raise Problem(f"{file} lies outside of the step's source, {self.root}", help="put it in there")
         self._bytes += real.stat().st_size
         if self._bytes > MOST_BYTES:
-            raise Problem(f"the step's source is larger than {MOST_BYTES >> 20} MiB", str(file), "keep data out of the packages that the step imports")
+            raise Problem(
+                f"the step's source is larger than {MOST_BYTES >> 20} MiB",
+                str(file),
+                "keep data out of the packages that the step imports",
+            )
         self.files.append(file)
         if file.suffix == ".py":
             text = file.read_text(encoding="utf-8", errors="replace")

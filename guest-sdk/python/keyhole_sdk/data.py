@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import MutableMapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from componentize_py_types import Err
 from wit_world.imports import data as host
@@ -91,7 +91,7 @@ class DataStore(MutableMapping):
         found = _told(self._store.get, key)
         if found is None:
             return None
-        expires = found.expires and datetime.fromtimestamp(found.expires / 1000, timezone.utc)
+        expires = found.expires and datetime.fromtimestamp(found.expires / 1000, UTC)
         return {"key": key, "value": json.loads(found.value), "revision": found.revision, "expires": expires}
 
     def set(self, key, value, ttl=None, revision=_ANY):

@@ -9,7 +9,19 @@ REFUSAL = "keyhole: "
 CHUNK = 64 << 10
 
 #: What `wasi:http` sets by itself, or knows nothing of.
-_CONNECTION = {"connection", "host", "http2-settings", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+_CONNECTION = {
+    "connection",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
 
 _SAID = {
     http.ErrorCode_DnsTimeout: "looking up its host took too long",
@@ -22,7 +34,12 @@ _SAID = {
     http.ErrorCode_HttpRequestMethodInvalid: "the request's method is not valid",
     http.ErrorCode_HttpRequestUriInvalid: "the request's URL is not valid",
 }
-_TIMEOUTS = (http.ErrorCode_ConnectionTimeout, http.ErrorCode_ConnectionReadTimeout, http.ErrorCode_ConnectionWriteTimeout, http.ErrorCode_HttpResponseTimeout)
+_TIMEOUTS = (
+    http.ErrorCode_ConnectionTimeout,
+    http.ErrorCode_ConnectionReadTimeout,
+    http.ErrorCode_ConnectionWriteTimeout,
+    http.ErrorCode_HttpResponseTimeout,
+)
 
 
 class RequestFailed(ConnectionError):
@@ -42,12 +59,28 @@ class RequestTimedOut(TimeoutError):
 def _failed(what, code):
     if isinstance(code, http.ErrorCode_InternalError) and code.value:
         refused = code.value.startswith(REFUSAL)
-        return RequestFailed(code.value if refused else f"{what}: {code.value}", "refused" if refused else "upstream", not refused)
+        return RequestFailed(
+            code.value if refused else f"{what}: {code.value}", "refused" if refused else "upstream", not refused
+        )
     if isinstance(code, _TIMEOUTS):
         return RequestTimedOut(f"{what}: the service did not answer in time")
     denied = isinstance(code, (http.ErrorCode_HttpRequestDenied, http.ErrorCode_DestinationIpProhibited))
-    said = _SAID.get(type(code)) or ("the host does not allow this request" if denied else type(code).__name__.partition("_")[2])
-    return RequestFailed(f"{what}: {said}", "refused" if denied else "upstream", isinstance(code, (http.ErrorCode_DnsTimeout, http.ErrorCode_DnsError, http.ErrorCode_ConnectionRefused, http.ErrorCode_ConnectionTerminated)))
+    said = _SAID.get(type(code)) or (
+        "the host does not allow this request" if denied else type(code).__name__.partition("_")[2]
+    )
+    return RequestFailed(
+        f"{what}: {said}",
+        "refused" if denied else "upstream",
+        isinstance(
+            code,
+            (
+                http.ErrorCode_DnsTimeout,
+                http.ErrorCode_DnsError,
+                http.ErrorCode_ConnectionRefused,
+                http.ErrorCode_ConnectionTerminated,
+            ),
+        ),
+    )
 
 
 def _method(name):
@@ -84,7 +117,11 @@ class Exchange:
             request.set_path_with_query(target)
         except Err as error:
             reason = type(error.value).__name__.partition("_")[2]
-            raise RequestFailed(f"{self.what}: the method, the URL or a header is not valid{f' ({reason})' if reason else ''}", "step", False) from None
+            raise RequestFailed(
+                f"{self.what}: the method, the URL or a header is not valid{f' ({reason})' if reason else ''}",
+                "step",
+                False,
+            ) from None
         self._timeout = timeout
         options = http.RequestOptions()
         options.set_connect_timeout(_nanoseconds(timeout))

@@ -62,7 +62,10 @@ def _kind(error):
 
 
 def _own(frame):
-    return not frame.filename.startswith(("keyhole_sdk/", "/world/", "<frozen importlib")) and frame.filename != "keyhole_app.py"
+    return (
+        not frame.filename.startswith(("keyhole_sdk/", "/world/", "<frozen importlib"))
+        and frame.filename != "keyhole_app.py"
+    )
 
 
 def trace_of(error):
@@ -79,7 +82,7 @@ def trace_of(error):
             lines.append("which led to:")
         for frame in traceback.extract_tb(one.__traceback__):
             if _own(frame):
-                lines.append(f"File \"{frame.filename}\", line {frame.lineno}, in {frame.name}")
+                lines.append(f'File "{frame.filename}", line {frame.lineno}, in {frame.name}')
                 if frame.line:
                     lines.append(f"  {frame.line}")
         said = traceback.format_exception_only(one)

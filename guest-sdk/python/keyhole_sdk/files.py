@@ -56,7 +56,11 @@ class _File(io.RawIOBase):
     def __init__(self, data, name, flags):
         access = flags & os.O_ACCMODE
         self.name, self._data, self._at = name, data, 0
-        self._reads, self._writes, self._appends = access in (os.O_RDONLY, os.O_RDWR), access in (os.O_WRONLY, os.O_RDWR), flags & os.O_APPEND
+        self._reads, self._writes, self._appends = (
+            access in (os.O_RDONLY, os.O_RDWR),
+            access in (os.O_WRONLY, os.O_RDWR),
+            flags & os.O_APPEND,
+        )
         self._number = None
 
     def readable(self):
@@ -129,7 +133,12 @@ def _raw(path, flags):
     return _File(data if writes else bytearray(read(path)) if isinstance(data, bytes) else data, path, flags)
 
 
-_FLAGS = {"r": os.O_RDONLY, "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "a": os.O_WRONLY | os.O_CREAT | os.O_APPEND, "x": os.O_WRONLY | os.O_CREAT | os.O_EXCL}
+_FLAGS = {
+    "r": os.O_RDONLY,
+    "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+    "a": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+    "x": os.O_WRONLY | os.O_CREAT | os.O_EXCL,
+}
 
 
 def _open(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None):
@@ -143,8 +152,18 @@ def _open(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None
     if buffering == 0 and "b" in mode:
         return raw
     size = io.DEFAULT_BUFFER_SIZE if buffering in (-1, 0, 1) else buffering
-    buffered = io.BufferedRandom(raw, size) if "+" in mode else io.BufferedReader(raw, size) if kind == "r" else io.BufferedWriter(raw, size)
-    return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline, line_buffering=buffering == 1)
+    buffered = (
+        io.BufferedRandom(raw, size)
+        if "+" in mode
+        else io.BufferedReader(raw, size)
+        if kind == "r"
+        else io.BufferedWriter(raw, size)
+    )
+    return (
+        buffered
+        if "b" in mode
+        else io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline, line_buffering=buffering == 1)
+    )
 
 
 def _os_open(path, flags, mode=0o777, *, dir_fd=None):
@@ -182,7 +201,13 @@ def _listdir(path="."):
     if path not in folders:
         raise _error(errno.ENOTDIR if path in files else errno.ENOENT, path)
     start = path.rstrip("/") + "/"
-    return sorted({name[len(start) :].partition("/")[0] for name in (*files, *folders) if name.startswith(start) and name != start})
+    return sorted(
+        {
+            name[len(start) :].partition("/")[0]
+            for name in (*files, *folders)
+            if name.startswith(start) and name != start
+        }
+    )
 
 
 class _Entry:
@@ -258,6 +283,16 @@ def _rename(source, target, *, src_dir_fd=None, dst_dir_fd=None):
 def _access(path, mode, **_):
     path = _path(path)
     return path in files or path in folders
+
+
+def _expanduser(path):
+    path = os.fspath(path)
+    return path.replace("~", WRITABLE, 1) if path == "~" or path.startswith("~/") else path
+
+
+def home():
+    """Gives `~` a place: nobody's is here, while the component is built neither."""
+    os.path.expanduser = _expanduser
 
 
 def _nothing(*_, **__):

@@ -1,7 +1,7 @@
 """`pd`: what a step is given, and what it tells the workflow that it is part of."""
 
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from componentize_py_types import Err
@@ -95,7 +95,12 @@ def _body(body):
 
 def _context(context):
     """The host's context under the names that such code knows."""
-    run = {"id": context["run"], "runs": context.get("runs", 1), "context": context.get("rerun"), "callback_request": context.get("resumed")}
+    run = {
+        "id": context["run"],
+        "runs": context.get("runs", 1),
+        "context": context.get("rerun"),
+        "callback_request": context.get("resumed"),
+    }
     workflow = context.get("workflow")
     return {
         **context,
@@ -104,7 +109,7 @@ def _context(context):
         "workflow_id": workflow or "keyhole-run",
         "workflow_name": workflow or "keyhole run",
         "owner_id": context["member"],
-        "ts": datetime.now(timezone.utc).isoformat(),
+        "ts": datetime.now(UTC).isoformat(),
         "run": run,
     }
 
@@ -145,7 +150,11 @@ class Pd:
         """Answers the trigger's caller: `status`, `headers`, `body`, `immediate`."""
         asked = {"status": 200, **(response or {}), **more}
         body, kind = _body(asked.get("body"))
-        headers = [(str(name), str(one)) for name, value in (asked.get("headers") or {}).items() for one in (value if isinstance(value, list) else [value])]
+        headers = [
+            (str(name), str(one))
+            for name, value in (asked.get("headers") or {}).items()
+            for one in (value if isinstance(value, list) else [value])
+        ]
         if kind is not None and not any(name.lower() == "content-type" for name, _ in headers):
             headers.append(("content-type", kind))
         if not isinstance(asked["status"], int) or not 200 <= asked["status"] <= 599:
@@ -154,4 +163,6 @@ class Pd:
 
     @classmethod
     def of_run(cls, props, input):
-        return cls(props, json.loads(input.props), json.loads(input.event), json.loads(input.steps), json.loads(input.context))
+        return cls(
+            props, json.loads(input.props), json.loads(input.event), json.loads(input.steps), json.loads(input.context)
+        )

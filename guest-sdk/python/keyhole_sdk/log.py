@@ -14,7 +14,12 @@ from .state import in_run
 #: Bytes of a build's output that are kept.
 MOST_OUTPUT = 1 << 20
 
-_LEVELS = [(logging.ERROR, host.Level.ERROR), (logging.WARNING, host.Level.WARN), (logging.INFO, host.Level.INFO), (0, host.Level.DEBUG)]
+_LEVELS = [
+    (logging.ERROR, host.Level.ERROR),
+    (logging.WARNING, host.Level.WARN),
+    (logging.INFO, host.Level.INFO),
+    (0, host.Level.DEBUG),
+]
 _output = []
 
 

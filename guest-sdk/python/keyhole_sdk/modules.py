@@ -63,7 +63,9 @@ class _Finder:
                 if file in files.files:
                     from importlib.util import spec_from_file_location
 
-                    return spec_from_file_location(name, file, loader=Loader(name, file), submodule_search_locations=inner)
+                    return spec_from_file_location(
+                        name, file, loader=Loader(name, file), submodule_search_locations=inner
+                    )
             if at in files.folders and folder != "/":
                 spec = machinery.ModuleSpec(name, None, is_package=True)
                 spec.submodule_search_locations = [at]

@@ -115,7 +115,9 @@ class Socket:
         target, _, version = target.rpartition(" ")
         if not version.startswith("HTTP/1"):
             _denied()
-        headers = [(name.strip(), value.strip().encode("latin-1")) for name, _, value in (one.partition(":") for one in lines)]
+        headers = [
+            (name.strip(), value.strip().encode("latin-1")) for name, _, value in (one.partition(":") for one in lines)
+        ]
         if method == "CONNECT":
             raise OSError(errno.EACCES, "a step uses no proxy: requests leave through the host")
         known = {name.lower(): value for name, value in headers}
@@ -166,7 +168,11 @@ class Socket:
     def _head(self):
         status, fields = self._exchange.head()
         lines = [f"HTTP/1.1 {status} {_reason(status)}".encode()]
-        lines += [name.encode("latin-1") + b": " + bytes(value) for name, value in fields if name.lower() not in ("connection", "transfer-encoding", "keep-alive")]
+        lines += [
+            name.encode("latin-1") + b": " + bytes(value)
+            for name, value in fields
+            if name.lower() not in ("connection", "transfer-encoding", "keep-alive")
+        ]
         # The next request is an exchange of its own; connections are the host's business.
         lines += [b"connection: close", b"", b""]
         return b"\r\n".join(lines)
@@ -198,7 +204,11 @@ class Socket:
         if "w" in mode:
             file = io.BufferedRWPair(raw, raw) if "r" in mode else io.BufferedWriter(raw)
         else:
-            file = raw if buffering == 0 else io.BufferedReader(raw, io.DEFAULT_BUFFER_SIZE if buffering in (None, -1) else buffering)
+            file = (
+                raw
+                if buffering == 0
+                else io.BufferedReader(raw, io.DEFAULT_BUFFER_SIZE if buffering in (None, -1) else buffering)
+            )
         return file if "b" in mode else io.TextIOWrapper(file, encoding, errors, newline)
 
     def finish(self):
@@ -266,7 +276,9 @@ def create_connection(address, timeout=socket._GLOBAL_DEFAULT_TIMEOUT, source_ad
 def getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):
     """Names stay names: the host looks them up when the request leaves."""
     if not in_run():
-        raise socket.gaierror(socket.EAI_FAIL, "a name can't be looked up while the step is built: send requests in handler")
+        raise socket.gaierror(
+            socket.EAI_FAIL, "a name can't be looked up while the step is built: send requests in handler"
+        )
     host = host.decode() if isinstance(host, bytes) else host
     return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, int(port or 0)))]
 

@@ -18,7 +18,9 @@ def prop_of(name, declared):
         raise SourceError(f"the prop {name} is not a dict with a type but {prop!r}")
     kind = prop.get("type")
     if not isinstance(kind, str) or not TYPES.fullmatch(kind):
-        raise SourceError(f"the prop {name} has the type {kind!r}: use app, data_store, or string, integer, number, boolean, object, any, each also with []")
+        raise SourceError(
+            f"the prop {name} has the type {kind!r}: use app, data_store, or string, integer, number, boolean, object, any, each also with []"
+        )
     if kind == "app" and not isinstance(prop.get("app"), str):
         raise SourceError(f'the prop {name} names no app: write {{"type": "app", "app": "slack"}}')
     return prop
@@ -47,13 +49,18 @@ def described(props):
 
 def definition_of(module, file):
     """The contract's definition, as a dict."""
+
     def text(name):
         value = getattr(module, name, None)
         return value if isinstance(value, str) else None
 
     name = re.sub(r"[^a-z0-9-]+", "-", (text("name") or file).lower()).strip("-")[:64]
     version = text("version") or ""
-    definition = {"name": name or "step", "version": version if SEMVER.fullmatch(version) else "0.0.1", "props": described(getattr(module, "props", {}))}
+    definition = {
+        "name": name or "step",
+        "version": version if SEMVER.fullmatch(version) else "0.0.1",
+        "props": described(getattr(module, "props", {})),
+    }
     about = text("description") or (module.__doc__ or "").strip().partition("\n\n")[0].replace("\n", " ")
     if about:
         definition["description"] = about if len(about) <= 1024 else about[:1023] + "…"

@@ -15,4 +15,6 @@ def enter_call():
 
 def only_in_run(what):
     if not _calls:
-        raise RuntimeError(f"{what} is not there while the step is built: use it in handler, which is called in each run")
+        raise RuntimeError(
+            f"{what} is not there while the step is built: use it in handler, which is called in each run"
+        )

@@ -60,7 +60,11 @@ class Step:
     def _configure(self, prop, state):
         values = json.loads(state)
         pd = flow.Pd(self._props, values)
-        pd.page, pd.previous, pd.query = values.get("$page", 0), values.get("$prevContext", {}), values.get("$query", "")
+        pd.page, pd.previous, pd.query = (
+            values.get("$page", 0),
+            values.get("$prevContext", {}),
+            values.get("$query", ""),
+        )
         declared = prop_of(prop, self._props[prop]) if prop in self._props else {}
         answer = {}
         if callable(declared.get("options")):

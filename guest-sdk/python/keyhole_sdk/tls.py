@@ -76,6 +76,11 @@ class Purpose(enum.Enum):
 class SSLSocket(Socket):
     """A socket whose requests leave by https."""
 
+    @property
+    def _sslobj(self):
+        # What httpcore asks for the protocol that was negotiated.
+        return self
+
     def version(self):
         return "TLSv1.3"
 
@@ -130,7 +135,15 @@ class SSLContext:
     def cert_store_stats(self):
         return {"x509": 0, "crl": 0, "x509_ca": 0}
 
-    def wrap_socket(self, sock, server_side=False, do_handshake_on_connect=True, suppress_ragged_eofs=True, server_hostname=None, session=None):
+    def wrap_socket(
+        self,
+        sock,
+        server_side=False,
+        do_handshake_on_connect=True,
+        suppress_ragged_eofs=True,
+        server_hostname=None,
+        session=None,
+    ):
         if server_side or not isinstance(sock, Socket):
             raise SSLError("a step has no sockets but those of HTTP clients")
         sock.__class__ = SSLSocket
@@ -156,7 +169,18 @@ def _errors():
 def install():
     """Puts it where `import ssl` finds it."""
     made = types.ModuleType("ssl", __doc__)
-    own = (SSLError, TLSVersion, VerifyMode, _SSLMethod, Options, VerifyFlags, Purpose, SSLSocket, SSLContext, create_default_context)
+    own = (
+        SSLError,
+        TLSVersion,
+        VerifyMode,
+        _SSLMethod,
+        Options,
+        VerifyFlags,
+        Purpose,
+        SSLSocket,
+        SSLContext,
+        create_default_context,
+    )
     made.__dict__.update({one.__name__: one for one in own})
     made.__dict__.update(_errors())
     for names in (VerifyMode, _SSLMethod, Options, VerifyFlags):

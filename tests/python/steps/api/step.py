@@ -10,9 +10,8 @@ import sys
 import time
 
 import inflection
-from keyhole_sdk import ConfigurationError
-
 import words
+from keyhole_sdk import ConfigurationError
 
 name = "python-api"
 version = "1.2.3"
@@ -49,8 +48,16 @@ def outside():
         "above": lambda: os.listdir("/1/.."),
         "proc": lambda: open("/proc/self/environ").read(),
         "own": lambda: sorted(os.listdir(os.path.dirname(__file__))),
-        "packages": lambda: [name for folder in sys.path for name in (os.listdir(folder) if os.path.isdir(folder) else []) if name.startswith(("pip", "setuptools", "componentize_py-"))],
-        "link": lambda: os.symlink("../../../../../../../../etc/passwd", os.path.join(os.path.dirname(__file__), "link")) or open(os.path.join(os.path.dirname(__file__), "link")).read(),
+        "packages": lambda: [
+            name
+            for folder in sys.path
+            for name in (os.listdir(folder) if os.path.isdir(folder) else [])
+            if name.startswith(("pip", "setuptools", "componentize_py-"))
+        ],
+        "link": lambda: (
+            os.symlink("../../../../../../../../etc/passwd", os.path.join(os.path.dirname(__file__), "link"))
+            or open(os.path.join(os.path.dirname(__file__), "link")).read()
+        ),
         "environment": lambda: {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
         "connected": lambda: socket.create_connection(("127.0.0.1", 22), 1).sendall(b"SSH-2.0-a\r\n\r\n"),
         "listened": lambda: socket.create_server(("127.0.0.1", 0)),
@@ -120,7 +127,15 @@ def store(pd):
     first = store.set("once", 1, ttl=60, revision=None)
     again = store.set("once", 2, revision=None)
     changed = store.set("once", 3, revision=first)
-    found = [store["k"], store.get("none", "otherwise"), "k" in store, "none" in store, again, changed is not None, store.entry("once")["value"]]
+    found = [
+        store["k"],
+        store.get("none", "otherwise"),
+        "k" in store,
+        "none" in store,
+        again,
+        changed is not None,
+        store.entry("once")["value"],
+    ]
     counted = [store.increment("count", 2), store.increment("count")]
     entries = [sorted(store), store.items("on"), len(store)]
     del store["k"]
@@ -171,7 +186,9 @@ def placed(pd):
     pair = requests.get("https://api.basic-pay.example/placed", auth=(basic["account"], basic["api_key"]))
     composed = base64.b64encode(f"{basic['account']}:{basic['api_key']}".encode()).decode()
     by_hand = requests.get("https://api.basic-pay.example/placed", headers={"Authorization": f"Basic {composed}"})
-    query = requests.get("https://api.query-maps.example/placed", params={"key": pd.inputs["maps"]["$auth"]["api_key"], "q": "a b"})
+    query = requests.get(
+        "https://api.query-maps.example/placed", params={"key": pd.inputs["maps"]["$auth"]["api_key"], "q": "a b"}
+    )
     return [one.json() for one in (bearer, pair, by_hand, query)]
 
 
@@ -195,7 +212,11 @@ def http(pd):
         return len(parts.json()["body"])
 
     def urllib_posted():
-        asked = urllib.request.Request(f"{CRM}/echo", b'{"a": 1}', {"Authorization": session.headers["authorization"], "content-type": "application/json"})
+        asked = urllib.request.Request(
+            f"{CRM}/echo",
+            b'{"a": 1}',
+            {"Authorization": session.headers["authorization"], "content-type": "application/json"},
+        )
         with urllib.request.urlopen(asked, timeout=10) as response:
             import json
 
@@ -218,10 +239,14 @@ def http(pd):
     return {
         "json": session.post(f"{CRM}/echo", json={"a": 1}, params={"n": [1, 2]}).json(),
         "form": session.post(f"{CRM}/echo", data={"a": "1 2"}).json()["body"],
-        "file": "name=\"f\"; filename=\"a.txt\"" in session.post(f"{CRM}/echo", files={"f": ("a.txt", b"content")}).json()["body"],
+        "file": 'name="f"; filename="a.txt"'
+        in session.post(f"{CRM}/echo", files={"f": ("a.txt", b"content")}).json()["body"],
         "redirect": [session.get(f"{CRM}/redirect").url, len(session.get(f"{CRM}/redirect").history)],
         "packed": session.get(f"{CRM}/packed").text,
-        "cookies": [session.get(f"{CRM}/cookie").status_code, session.get(f"{CRM}/echo").json()["headers"].get("cookie")],
+        "cookies": [
+            session.get(f"{CRM}/cookie").status_code,
+            session.get(f"{CRM}/echo").json()["headers"].get("cookie"),
+        ],
         "empty": [session.head(f"{CRM}/echo").status_code, session.delete(f"{CRM}/empty").status_code],
         "streamed": streamed(),
         "uploaded": uploaded(),
@@ -230,7 +255,9 @@ def http(pd):
         "client": by_client(),
         "slow": attempt(lambda: requests.get(f"{SILENT}/", timeout=0.3)).partition(":")[0],
         "refused": attempt(lambda: session.get("https://elsewhere.example/a?b=c")),
-        "proxied": attempt(lambda: session.get(f"{CRM}/echo", proxies={"https": "http://127.0.0.1:1"}, timeout=5)).partition(":")[0],
+        "proxied": attempt(
+            lambda: session.get(f"{CRM}/echo", proxies={"https": "http://127.0.0.1:1"}, timeout=5)
+        ).partition(":")[0],
     }
 
 
