@@ -363,6 +363,7 @@ fn doctor_looks_and_changes_nothing() {
         "cargo",
         "wasm32-wasip2",
         "Node.js",
+        "Python",
         "pagemap_scan",
         "file descriptors",
         "vm.max_map_count",

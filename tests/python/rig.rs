@@ -30,8 +30,12 @@ pub struct House {
 }
 
 impl House {
-    fn within(folder: &Path) -> Self {
-        let house = Self { keyhole: Keyhole::within(folder) };
+    pub fn new() -> Self {
+        Self::of(Keyhole::default())
+    }
+
+    fn of(keyhole: Keyhole) -> Self {
+        let house = Self { keyhole };
         house.call(&["members", "add", "alice"]).ok();
         house
     }
@@ -114,7 +118,7 @@ impl Rig {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder");
-        let mut house = House::within(&folder);
+        let mut house = House::of(Keyhole::within(&folder));
         let silent = Server::raw(&house.keyhole.authority, &[SILENT], |stream| async move {
             let _kept = stream;
             std::future::pending().await

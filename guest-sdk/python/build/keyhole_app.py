@@ -17,7 +17,12 @@ from keyhole_sdk import modules  # noqa: E402
 
 # In the order of the folders that main.py names.
 SOURCE, PACKAGES, OWN = "/1", "/2", "/3"
-modules.install({HERE: "", SOURCE: "", PACKAGES: "site-packages/", OWN: "site-packages/"})
+with open(f"{HERE}/step.json") as file:
+    ASKED = json.load(file)
+modules.install(
+    {HERE: "", SOURCE: "", PACKAGES: "site-packages/", OWN: "site-packages/"},
+    {f"{SOURCE}/{ASKED['module']}.py": ASKED["file"]},
+)
 
 from keyhole_sdk import files, guard, log, net, tls  # noqa: E402
 
@@ -83,10 +88,8 @@ def problem_of(error):
 
 
 def build():
-    with open(f"{HERE}/step.json") as file:
-        asked = json.load(file)
     try:
-        made = step.Step(asked["module"], asked["file"])
+        made = step.Step(ASKED["module"], ASKED["name"])
     except BaseException as error:
         leave("problem", problem_of(error))
         raise SystemExit("the step does not build") from None

@@ -9,6 +9,7 @@ folders that it is given. So it is given copies, and none of this machine's own.
 
 import contextlib
 import json
+import keyword
 import os
 import re
 import shutil
@@ -100,15 +101,20 @@ def failed(source, problem, said):
     )
 
 
+def module_name(stem):
+    """What the author's module is imported as: its own name, unless Python or this build has a module
+    of that name, or it can be none."""
+    name = re.sub(r"\W", "_", stem)
+    taken = name in sys.stdlib_module_names or name in ("keyhole_app", "keyhole_sdk", "wit_world")
+    return f"step_{name}" if taken or not name.isidentifier() or keyword.iskeyword(name) else name
+
+
 def build(request):
     work, entry = Path(request["work"]), Path(request["entry"])
     source = Source(entry)
     requirements = entry.parent / "requirements.txt"
     named = packages.installed(requirements, request["packages"])
-    module = entry.stem
-    if not module.isidentifier():
-        module = re.sub(r"\W", "_", module)
-        module = module if module.isidentifier() else f"step_{module}"
+    module = module_name(entry.stem)
 
     folders = {name: work / name for name in ("app", "source", "packages", "own", "none")}
     source.copy(folders["source"])
@@ -117,7 +123,9 @@ def build(request):
     folders["app"].mkdir()
     shutil.copyfile(SDK / "build/keyhole_app.py", folders["app"] / "keyhole_app.py")
     shutil.copytree(SDK / "keyhole_sdk", folders["app"] / "keyhole_sdk")
-    (folders["app"] / "step.json").write_text(json.dumps({"module": module, "file": request["name"]}))
+    (folders["app"] / "step.json").write_text(
+        json.dumps({"module": module, "file": entry.name, "name": request["name"]})
+    )
     if named is None:
         folders["packages"].mkdir()
     else:
@@ -150,8 +158,6 @@ def build(request):
         print(output, end="")
     problem, definition = left(folders["app"], "problem"), left(folders["app"], "definition")
     if status != 0 or problem is not None or not isinstance(definition, str):
-        if isinstance(problem, dict) and problem.get("file") == f"{module}.py":
-            problem["file"] = entry.name
         raise failed(source, problem, said)
     inputs = [str(file) for file in source.files]
     return {"definition": definition, "inputs": [*inputs, str(requirements)], "folders": source.folders}

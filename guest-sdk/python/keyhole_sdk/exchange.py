@@ -88,17 +88,13 @@ def _method(name):
     return known() if known and name.isupper() and name != "OTHER" else http.Method_Other(name)
 
 
-def _nanoseconds(seconds):
-    return None if seconds is None else max(1, int(seconds * 1e9))
-
-
 def wait(pollable, timeout, what):
     """Until it is ready, or `timeout` seconds have passed."""
     with pollable:
         if timeout is None:
             pollable.block()
             return
-        with monotonic_clock.subscribe_duration(_nanoseconds(timeout)) as clock:
+        with monotonic_clock.subscribe_duration(max(1, int(timeout * 1e9))) as clock:
             if 0 not in poll.poll([pollable, clock]):
                 raise RequestTimedOut(f"{what}: not done within {timeout:g} s")
 
@@ -122,15 +118,12 @@ class Exchange:
                 "step",
                 False,
             ) from None
+        # Kept by this side: clients change it between connecting and reading.
         self._timeout = timeout
-        options = http.RequestOptions()
-        options.set_connect_timeout(_nanoseconds(timeout))
-        options.set_first_byte_timeout(_nanoseconds(timeout))
-        options.set_between_bytes_timeout(_nanoseconds(timeout))
         self._body = request.body()
         self._out = self._body.write()
         try:
-            self._future = outgoing_handler.handle(request, options)
+            self._future = outgoing_handler.handle(request, None)
         except Err as error:
             raise _failed(self.what, error.value) from None
         self._response = self._in = self._in_body = None

@@ -62,10 +62,8 @@ def _kind(error):
 
 
 def _own(frame):
-    return (
-        not frame.filename.startswith(("keyhole_sdk/", "/world/", "<frozen importlib"))
-        and frame.filename != "keyhole_app.py"
-    )
+    name = frame.filename.removeprefix("/0/")
+    return not name.startswith(("keyhole_sdk/", "keyhole_app.py", "/world/", "<frozen importlib"))
 
 
 def trace_of(error):

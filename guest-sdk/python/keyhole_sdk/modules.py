@@ -19,10 +19,13 @@ LEFT_OUT = {
 
 _frozen = False
 _names = {}
+_renamed = {}
 
 
 def shown(path):
     """The name of a file in a trace."""
+    if path in _renamed:
+        return _renamed[path]
     for folder, name in _names.items():
         if path.startswith(folder + "/"):
             return name + path[len(folder) + 1 :]
@@ -79,13 +82,13 @@ def _hook(path):
     return machinery.FileFinder(path, (Loader, machinery.SOURCE_SUFFIXES))
 
 
-def install(names):
-    """`names`: how the files of a folder are shown, by folder."""
+def install(names, renamed):
+    """How the files of a folder are shown, by folder, and those that are not called as their author did."""
     _names.update(names)
+    _renamed.update(renamed)
     sys.dont_write_bytecode = True
     sys.path_hooks.insert(0, _hook)
-    for path in names:
-        sys.path_importer_cache.pop(path, None)
+    sys.path_importer_cache.clear()
 
 
 def _walk(folder, left_out):

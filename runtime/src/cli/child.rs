@@ -1,4 +1,4 @@
-//! Programs that builds start: Cargo, rustup, Node.js, npm.
+//! Programs that builds start: Cargo, rustup, Node.js, npm, Python.
 //!
 //! Each ends by the build's deadline, with all that it started itself, and never sees
 //! Keyhole's own variables.

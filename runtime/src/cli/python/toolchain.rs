@@ -12,7 +12,7 @@ use super::super::output::Output;
 use super::super::toolchain::{self, Progress, WIT, files, hash, rename, turn, write_all};
 
 /// Oldest Python 3 that runs the tool chain, and what it builds.
-pub const OLDEST_PYTHON: u32 = 10;
+const OLDEST_PYTHON: u32 = 10;
 
 /// How to get Python.
 pub const MISSING_PYTHON: &str = "install Python 3.10 or later with venv (Debian, Ubuntu: apt install python3 python3-venv), and see that python3 is in PATH";
@@ -76,7 +76,10 @@ impl Toolchain {
 
     /// The tool chain in `cache`, installed if it is not there.
     pub async fn ready(cache: &Path, deadline: Instant, out: Output) -> Result<Self> {
-        let tools = cache.join(format!("tools-{}", hash(MANIFEST.iter())));
+        // Another Python than the one that an environment was made with does not see its packages.
+        std::fs::create_dir_all(cache)?;
+        let version = machine_python(cache, deadline).await?;
+        let tools = cache.join(format!("tools-{}-{version}", hash(MANIFEST.iter())));
         let python = python_in(&tools);
         // A link to the machine's Python, which may be gone after an upgrade.
         if !python.exists() {
@@ -111,7 +114,6 @@ pub fn isolated(python: &str, folder: &Path) -> Command {
 /// Installs what the lock files name, once for all builds.
 async fn install(tools: &Path, deadline: Instant, out: Output) -> Result {
     let cache = tools.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(cache)?;
     let _turn = turn(cache, "Python", deadline, out).await?;
     if python_in(tools).exists() {
         return Ok(());
@@ -119,7 +121,6 @@ async fn install(tools: &Path, deadline: Instant, out: Output) -> Result {
     if tools.exists() {
         std::fs::remove_dir_all(tools)?;
     }
-    check_python(cache, deadline).await?;
     let progress = Progress::new("installing the Python tool chain (once; about 80 MB)", out);
     let made = tempfile::Builder::new().prefix("install-").tempdir_in(cache)?;
     write_all(made.path(), MANIFEST)?;
@@ -157,14 +158,15 @@ async fn install(tools: &Path, deadline: Instant, out: Output) -> Result {
     rename(made, tools)
 }
 
-async fn check_python(folder: &Path, deadline: Instant) -> Result {
+/// The version of the machine's Python, such as `3.12.3`.
+async fn machine_python(folder: &Path, deadline: Instant) -> Result<String> {
     let mut python = isolated("python3", folder);
     python.arg("--version");
     let run = Run { name: "python3", missing: MISSING_PYTHON, deadline, slow: "", keep_stderr: true, memory: None };
     let ended = child::run_to_end(python, &run).await?;
     let version = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
     if is_new_enough(&version) {
-        return Ok(());
+        return Ok(version.trim_start_matches("Python ").to_owned());
     }
     Err(Error::new(format!("{version} is too old for the Python tool chain")).help(MISSING_PYTHON))
 }
