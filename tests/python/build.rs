@@ -108,7 +108,7 @@ fn bounded_a_build_ends_by_its_deadline_and_within_its_memory() {
     source.write("loop.py", "while True:\n    pass\n");
     source.write("eat.py", "held = []\nwhile True:\n    held.append(b'x' * (1 << 20))\n");
     let started = Instant::now();
-    let (message, _, help) = source.error("loop.py", &["--timeout", "15s"]);
+    let (message, _, help) = source.error("loop.py", &["--timeout", "12s"]);
     assert!(message.contains("deadline") && help.contains("see that it ends"), "{message} {help}");
     // What another build takes before it is its turn is not its own.
     assert!(started.elapsed() < Duration::from_secs(120), "{:?}", started.elapsed());

@@ -2,7 +2,7 @@
 //! linked to, and servers that play their services.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, MutexGuard};
 
 use keyhole_tests::program::{Ended, Keyhole};
@@ -10,7 +10,7 @@ use keyhole_tests::server::{Body, Received, Server, answer, json};
 use keyhole_tests::workspace;
 use serde_json::{Value, json};
 
-/// What every secret of these tests holds.
+/// What every secret of these tests begins with.
 pub const SECRET: &str = "s3cretK3yOfTheTests0123456789";
 
 /// Hosts of the test's app definitions, which tests/javascript has too.
@@ -129,9 +129,9 @@ impl Rig {
             house.keyhole.lead(host, &server);
         }
         let links = vec![
-            format!("bearer={}", house.connect("bearer_crm", SECRET, &[])),
-            format!("basic={}", house.connect("basic_pay", SECRET, &["account=acct"])),
-            format!("maps={}", house.connect("query_maps", SECRET, &[])),
+            format!("bearer={}", house.connect("bearer_crm", &format!("{SECRET}Bearer"), &[])),
+            format!("basic={}", house.connect("basic_pay", &format!("{SECRET}Basic"), &["account=acct"])),
+            format!("maps={}", house.connect("query_maps", &format!("{SECRET}Maps"), &[])),
         ];
         let component = house.keyhole.data.path().join("api.wasm").display().to_string();
         let source = file("steps/api").display().to_string();
@@ -156,6 +156,37 @@ impl Rig {
         let run = self.run(what, json!({}), more);
         assert_eq!(run["status"], "ok", "{run:#}");
         run["return_value"].clone()
+    }
+}
+
+/// A `keyhole serve`, until it is dropped.
+pub struct Serving {
+    /// The address of the workflow's trigger.
+    pub hook: String,
+    child: Child,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Rig {
+    /// Deploys the workflow `name`, which has an HTTP trigger, and serves it.
+    pub fn serve(&self, name: &str, workflow: &str) -> Serving {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("workflow.toml");
+        std::fs::write(&path, workflow).expect("it is written");
+        self.house.call(&["workflows", "deploy", &path.display().to_string()]).ok();
+        let shown = self.house.call(&["--json", "workflows", "show", name]).ok().json();
+        let mut serve = self.house.command(&["--json", "serve", "--listen", "127.0.0.1:0"]);
+        let mut child = serve.stdout(Stdio::piped()).spawn().expect("keyhole starts");
+        let mut said = serde_json::Deserializer::from_reader(child.stdout.take().expect("a pipe")).into_iter::<Value>();
+        let said = said.next().expect("it says where it listens").expect("JSON");
+        let url = said["url"].as_str().expect("an address").trim_end_matches('/');
+        Serving { hook: format!("{url}{}", shown["hook"].as_str().expect("an HTTP trigger")), child }
     }
 }
 

@@ -120,6 +120,7 @@ class Exchange:
             ) from None
         # Kept by this side: clients change it between connecting and reading.
         self._timeout = timeout
+        self._cut = False
         self._body = request.body()
         self._out = self._body.write()
         try:
@@ -133,10 +134,11 @@ class Exchange:
         self._timeout = timeout
 
     def write(self, data):
-        """Sends a part of the body."""
+        """Sends a part of the body. A service may answer before it has all of it, and read no more:
+        what it answers is then told by `head`."""
         view = memoryview(data)
         try:
-            while view:
+            while view and not self._cut:
                 room = self._out.check_write()
                 if room == 0:
                     wait(self._out.subscribe(), self._timeout, self.what)
@@ -145,32 +147,31 @@ class Exchange:
                 self._out.write(part)
                 view = view[len(part) :]
         except Err as error:
-            raise self._broken(error.value) from None
+            self._cut_off(error.value)
 
     def finish(self):
         """Ends the body."""
-        if self._body is None:
-            return
         out, body = self._out, self._body
         self._out = self._body = None
         try:
-            out.blocking_flush()
+            out.flush()
         except Err as error:
-            raise self._broken(error.value) from None
+            self._cut_off(error.value)
         finally:
             out.__exit__(None, None, None)
         try:
             http.OutgoingBody.finish(body, None)
         except Err as error:
-            raise _failed(self.what, error.value) from None
+            if not self._cut:
+                raise _failed(self.what, error.value) from None
+
+    def _cut_off(self, error):
+        if not isinstance(error, streams.StreamError_Closed):
+            raise self._broken(error) from None
+        self._cut = True
 
     def _broken(self, error):
-        """Why the body was not taken: what the answer says, if there is one."""
-        if isinstance(error, streams.StreamError_Closed):
-            answer = self._future and self._future.get()
-            if isinstance(answer, Ok) and isinstance(answer.value, Err):
-                return _failed(self.what, answer.value.value)
-            return RequestFailed(f"{self.what}: the service did not take the whole body", "upstream", True)
+        """What a stream failed with."""
         with error.value as reason:
             code = http.http_error_code(reason)
             return _failed(self.what, code or http.ErrorCode_InternalError(reason.to_debug_string()))

@@ -255,9 +255,7 @@ def http(pd):
         "client": by_client(),
         "slow": attempt(lambda: requests.get(f"{SILENT}/", timeout=0.3)).partition(":")[0],
         "refused": attempt(lambda: session.get("https://elsewhere.example/a?b=c")),
-        "proxied": attempt(
-            lambda: session.get(f"{CRM}/echo", proxies={"https": "http://127.0.0.1:1"}, timeout=5)
-        ).partition(":")[0],
+        "proxied": attempt(lambda: session.get(f"{CRM}/echo", proxies={"https": "http://127.0.0.1:1"})),
     }
 
 
@@ -278,4 +276,6 @@ def timed(pd):
 
 
 def handler(pd):
-    return globals()[pd.event["do"]](pd)
+    # A trigger's event has what was sent to it in its body.
+    asked = pd.event.get("do") or pd.event["body"]["do"]
+    return globals()[asked](pd)
