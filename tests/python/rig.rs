@@ -92,8 +92,6 @@ pub struct Rig {
     pub house: House,
     pub component: String,
     pub server: Server,
-    /// What the build said.
-    pub built: Ended,
     links: Vec<String>,
     _silent: Server,
 }
@@ -135,11 +133,11 @@ impl Rig {
         ];
         let component = house.keyhole.data.path().join("api.wasm").display().to_string();
         let source = file("steps/api").display().to_string();
-        let built = {
+        {
             let _turn = turn();
-            house.call(&["build", &source, "--output", &component]).ok()
-        };
-        Self { house, component, server, built, links, _silent: silent }
+            house.call(&["build", &source, "--output", &component]).ok();
+        }
+        Self { house, component, server, links, _silent: silent }
     }
 
     /// Runs the component with `event["do"]` and all accounts linked.
