@@ -76,6 +76,8 @@ fn file_hash(path: &Path) -> Option<String> {
 
 fn folder_hash(path: &Path) -> Option<String> {
     let mut names: Vec<_> = std::fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    // What builds and runs leave there themselves.
+    names.retain(|name| name != "__pycache__" && Path::new(name).extension().is_none_or(|ending| ending != "wasm"));
     names.sort();
     Some(hash(names.join(std::ffi::OsStr::new("\0")).as_encoded_bytes()))
 }
@@ -109,6 +111,9 @@ mod tests {
         std::fs::write(source.join("a.ts"), "").unwrap();
         assert!(load(&kept, "t").is_none(), "a file beside it");
         keep();
+        std::fs::write(source.join("a.wasm"), "").unwrap();
+        std::fs::create_dir(source.join("__pycache__")).unwrap();
+        assert!(load(&kept, "t").is_some(), "a component beside it");
         std::fs::write(kept.join("step.wasm"), "other").unwrap();
         assert!(load(&kept, "t").is_none(), "another component");
     }
