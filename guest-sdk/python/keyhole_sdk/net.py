@@ -181,6 +181,9 @@ class Socket:
         view = memoryview(buffer).cast("B")
         size = min(nbytes or len(view), len(view))
         if self._exchange is None:
+            if not self._answered:
+                # A protocol in which the service speaks first.
+                _denied()
             return 0
         if not self._answer and not self._ended:
             if not self._answered:
