@@ -137,6 +137,9 @@ impl Rig {
             let _turn = turn();
             house.call(&["build", &source, "--output", &component]).ok();
         }
+        // Compiled once, rather than by each test that comes first.
+        let slept = house.run(&component, &json!({"do": "timed"}), &[]);
+        assert_eq!(slept["return_value"], true, "{slept:#}");
         Self { house, component, server, links, _silent: silent }
     }
 
