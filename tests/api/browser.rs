@@ -67,8 +67,8 @@ fn a_person_connects_an_account_in_chromium_by_a_link() {
     let served = Served::on(keyhole, &tls);
     let port = served.url.rsplit(':').next().unwrap().parse().unwrap();
     let link = served.keyhole.call(&["--json", "accounts", "links", "create", "notes", "--as", "alice"]).ok().json();
-    let address = format!("https://keyhole.example{}", link["url"].as_str().unwrap());
-    let saw = chromium(&address, &[("keyhole.example", port), ("auth.acme.example", service.port)]);
+    let address = link["url"].as_str().unwrap();
+    let saw = chromium(address, &[("keyhole.example", port), ("auth.acme.example", service.port)]);
 
     let pages = saw["seen"].as_array().unwrap();
     let (first, last) = (&pages[0], pages.last().unwrap());
