@@ -67,9 +67,9 @@ async fn no_text_but_the_links_own_opens_it() {
         let me = format!("{}/api/me", served.url);
         call(&client_at(2), "get", &me, Some(&link_as_token), None).await.problem(401);
     }
-    call(&client_at(1), "get", &url, None, None).await.ok();
+    call(&client_at(1), "get", url, None, None).await.ok();
     served.keyhole.call(&["members", "remove", "bob"]).ok();
-    assert_eq!(call(&client_at(1), "get", &url, None, None).await.status, 404);
+    assert_eq!(call(&client_at(1), "get", url, None, None).await.status, 404);
 }
 
 #[tokio::test]
