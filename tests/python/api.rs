@@ -43,6 +43,8 @@ fn a_step_uses_the_whole_of_the_api() {
 
     let again = rig().value("the_api", &[]);
     assert_ne!(again["random"], value["random"], "what is random is not of the build");
+    assert_ne!(again["early_random"], value["early_random"], "nor what was made in the build, and given no seed");
+    assert_eq!(value["half"], "?", "half of a surrogate pair is no character");
     assert_eq!(again["count"], 3, "the default");
 }
 

@@ -97,6 +97,15 @@ fn packages_are_pure_python_and_nothing_of_theirs_runs_here() {
         ("inflection\na @ https://a.example/a.tar.gz\n", "a"),
         ("inflection\n./local\n", "./local"),
         ("inflection\n--no-binary :all:\n", "--no-binary"),
+        // What pip would read otherwise than it looks, or fill in.
+        ("# a comment \\\n-e git+https://a.example/b.git\n", "-e"),
+        ("inflection\n--pre -e git+https://a.example/b.git\n", "--pre"),
+        ("inflection\n--pre --no-binary=:all:\n", "--pre"),
+        ("inflection\ninflection\u{c}-e .\n", "'inflection'"),
+        ("inflection\n--index-url https://a.example/${HOME}/simple\n", "'--index-url'"),
+        ("inflection\na @ https://a.example/${HOME}/a-1-py3-none-any.whl\n", "'a'"),
+        ("inflection\n--index-url http://a.example/simple\n", "--index-url"),
+        ("inflection\ngit+https://user:word@a.example/b.git\n", "git+https://…@a.example/b.git"),
     ] {
         let (message, line, _) = refused(requirements);
         assert!(message.starts_with(&format!("{named} ")) && line == "2", "{message} {line}");

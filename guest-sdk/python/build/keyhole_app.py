@@ -67,12 +67,13 @@ def problem_of(error):
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_authors(frame.filename)]
     problem = {"file": frames[-1].filename, "line": frames[-1].lineno} if frames else {}
     if isinstance(error, ModuleNotFoundError):
-        problem["message"] = f"there is no module {error.name}"
+        name = error.name or ""
+        problem["message"] = f"there is no module {name}" if name else str(error)
         problem["help"] = (
             "name the package that it comes from in requirements.txt beside the step; packages must be pure Python"
         )
-        if error.name in sys.stdlib_module_names or error.name.lstrip("_") in sys.stdlib_module_names:
-            problem["message"] = f"Python's module {error.name} can't work in a step"
+        if name in sys.stdlib_module_names or name.lstrip("_") in sys.stdlib_module_names:
+            problem["message"] = f"Python's module {name} can't work in a step"
             problem["help"] = "README.md of guest-sdk/python lists what differs from ordinary Python"
         return problem
     said = (

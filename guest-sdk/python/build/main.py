@@ -109,6 +109,12 @@ def module_name(stem):
     return f"step_{name}" if taken or not name.isidentifier() or keyword.iskeyword(name) else name
 
 
+def programs(folder, *more):
+    """What is not for the component: the programs that pip puts beside packages, and what Python made of their text."""
+    rest = shutil.ignore_patterns("__pycache__", *more)
+    return lambda at, names: {*rest(at, names), *(["bin"] if os.path.samefile(at, folder) else [])}
+
+
 def build(request):
     work, entry = Path(request["work"]), Path(request["entry"])
     source = Source(entry)
@@ -129,8 +135,8 @@ def build(request):
     if named is None:
         folders["packages"].mkdir()
     else:
-        shutil.copytree(named, folders["packages"], ignore=shutil.ignore_patterns("__pycache__", "bin"))
-    shutil.copytree(request["own"], folders["own"], ignore=shutil.ignore_patterns("__pycache__", "bin", "*.so"))
+        shutil.copytree(named, folders["packages"], ignore=programs(named))
+    shutil.copytree(request["own"], folders["own"], ignore=programs(request["own"], "*.so"))
     # componentize-py lets the step see the packages of the virtual environment that is active, or
     # of this Python: this one has none.
     (folders["none"] / "lib/python3/site-packages").mkdir(parents=True)

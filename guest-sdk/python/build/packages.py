@@ -15,42 +15,68 @@ from problem import Problem
 #: What pip is asked for: what every Python 3.14 can run, whatever the machine.
 PURE = ["--only-binary=:all:", "--platform=any", "--implementation=py", "--abi=none", "--python-version=3.14"]
 NATIVE = (".so", ".pyd", ".dylib", ".dll")
-_NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*([<>=!~(;@].*)?")
-_OPTIONS = (
-    "--hash",
-    "--index-url",
-    "-i ",
-    "--extra-index-url",
-    "--pre",
-    "--require-hashes",
-    "--prefer-binary",
-    "--trusted-host",
+#: What of the environment pip is given: where to find programs and indexes, and no variable that an
+#: author could name.
+PASSED = re.compile(
+    r"PATH|HOME|LANG|LC_\w+|TMPDIR|XDG_\w+|(?i:https?|all|no)_proxy|SSL_CERT_\w+|REQUESTS_CA_BUNDLE"
+    r"|PIP_(INDEX_URL|EXTRA_INDEX_URL|CERT|CLIENT_CERT|CONFIG_FILE|CACHE_DIR|RETRIES|TIMEOUT|TRUSTED_HOST)"
+)
+_FLAG = re.compile(r"--(pre|require-hashes|prefer-binary)")
+_INDEX = re.compile(r"(--index-url|-i|--extra-index-url)[ =]+(https://[^\s$#]+)")
+#: What pip would take for an option behind a package.
+_OPTION = re.compile(r"[ ;]-(?!-hash[= ]sha)")
+_HASH = r"--hash[= ]sha(256|384|512):[0-9a-f]+"
+_WHEEL = r"@ *https://[^\s$#@]+\.whl(#\S*)?"
+_NAMED = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]* *(\[[A-Za-z0-9._, -]*\])? *"
+    rf"({_WHEEL}|[(<>=!~][A-Za-z0-9.*+!<>=~,() -]*)? *(;[A-Za-z0-9_.\"'<>=!~,() -]*)?( +{_HASH})*"
 )
 
 
-def _check(file, text):
-    """Refuses what pip would build here, or take from elsewhere than an index."""
-    joined = re.sub(r"\\\n", lambda _: " \x00", text)
-    line = 0
-    for one in joined.split("\n"):
-        line += 1
-        place, line = f"{file}:{line}", line + one.count("\x00")
-        one = re.sub(r"(^|\s)#.*", "", one.replace("\x00", "")).strip()
-        if one == "" or one.startswith(_OPTIONS):
+def _lines(text):
+    """Each line without its comment, with its number. A line that ends in a backslash goes on in the next."""
+    begun, number = "", None
+    for count, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        line = re.sub(r"(^|[ \t])#.*", "", line).strip(" \t")
+        number = number or count
+        if line.endswith("\\"):
+            begun += line[:-1] + " "
             continue
-        if one.startswith("-"):
+        yield number, re.sub(r"[ \t]+", " ", begun + line).strip()
+        begun, number = "", None
+    yield number or 1, begun.strip()
+
+
+def _accepted(file, text):
+    """The options, and the packages with their places, of a requirements.txt. pip never reads the author's own text:
+    it would run, fetch and fill in more than this."""
+    options, packages = [], []
+    for number, line in _lines(text):
+        place = f"{file}:{number}"
+        if line == "":
+            continue
+        named = re.sub(r"//[^/@\s]*@", "//…@", line.split()[0])
+        if not line.isascii() or not line.isprintable() or "$" in line:
+            raise Problem(f"{named!a} has characters that no requirement has", place, "write NAME or NAME==VERSION")
+        if _FLAG.fullmatch(line):
+            options.append(line)
+        elif index := _INDEX.fullmatch(line):
+            options += ["--extra-index-url" if index[1].startswith("--e") else "--index-url", index[2]]
+        elif line.startswith("-"):
             raise Problem(
-                f"{one.split()[0]} is not for the requirements of a step",
+                f"{named} is not for the requirements of a step",
                 place,
-                "name the packages themselves, one a line",
+                "name the packages themselves, one a line; an index has an https address",
             )
-        url = re.search(r"@\s*(\S+)", one)
-        if not _NAMED.fullmatch(one) or (url and not re.fullmatch(r"https://[^\s#]+\.whl(#\S*)?", url[1])):
+        elif _NAMED.fullmatch(line) and not _OPTION.search(line):
+            packages.append(line)
+        else:
             raise Problem(
-                f"{one.split()[0]} would have to be built: a step takes packages from an index, as wheels",
+                f"{named} would have to be built: a step takes packages from an index, as wheels",
                 place,
                 "write NAME or NAME==VERSION",
             )
+    return options, packages
 
 
 def _native(folder):
@@ -89,9 +115,11 @@ def installed(file, cache):
     """The folder with what `file` names; None if there is no such file."""
     if not file.is_file():
         return None
-    text = file.read_text(encoding="utf-8")
-    _check(file, text)
-    folder = Path(cache) / hashlib.sha256("\0".join([*PURE, text]).encode()).hexdigest()[:32]
+    try:
+        options, packages = _accepted(file, file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise Problem("it is not text in UTF-8", str(file), "save it as UTF-8") from None
+    folder = Path(cache) / hashlib.sha256("\0".join([*PURE, *options, *packages]).encode()).hexdigest()[:32]
     if folder.is_dir():
         return folder
     made = Path(tempfile.mkdtemp(prefix="install-", dir=cache))
@@ -107,11 +135,12 @@ def installed(file, cache):
             "--disable-pip-version-check",
             "--no-compile",
         ]
-        # A copy: what was checked is what is installed.
         checked = made / "requirements.txt"
-        checked.write_text(text, encoding="utf-8")
+        checked.write_text("".join(f"{one}\n" for one in packages), encoding="ascii")
         ended = subprocess.run(
-            [*pip, *PURE, "--target", made / "packages", "-r", checked],
+            # The last word is ours.
+            [*pip, *options, *PURE, "--target", made / "packages", "-r", checked],
+            env={name: value for name, value in os.environ.items() if PASSED.fullmatch(name)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -24,6 +24,8 @@ def _imports(text, path):
     """(level, module, names) of each import."""
     try:
         tree = ast.parse(text)
+    except (RecursionError, MemoryError):
+        raise Problem("it is nested too deeply to be read", str(path)) from None
     except (SyntaxError, ValueError) as error:
         if sys.version_info[:2] >= GUEST and isinstance(error, SyntaxError):
             raise Problem(error.msg, f"{path}:{error.lineno}:{error.offset}") from None
@@ -99,7 +101,7 @@ class Source:
             return False
         for folder, inner, names in os.walk(at):
             inner[:] = sorted(name for name in inner if name not in LEFT_OUT and not name.startswith("."))
-            for name in sorted(names):
+            for name in sorted(name for name in names if not name.startswith(".")):
                 self._add(Path(folder, name))
         return True
 

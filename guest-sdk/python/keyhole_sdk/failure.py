@@ -5,6 +5,8 @@ import traceback
 from componentize_py_types import Err
 from wit_world.imports import keyhole_step_types as types
 
+from .values import plain
+
 KINDS = types.FailureKind
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
@@ -25,8 +27,15 @@ class ConfigurationError(StepError):
         super().__init__(message, "input")
 
 
+def _wraps(error):
+    """Whether it is a library's own for what went wrong below it."""
+    library = type(error).__module__.partition(".")[0]
+    return isinstance(error, OSError) or library in ("requests", "urllib3", "urllib", "http", "httpx", "httpcore")
+
+
 def _causes(error):
-    """The error and what it came from: causes, contexts, and errors that libraries wrap as arguments."""
+    """The error and what it came from: causes, errors that libraries wrap as arguments, and what a library was doing
+    when it failed. What an author's own error followed is another matter, unless they say that it came from it."""
     seen, waiting = set(), [error]
     while waiting and len(seen) < 50:
         one = waiting.pop(0)
@@ -34,7 +43,9 @@ def _causes(error):
             continue
         seen.add(id(one))
         yield one
-        waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+        waiting += [one.__cause__, getattr(one, "reason", None), *one.args]
+        if _wraps(one) and not one.__suppress_context__:
+            waiting.append(one.__context__)
 
 
 def _status(error):
@@ -55,7 +66,8 @@ def _kind(error):
     for one in _causes(error):
         # What the host said is deep in what libraries made of it.
         if (kind := getattr(one, "keyhole_kind", None)) is not None:
-            return kind, one.keyhole_retry, f"{type(error).__name__}: {one}" if one is not error else str(one)
+            message = f"{type(error).__name__}: {one}" if _wraps(error) else None
+            return kind, one.keyhole_retry, str(one) if one is error else message
     if isinstance(error, TimeoutError) or type(error).__name__ in ("ReadTimeout", "ConnectTimeout", "Timeout"):
         return "upstream", True, None
     return "step", False, None
@@ -93,9 +105,10 @@ def trace_of(error):
 def failure_of(error):
     """Whatever was raised, to be raised to the host."""
     if isinstance(error, SystemExit):
-        return Err(types.Failure(f"the step called sys.exit({error.code!r})", KINDS.STEP, False, trace_of(error)))
+        said = plain(f"the step called sys.exit({error.code!r})")
+        return Err(types.Failure(said, KINDS.STEP, False, plain(trace_of(error))))
     kind, retry, message = _kind(error)
     if message is None:
         text = str(error)
         message = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return Err(types.Failure(message, KINDS[kind.upper()], retry, trace_of(error)))
+    return Err(types.Failure(plain(message), KINDS[kind.upper()], retry, plain(trace_of(error))))

@@ -6,6 +6,7 @@ them; there is nothing to see in a run, so these take their place."""
 import builtins
 import errno
 import io
+import itertools
 import os
 import stat as kinds
 import time
@@ -17,6 +18,8 @@ folders = {"/", "/tmp"}
 WRITABLE = "/tmp"
 _FIRST = 1 << 20
 _open_files = {}
+#: No number is given twice.
+_numbers = itertools.count(_FIRST)
 
 
 def _path(path):
@@ -74,9 +77,14 @@ class _File(io.RawIOBase):
 
     def fileno(self):
         if self._number is None:
-            self._number = _FIRST + len(_open_files)
+            self._number = next(_numbers)
             _open_files[self._number] = self
         return self._number
+
+    def close(self):
+        if self._number is not None:
+            _open_files.pop(self._number, None)
+        super().close()
 
     def readinto(self, buffer):
         part = self._data[self._at : self._at + len(buffer)]

@@ -4,10 +4,13 @@ drawn at the top level would be the same in every run."""
 import os
 import random
 import sys
+import weakref
 
 from .state import in_run
 
 _own = os.urandom
+_Random = random.Random
+_early = weakref.WeakSet()
 
 
 def urandom(size, /):
@@ -19,6 +22,23 @@ def urandom(size, /):
     return _own(size)
 
 
+class Random(_Random):
+    """Seeds anew in each run what was seeded by nobody while the component was built."""
+
+    def seed(self, a=None, version=2):
+        if a is None and not in_run():
+            _early.add(self)
+        else:
+            _early.discard(self)
+        super().seed(a, version)
+
+
+def seed_anew():
+    for one in list(_early):
+        one.seed()
+
+
 def install():
+    random.Random = Random
     # `random.SystemRandom`, and with it `secrets`, has a name of its own for it.
     os.urandom = random._urandom = urandom

@@ -10,6 +10,7 @@ import warnings
 from wit_world.imports import flow as host
 
 from .state import in_run
+from .values import plain
 
 #: Bytes of a build's output that are kept.
 MOST_OUTPUT = 1 << 20
@@ -31,7 +32,7 @@ def output():
 def line(level, text):
     """Adds one line to the run's log."""
     if in_run():
-        host.log(level, text)
+        host.log(level, plain(text))
     elif sum(map(len, _output)) < MOST_OUTPUT:
         _output.append(text + "\n")
 

@@ -8,6 +8,7 @@ import json
 from . import flow, log, loop
 from .failure import failure_of
 from .props import SourceError, definition_of, described, prop_of
+from .guard import seed_anew
 from .state import enter_call
 from .values import to_json
 
@@ -35,6 +36,7 @@ class Step:
 
     def _calling(self, work, *values):
         enter_call()
+        seed_anew()
         try:
             return work(*values)
         except BaseException as error:

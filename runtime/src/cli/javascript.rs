@@ -9,7 +9,7 @@ mod source;
 mod toolchain;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use keyhole::engine::{self, Definition};
 use serde::Deserialize;
@@ -71,13 +71,16 @@ pub async fn build(path: &Path, deadline: Duration, out: Output) -> Result<Built
     }
     let toolchain = Toolchain::ready(&cache, Instant::now() + INSTALL_DEADLINE, out).await?;
     let work = tempfile::Builder::new().prefix("keyhole-build-").tempdir()?;
+    let began = SystemTime::now();
     let work = work.path();
     let (answer, definition) = make(&entry, &toolchain, &cache, work, deadline, out).await?;
     let component = std::fs::read(work.join("step.wasm"))?;
     let parsed = Definition::parse(&definition).at(entry.display())?;
     engine::inspect(&component)?.check()?;
     let record = kept::record(version, definition, &component, answer.inputs, answer.folders);
-    kept::store(&kept, &record, &component)?;
+    if kept::untouched(began, &record) {
+        kept::store(&kept, &record, &component)?;
+    }
     Ok(Built { component, name, definition: parsed })
 }
 

@@ -2,7 +2,9 @@
 //! into it is as it was.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +44,20 @@ pub fn load(folder: &Path, toolchain: &str) -> Option<(Record, Vec<u8>)> {
     (hash(&component) == record.component).then_some((record, component))
 }
 
-/// Hashes of what goes into a build. Taken before it, so that a change meanwhile counts.
+/// Whether nothing that went into a build was touched since it `began`: what is there now need not be what it read.
+pub fn untouched(began: SystemTime, record: &Record) -> bool {
+    let began = began.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let touched = |path: &PathBuf| {
+        // The status, not the content's own time, which tools set as they like. The kernel's clock ticks in milliseconds.
+        std::fs::metadata(path).is_ok_and(|found| {
+            let at = i128::from(found.ctime()) * 1000 + i128::from(found.ctime_nsec()) / 1_000_000;
+            at + 20 >= i128::try_from(began).unwrap_or(i128::MAX)
+        })
+    };
+    !record.inputs.keys().chain(record.folders.keys()).any(touched)
+}
+
+/// What went into a build, as it is now: see [`untouched`].
 pub fn record(
     toolchain: String,
     definition: String,

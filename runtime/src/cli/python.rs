@@ -9,7 +9,7 @@ mod source;
 mod toolchain;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use keyhole::engine::{self, Definition};
 use serde::Deserialize;
@@ -69,12 +69,15 @@ pub async fn build(path: &Path, deadline: Duration, out: Output) -> Result<Built
     }
     let toolchain = Toolchain::ready(&cache, Instant::now() + INSTALL_DEADLINE, out).await?;
     let work = tempfile::Builder::new().prefix("keyhole-build-").tempdir()?;
+    let began = SystemTime::now();
     let answer = make(&entry, &name, &toolchain, &cache, work.path(), deadline, out).await?;
     let component = std::fs::read(work.path().join("step.wasm"))?;
     let definition = Definition::parse(&answer.definition).at(entry.display())?;
     engine::inspect(&component)?.check()?;
     let record = kept::record(version, answer.definition, &component, answer.inputs, answer.folders);
-    kept::store(&kept, &record, &component)?;
+    if kept::untouched(began, &record) {
+        kept::store(&kept, &record, &component)?;
+    }
     Ok(Built { component, name, definition })
 }
 

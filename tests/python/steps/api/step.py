@@ -5,6 +5,7 @@ Each test asks for one thing: `event["do"]` names the function."""
 import asyncio
 import logging
 import os
+import random
 import socket
 import sys
 import time
@@ -29,6 +30,8 @@ props = {
 }
 props["count"] = {"type": "integer", "default": 3}
 
+#: Without a seed: of each run, although it is made in the build.
+EARLY = random.Random()
 CRM = "https://api.bearer-crm.example"
 SILENT = "https://api.silent.example"
 
@@ -113,6 +116,8 @@ def the_api(pd):
         "late": colorsys.rgb_to_hsv(1, 0, 0),
         "asyncio": asyncio.run(turns()),
         "random": os.urandom(8).hex(),
+        "early_random": EARLY.random(),
+        "half": "\ud83d",
         "missing": attempt(lambda: pd.inputs["bearer"]["$auth"]),
     }
 
