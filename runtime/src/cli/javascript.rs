@@ -9,7 +9,7 @@ mod source;
 mod toolchain;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use keyhole::engine::{self, Definition};
 use serde::Deserialize;
@@ -71,7 +71,7 @@ pub async fn build(path: &Path, deadline: Duration, out: Output) -> Result<Built
     }
     let toolchain = Toolchain::ready(&cache, Instant::now() + INSTALL_DEADLINE, out).await?;
     let work = tempfile::Builder::new().prefix("keyhole-build-").tempdir()?;
-    let began = SystemTime::now();
+    let began = kept::changed(work.path());
     let work = work.path();
     let (answer, definition) = make(&entry, &toolchain, &cache, work, deadline, out).await?;
     let component = std::fs::read(work.join("step.wasm"))?;

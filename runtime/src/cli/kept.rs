@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,17 +43,16 @@ pub fn load(folder: &Path, toolchain: &str) -> Option<(Record, Vec<u8>)> {
     (hash(&component) == record.component).then_some((record, component))
 }
 
-/// Whether nothing that went into a build was touched since it `began`: what is there now need not be what it read.
-pub fn untouched(began: SystemTime, record: &Record) -> bool {
-    let began = began.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    let touched = |path: &PathBuf| {
-        // The status, not the content's own time, which tools set as they like. The kernel's clock ticks in milliseconds.
-        std::fs::metadata(path).is_ok_and(|found| {
-            let at = i128::from(found.ctime()) * 1000 + i128::from(found.ctime_nsec()) / 1_000_000;
-            at + 20 >= i128::try_from(began).unwrap_or(i128::MAX)
-        })
-    };
-    !record.inputs.keys().chain(record.folders.keys()).any(touched)
+/// When a file or folder was last changed, in seconds and nanoseconds: by its status, not by the content's own time,
+/// which tools set as they like.
+pub fn changed(path: &Path) -> Option<(i64, i64)> {
+    std::fs::metadata(path).ok().map(|found| (found.ctime(), found.ctime_nsec()))
+}
+
+/// Whether no file that went into a build was changed since it `began`, by the file system's own clock, which lags
+/// behind others: what is there now need not be what it read.
+pub fn untouched(began: Option<(i64, i64)>, record: &Record) -> bool {
+    record.inputs.keys().all(|path| changed(path) <= began)
 }
 
 /// What went into a build, as it is now: see [`untouched`].
@@ -100,6 +98,21 @@ fn folder_hash(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_saved_during_a_build_is_not_taken_for_what_was_built() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("step.py");
+        std::fs::write(&file, "1").unwrap();
+        let began = changed(tempfile::tempdir().unwrap().path());
+        let made = || record("t".into(), "{}".into(), b"wasm", vec![file.clone(), dir.path().join("none")], Vec::new());
+        assert!(untouched(began, &made()));
+        // The file system's clock has to tick first.
+        while changed(&file) <= began {
+            std::fs::write(&file, "2").unwrap();
+        }
+        assert!(!untouched(began, &made()));
+    }
 
     #[test]
     fn a_component_is_used_again_until_something_changes() {

@@ -9,7 +9,7 @@ mod source;
 mod toolchain;
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use keyhole::engine::{self, Definition};
 use serde::Deserialize;
@@ -69,7 +69,7 @@ pub async fn build(path: &Path, deadline: Duration, out: Output) -> Result<Built
     }
     let toolchain = Toolchain::ready(&cache, Instant::now() + INSTALL_DEADLINE, out).await?;
     let work = tempfile::Builder::new().prefix("keyhole-build-").tempdir()?;
-    let began = SystemTime::now();
+    let began = kept::changed(work.path());
     let answer = make(&entry, &name, &toolchain, &cache, work.path(), deadline, out).await?;
     let component = std::fs::read(work.path().join("step.wasm"))?;
     let definition = Definition::parse(&answer.definition).at(entry.display())?;
