@@ -61,19 +61,19 @@ fn choose(
             (visitor.key())
             input type="hidden" name="was" value=(one.access);
             fieldset {
-            legend { "Access" }
-            label .choice {
-                input type="radio" name="access" value="private" checked[*chosen == Access::Private];
-                span { strong { "Private" } br; "Only your own workflows use it." }
-            }
-            label .choice {
-                input type="radio" name="access" value="workspace" checked[*chosen == Access::Workspace];
-                span { strong { "The whole workspace" } br; "Workflows of every member use it, of those who join later, too." }
-            }
-            label .choice {
-                input type="radio" name="access" value="members" checked[matches!(chosen, Access::Members(_))];
-                span { strong { "Members by name" } br; "Workflows of those whom you choose here use it." }
-            }
+                legend { "Access" }
+                label .choice {
+                    input type="radio" name="access" value="private" checked[*chosen == Access::Private];
+                    span { strong { "Private" } br; "Only your own workflows use it." }
+                }
+                label .choice {
+                    input type="radio" name="access" value="workspace" checked[*chosen == Access::Workspace];
+                    span { strong { "The whole workspace" } br; "Workflows of every member use it, of those who join later, too." }
+                }
+                label .choice {
+                    input type="radio" name="access" value="members" checked[matches!(chosen, Access::Members(_))];
+                    span { strong { "Members by name" } br; "Workflows of those whom you choose here use it." }
+                }
             }
             fieldset {
                 legend { "Members" }
