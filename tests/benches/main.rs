@@ -8,6 +8,7 @@ mod bare;
 mod common;
 mod grants;
 mod history;
+mod javascript;
 mod request;
 mod run;
 mod scrub;
@@ -19,7 +20,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-const ROWS: [&str; 7] = ["run", "request", "scrub", "grants", "waiting", "history", "throughput"];
+const ROWS: [&str; 8] = ["run", "javascript", "request", "scrub", "grants", "waiting", "history", "throughput"];
 /// The first argument in a row's process; the row's name follows.
 const ROW: &str = "__row";
 
@@ -71,6 +72,7 @@ fn row(name: &str, quick: bool) -> Result<()> {
     let runtime = keyhole::engine::runtime_builder().build()?;
     let measured = match name {
         "run" => runtime.spawn(run::measure(quick)),
+        "javascript" => runtime.spawn(javascript::measure(quick)),
         "request" => runtime.spawn(request::measure(quick)),
         "scrub" => runtime.spawn(scrub::measure(quick)),
         "grants" => runtime.spawn(grants::measure(quick)),

@@ -1,7 +1,7 @@
 //! Compiled code on disk, by content.
 //!
 //! Loading compiled code is running it, so no byte of a file is used before the keyed MAC
-//! over all of them is right. A file that is wrong in any way is removed and made again.
+//! over all of them is right, and it is used from a copy that can't change. A file that is wrong in any way is removed and made again.
 
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use wasmtime::Engine;
 
+use super::code::Code;
 use super::config::CodeCacheConfig;
 
 /// What a file begins with. The last byte is the format's version.
@@ -42,24 +43,32 @@ impl CodeCache {
     }
 
     /// The code for the component with this digest, authenticated.
-    pub fn load(&self, component: &[u8; 32]) -> Option<Vec<u8>> {
+    pub fn load(&self, component: &[u8; 32]) -> Option<Code> {
         let path = self.path(component);
-        let bytes = match read(&path) {
-            Ok(bytes) => bytes,
+        let file = match File::open(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 self.discard(&path, &error.to_string());
                 return None;
             }
         };
-        let Some(code) = self.verify(component, &bytes) else {
-            self.discard(&path, "it is not what this Keyhole wrote");
-            return None;
-        };
-        let code = code.to_vec();
-        // The time of last use, for pruning; a folder that can't be written to is not pruned either.
-        let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
-        Some(code)
+        match self.verified(component, &file) {
+            Ok(Some(code)) => {
+                // The time of last use, for pruning; a folder that can't be written to is not pruned either.
+                let _ = file.set_modified(SystemTime::now());
+                Some(code)
+            }
+            Ok(None) => {
+                self.discard(&path, "it is not what this Keyhole wrote");
+                None
+            }
+            // Of the memory that it is read into, perhaps: the file may be good.
+            Err(error) => {
+                tracing::warn!("compiled code is not used: {}: {error}", path.display());
+                None
+            }
+        }
     }
 
     /// Removes the code for a component that could not be loaded although it is authentic.
@@ -68,32 +77,37 @@ impl CodeCache {
     }
 
     /// Keeps the code for the component with this digest.
-    pub fn store(&self, component: &[u8; 32], code: &[u8]) {
+    pub fn store(&self, component: &[u8; 32], code: &Code) {
         if let Err(error) = self.write(component, code) {
             tracing::warn!("compiled code is not kept: {}: {error}", self.config.dir.display());
         }
         self.prune();
     }
 
-    fn verify<'b>(&self, component: &[u8; 32], bytes: &'b [u8]) -> Option<&'b [u8]> {
-        let rest = bytes.strip_prefix(MAGIC)?;
-        let (mac, code) = rest.split_at_checked(MAC_BYTES)?;
-        let mac: [u8; MAC_BYTES] = mac.try_into().ok()?;
+    /// The code in `file`, if its MAC is right over what was read.
+    fn verified(&self, component: &[u8; 32], file: &File) -> io::Result<Option<Code>> {
+        let mut head = Vec::with_capacity(MAGIC.len() + MAC_BYTES);
+        file.take(head.capacity() as u64).read_to_end(&mut head)?;
+        let mac = head.strip_prefix(MAGIC).and_then(|mac| <[u8; MAC_BYTES]>::try_from(mac).ok());
+        let Some(mac) = mac else { return Ok(None) };
+        let code = Code::read(file)?;
         // `blake3::Hash` compares in constant time.
-        (self.mac(component, code) == blake3::Hash::from_bytes(mac)).then_some(code)
+        let right = self.mac(component, &code)? == blake3::Hash::from_bytes(mac);
+        Ok(right.then_some(code))
     }
 
-    fn mac(&self, component: &[u8; 32], code: &[u8]) -> blake3::Hash {
+    fn mac(&self, component: &[u8; 32], code: &Code) -> io::Result<blake3::Hash> {
         let mut hasher = blake3::Hasher::new_keyed(&self.config.key);
-        hasher.update(MAGIC).update(&self.engine).update(component).update(code);
-        hasher.finalize()
+        hasher.update(MAGIC).update(&self.engine).update(component);
+        code.write(&mut hasher)?;
+        Ok(hasher.finalize())
     }
 
-    fn write(&self, component: &[u8; 32], code: &[u8]) -> io::Result<()> {
+    fn write(&self, component: &[u8; 32], code: &Code) -> io::Result<()> {
         let mut file = tempfile::Builder::new().prefix("tmp-").tempfile_in(&self.config.dir)?;
         file.write_all(MAGIC)?;
-        file.write_all(self.mac(component, code).as_bytes())?;
-        file.write_all(code)?;
+        file.write_all(self.mac(component, code)?.as_bytes())?;
+        code.write(&mut file)?;
         // Not flushed to disk: a file cut short by a crash has the wrong MAC.
         file.persist(self.path(component))?;
         Ok(())
@@ -137,12 +151,6 @@ impl CodeCache {
             }
         }
     }
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn restrict(dir: &Path) -> io::Result<()> {

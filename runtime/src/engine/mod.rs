@@ -25,6 +25,7 @@
 mod allow;
 mod bindings;
 mod cache;
+mod code;
 pub mod compile;
 mod config;
 mod contract;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use wasmtime::component::Component;
 
 use super::bindings::StepPre;
+use super::code::Code;
 use super::compile::{CompileError, compile};
 use super::config::TABLES_PER_SLOT;
 use super::definition::{Definition, DefinitionError};
@@ -82,6 +83,9 @@ pub enum LoadError {
     /// It could not be compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),
+    /// There is no memory for its code.
+    #[error("there is no memory for the component's code: {0}")]
+    Memory(String),
     /// Its imports or exports have other types than the contract's.
     #[error("the component does not fit the world `step`: {0}. Build it against this Keyhole's wit/step.wit")]
     Link(String),
@@ -150,8 +154,8 @@ impl Engine {
         let cached = self.blocking(move |engine| {
             let cache = engine.code_cache()?;
             let code = cache.load(&digest.0)?;
-            match engine.deserialize(&code) {
-                Ok(component) => Some((component, code.len())),
+            match engine.map(&code) {
+                Ok(component) => Some((component, code.bytes)),
                 Err(error) => {
                     cache.reject(&digest.0, &format!("{error:#}"));
                     None
@@ -166,11 +170,12 @@ impl Engine {
             compile(self.wasmtime(), self.config().worker.as_ref(), &self.config().compile, bytes).await?
         };
         self.blocking(move |engine| {
-            let component = engine.deserialize(&code).map_err(|error| LoadError::TooManyParts(format!("{error:#}")))?;
+            let code = Code::read(&*code).map_err(|error| LoadError::Memory(error.to_string()))?;
+            let component = engine.map(&code).map_err(|error| LoadError::TooManyParts(format!("{error:#}")))?;
             if let Some(cache) = engine.code_cache() {
                 cache.store(&digest.0, &code);
             }
-            Ok((component, code.len()))
+            Ok((component, code.bytes))
         })
         .await?
     }
@@ -186,13 +191,12 @@ impl Engine {
             .map_err(|error| CompileError::Crashed(error.to_string()))
     }
 
-    /// Loads compiled code.
+    /// Maps compiled code.
     #[allow(unsafe_code)]
-    fn deserialize(&self, code: &[u8]) -> wasmtime::Result<Component> {
+    fn map(&self, code: &Code) -> wasmtime::Result<Component> {
         // SAFETY: `code` is what `precompile_component` made: in this call's own process, in
         // the worker that it started, or earlier and then authenticated by `CodeCache::load`
-        // over all its bytes. wasmtime copies it before it looks at it, so that no one can
-        // change it in between, and checks that it is for this version and these settings.
-        unsafe { Component::deserialize(self.wasmtime(), code) }
+        // over all its bytes.
+        unsafe { code.component(self.wasmtime()) }
     }
 }

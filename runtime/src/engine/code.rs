@@ -1,0 +1,61 @@
+//! Compiled code in memory that nobody can change, this process included.
+//!
+//! Loading compiled code is running it. What is authenticated and what is mapped must be the
+//! same bytes: the file that it came from may change in between, a sealed one in memory can't.
+//! Mapped from there, code and the memory that a step begins with are in memory once, and
+//! loading costs no copy.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// Bytes that are read at once for their hash: they stay in the processor's cache.
+const CHUNK: usize = 128 * 1024;
+
+/// Compiled code, of a trust that is the caller's to establish.
+pub(super) struct Code {
+    file: File,
+    /// Its size.
+    pub bytes: usize,
+}
+
+impl Code {
+    /// Takes what is left of `from`, and seals it.
+    pub fn read(mut from: impl Read) -> io::Result<Self> {
+        let mut file: File = memfd_create("keyhole-code", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?.into();
+        io::copy(&mut from, &mut file)?;
+        fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+        let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        Ok(Self { file, bytes })
+    }
+
+    /// Gives all its bytes to `to`, in order.
+    pub fn write(&self, mut to: impl Write) -> io::Result<()> {
+        let mut file = &self.file;
+        file.rewind()?;
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            match file.read(&mut chunk)? {
+                0 => return Ok(()),
+                bytes => to.write_all(&chunk[..bytes])?,
+            }
+        }
+    }
+
+    /// Maps it as a component.
+    ///
+    /// # Safety
+    ///
+    /// It is what [`Engine::precompile_component`] made, every byte of it: it is run.
+    #[allow(unsafe_code)]
+    pub unsafe fn component(&self, engine: &Engine) -> wasmtime::Result<Component> {
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        // SAFETY: as the caller says; and the file is sealed, so that no one can change what
+        // is mapped. wasmtime checks that it is for this version and these settings.
+        unsafe { Component::deserialize_file(engine, path) }
+    }
+}
