@@ -126,12 +126,18 @@ fn one_way_out_a_build_reads_nothing_outside_of_its_source() {
 fn bounded_a_build_ends_by_its_deadline_and_within_its_memory() {
     let source = Source::new();
     source.write("loop.py", "while True:\n    pass\n");
+    source.write(
+        "fill.py",
+        "import itertools\nfor n in itertools.count():\n    open(f'{n}.bin', 'wb').write(b'x' * (1 << 22))\n",
+    );
     source.write("eat.py", "held = []\nwhile True:\n    held.append(b'x' * (1 << 20))\n");
     let started = Instant::now();
     let (message, _, help) = source.error("loop.py", &["--timeout", "12s"]);
     assert!(message.contains("deadline") && help.contains("see that it ends"), "{message} {help}");
     // What another build takes before it is its turn is not its own.
     assert!(started.elapsed() < Duration::from_secs(120), "{:?}", started.elapsed());
+    let (message, ..) = source.error("fill.py", &[]);
+    assert!(message.contains("wrote more than 1024 MiB of files"), "{message}");
     let (message, place, _) = source.error("eat.py", &[]);
     assert!(message.contains("more memory than a build has"), "{message}");
     assert!(place.starts_with(&source.path("eat.py").display().to_string()), "{place}");

@@ -7,20 +7,19 @@ step has; the answer is written to `answer.json` in the folder to work in, the c
 componentize-py runs the author's top level in WebAssembly, and lets it read and write the
 folders that it is given. So it is given copies, and none of this machine's own."""
 
-import contextlib
 import json
 import keyword
 import os
 import re
 import shutil
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 
+import bounded  # noqa: E402
 import packages  # noqa: E402
 from problem import Problem  # noqa: E402
 from source import Source  # noqa: E402
@@ -29,8 +28,6 @@ SDK = Path(__file__).resolve().parent.parent
 SCRIPT = "from componentize_py import script; script()"
 #: Bytes of each file that the author's code leaves, and that is read.
 MOST_LEFT = 16 << 20
-#: Bytes of files that a build may write, the tool's own included.
-MOST_WRITTEN = 1 << 30
 
 
 def left(folder, name):
@@ -47,38 +44,6 @@ def left(folder, name):
             return json.loads(file.read(MOST_LEFT))
         except ValueError:
             return None
-
-
-def written(folder):
-    """Bytes of the files in a folder."""
-    total = 0
-    for at, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(at, name)).st_size
-    return total
-
-
-def watched(command, work, environment, folder):
-    """Runs componentize-py, until the author's code fills the disk. Gives its status and what it said."""
-    with (
-        (work / "said").open("w+", errors="replace") as said,
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, cwd=folder
-        ) as program,
-    ):
-        while True:
-            try:
-                status = program.wait(timeout=0.5)
-                said.seek(0)
-                return status, said.read(MOST_LEFT)
-            except subprocess.TimeoutExpired:
-                if written(work) > MOST_WRITTEN:
-                    program.kill()
-                    raise Problem(
-                        f"the step's top level wrote more than {MOST_WRITTEN >> 20} MiB of files",
-                        help="what stands outside of functions is run when the step is built: keep files out of it",
-                    ) from None
 
 
 def failed(source, problem, said):
@@ -158,7 +123,13 @@ def build(request):
     ]
     for name in ("app", "source", "packages", "own"):
         command += ["-p", str(folders[name])]
-    status, said = watched([*command, "keyhole_app"], work, environment, folders["none"])
+    try:
+        status, said = bounded.run([*command, "keyhole_app"], [work], env=environment, cwd=folders["none"])
+    except bounded.TooMuch:
+        raise Problem(
+            f"the step's top level wrote more than {bounded.MOST_WRITTEN >> 20} MiB of files",
+            help="what stands outside of functions is run when the step is built: keep files out of it",
+        ) from None
     output = left(folders["app"], "output")
     if isinstance(output, str):
         print(output, end="")

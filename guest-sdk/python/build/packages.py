@@ -5,15 +5,20 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import bounded
 from problem import Problem
 
 #: What pip is asked for: what every Python 3.14 can run, whatever the machine.
 PURE = ["--only-binary=:all:", "--platform=any", "--implementation=py", "--abi=none", "--python-version=3.14"]
+#: What the folder of an installation under way begins with, and seconds after which it is none any more: no build is
+#: given longer.
+UNDER_WAY = "install-"
+LONGEST = 24 * 3600
 NATIVE = (".so", ".pyd", ".dylib", ".dll")
 #: What of the environment pip is given: where to find programs and indexes, and no variable that an
 #: author could name.
@@ -111,6 +116,17 @@ def _failed(file, said):
     )
 
 
+def _sweep(cache):
+    """Takes away what builds left that were killed."""
+    for made in Path(cache).glob(f"{UNDER_WAY}*"):
+        try:
+            left = time.time() - made.stat().st_mtime > LONGEST
+        except OSError:
+            continue
+        if left:
+            shutil.rmtree(made, ignore_errors=True)
+
+
 def installed(file, cache):
     """The folder with what `file` names; None if there is no such file."""
     if not file.is_file():
@@ -122,7 +138,8 @@ def installed(file, cache):
     folder = Path(cache) / hashlib.sha256("\0".join([*PURE, *options, *packages]).encode()).hexdigest()[:32]
     if folder.is_dir():
         return folder
-    made = Path(tempfile.mkdtemp(prefix="install-", dir=cache))
+    _sweep(cache)
+    made = Path(tempfile.mkdtemp(prefix=UNDER_WAY, dir=cache))
     try:
         pip = [
             sys.executable,
@@ -137,16 +154,21 @@ def installed(file, cache):
         ]
         checked = made / "requirements.txt"
         checked.write_text("".join(f"{one}\n" for one in packages), encoding="ascii")
-        ended = subprocess.run(
-            # The last word is ours.
-            [*pip, *options, *PURE, "--target", made / "packages", "-r", checked],
-            env={name: value for name, value in os.environ.items() if PASSED.fullmatch(name)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        if ended.returncode != 0:
-            raise _failed(file, ended.stderr)
+        # Where pip unpacks what it fetched.
+        (made / "tmp").mkdir()
+        passed = {name: value for name, value in os.environ.items() if PASSED.fullmatch(name)}
+        # The last word is ours.
+        command = [*pip, *options, *PURE, "--target", made / "packages", "-r", checked]
+        try:
+            status, said = bounded.run(command, [made], env={**passed, "TMPDIR": str(made / "tmp")})
+        except bounded.TooMuch:
+            raise Problem(
+                f"the packages take more than {bounded.MOST_WRITTEN >> 20} MiB",
+                str(file),
+                "a component holds at most 64 MiB: name fewer packages, or smaller ones",
+            ) from None
+        if status != 0:
+            raise _failed(file, said)
         (made / "packages").mkdir(exist_ok=True)
         if (native := _native(made / "packages")) is not None:
             raise Problem(

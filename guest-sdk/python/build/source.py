@@ -50,12 +50,14 @@ class Source:
         self.entry = Path(entry)
         self.root = self.entry.parent
         self.files = []
+        #: Where a file that appears could be one of them.
+        self._looked = {self.root}
         self._bytes = 0
         self._add(self.entry)
 
     @property
     def folders(self):
-        return sorted({str(file.parent) for file in self.files})
+        return sorted({str(folder) for folder in self._looked})
 
     def _add(self, file):
         if file in self.files or file.suffix == ".pyc":
@@ -71,6 +73,7 @@ class Source:
                 "keep data out of the packages that the step imports",
             )
         self.files.append(file)
+        self._looked.add(file.parent)
         if file.suffix == ".py":
             text = file.read_text(encoding="utf-8", errors="replace")
             for level, module, names in _imports(text, file):
@@ -101,6 +104,7 @@ class Source:
             return False
         for folder, inner, names in os.walk(at):
             inner[:] = sorted(name for name in inner if name not in LEFT_OUT and not name.startswith("."))
+            self._looked.add(Path(folder))
             for name in sorted(name for name in names if not name.startswith(".")):
                 self._add(Path(folder, name))
         return True

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Context as _, Result};
+use super::output::Output;
 
 /// What is kept beside a component.
 #[derive(Serialize, Deserialize)]
@@ -72,8 +73,15 @@ pub fn record(
     }
 }
 
-/// Keeps a component.
-pub fn store(folder: &Path, record: &Record, component: &[u8]) -> Result {
+/// Keeps a component. Where that can't be done it is built again the next time.
+pub fn store(folder: &Path, record: &Record, component: &[u8], out: Output) {
+    if let Err(error) = try_store(folder, record, component) {
+        let why = error.message();
+        out.note(format!("the component is built again the next time, since it can't be kept: {why}"));
+    }
+}
+
+fn try_store(folder: &Path, record: &Record, component: &[u8]) -> Result {
     std::fs::create_dir_all(folder).at(folder.display())?;
     super::build::write_whole(&folder.join("step.wasm"), component)?;
     super::build::write_whole(&folder.join("build.json"), &serde_json::to_vec(record)?)
@@ -125,7 +133,7 @@ mod tests {
         let keep = || {
             let record =
                 record("t".into(), "{}".into(), b"wasm", vec![file.clone(), manifest.clone()], vec![source.clone()]);
-            store(&kept, &record, b"wasm").unwrap();
+            try_store(&kept, &record, b"wasm").unwrap();
             load(&kept, "t").expect("nothing has changed");
         };
         keep();

@@ -76,7 +76,7 @@ pub async fn build(path: &Path, deadline: Duration, out: Output) -> Result<Built
     engine::inspect(&component)?.check()?;
     let record = kept::record(version, answer.definition, &component, answer.inputs, answer.folders);
     if kept::untouched(began, &record) {
-        kept::store(&kept, &record, &component)?;
+        kept::store(&kept, &record, &component, out);
     }
     Ok(Built { component, name, definition })
 }

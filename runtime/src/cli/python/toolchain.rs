@@ -27,6 +27,7 @@ const MANIFEST: &[(&str, &str)] = files!["guest-sdk/python": "requirements.txt",
 /// What a build runs, and what it puts into components.
 const SDK: &[(&str, &str)] = files![
     "guest-sdk/python":
+    "build/bounded.py",
     "build/keyhole_app.py",
     "build/main.py",
     "build/packages.py",
