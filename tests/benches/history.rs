@@ -1,4 +1,5 @@
-//! What 10,000 workflows and 1,000,000 runs cost: a start of `keyhole serve`, a look at the runs, and memory.
+//! What 10,000 accounts, 10,000 workflows and 1,000,000 runs cost: a start of `keyhole serve`, a look at the runs,
+//! the console's pages, and memory.
 //!
 //! The workflows are deployed and the program is measured as people meet it; the runs are written as the runner
 //! writes them, since running them would take hours.
@@ -14,7 +15,7 @@ use keyhole::workflow::history::History;
 use keyhole::workflow::record::{Cause, Details, Pending, Run, RunStatus, StepRecord, StepStatus, WorkflowId};
 use keyhole_host_api::store::Store;
 use keyhole_host_api::store::redb::RedbStore;
-use keyhole_tests::program::Keyhole;
+use keyhole_tests::program::{KEY, Keyhole};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -27,9 +28,11 @@ const CALLS: usize = 64;
 
 pub async fn measure(quick: bool) -> Result<Vec<Row>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let (workflows, runs) = if quick { (1_000, 50_000) } else { (10_000, 1_000_000) };
+    let (workflows, runs, accounts) = if quick { (1_000, 50_000, 1_000) } else { (10_000, 1_000_000, 10_000) };
     let keyhole = Keyhole::default();
-    keyhole.call(&["members", "add", "alice"]).ok();
+    for member in ["alice", "bob"] {
+        keyhole.call(&["members", "add", member]).ok();
+    }
     let token = keyhole.call(&["--json", "tokens", "create", "--as", "alice"]).ok().json();
     let token = token["token"].as_str().context("a token")?.to_owned();
     let empty = look(&keyhole, &token, "w0").await?;
@@ -40,6 +43,7 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
     let begun = Instant::now();
     fill(&keyhole, workflows, runs).await?;
     let filled = begun.elapsed();
+    connect(&keyhole, &token, accounts).await?;
     println!(
         "deploying {workflows} workflows took {:.1} s, writing {runs} runs {:.1} s; the store has {:.1} GB",
         deployed.as_secs_f64(),
@@ -53,14 +57,83 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
         empty.memory >> 10,
         time(full.deploy)
     );
-    let with = format!("with {workflows} workflows and {runs} runs");
+    let with = format!("with {accounts} accounts, {workflows} workflows and {runs} runs");
     let beside = "with none";
-    Ok(vec![
+    let mut rows = vec![
         Row::times(format!("`keyhole serve` until it is ready {with}"), full.start, beside, empty.start),
         Row::times("`keyhole runs list`, the whole command", full.list, beside, empty.list),
         Row::times("`keyhole runs list --workflow`", full.list_of_one, beside, empty.list_of_one),
         Row::times("GET /api/runs", full.get, beside, empty.get),
-    ])
+    ];
+    for ((page, with), (_, without)) in full.pages.into_iter().zip(empty.pages) {
+        rows.push(Row::times(format!("console: {page}"), with, beside, without));
+    }
+    Ok(rows)
+}
+
+/// Pages of the console that list things, or look through them. `ONE` is the id of the newest account.
+const PAGES: [&str; 16] = [
+    "/accounts",
+    "/accounts?page=7",
+    "/accounts?q=number-0042",
+    "/accounts/ONE",
+    "/accounts/ONE/access",
+    "/accounts/ONE/delete",
+    "/connect",
+    "/workflows",
+    "/workflows?q=w42",
+    "/workflows/alice/w0",
+    "/runs",
+    "/runs?status=failed",
+    "/members",
+    "/members/bob/remove",
+    "/audit",
+    "/settings",
+];
+
+/// How long the console takes for each of them.
+async fn pages(serving: &Serving, token: &str) -> Result<Vec<(String, Duration)>> {
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+    let signed_in = client.post(format!("{}/sign-in", serving.url)).form(&[("token", token)]).send().await?;
+    let cookie = signed_in.headers().get("set-cookie").context("a session")?.to_str()?;
+    let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+    let accounts = client.get(format!("{}/api/accounts?limit=1", serving.url)).bearer_auth(token).send().await?;
+    let accounts: Value = accounts.json().await?;
+    let one = accounts["accounts"][0]["id"].as_str().unwrap_or("01ARZ3NDEKTSV4RRFFQ69G5FAV").to_owned();
+    let mut times = Vec::new();
+    for page in PAGES {
+        let url = format!("{}{}", serving.url, page.replace("ONE", &one));
+        let mut took = Vec::new();
+        for _ in 0..7 {
+            let begun = Instant::now();
+            let answer = client.get(&url).header("cookie", &cookie).send().await?;
+            let status = answer.status();
+            let text = answer.text().await?;
+            // An account's pages are not there while there is none.
+            ensure!(status == 200 || (status == 404 && page.contains("ONE")), "{url}: {status}: {text}");
+            took.push(begun.elapsed());
+        }
+        times.push((page.to_owned(), median(took)));
+    }
+    Ok(times)
+}
+
+/// Accounts of alice's, by the API.
+async fn connect(keyhole: &Keyhole, token: &str, count: usize) -> Result<()> {
+    let serving = Serving::on(keyhole).await?;
+    let http = reqwest::Client::new();
+    let (http, url) = (&http, &format!("{}/api/accounts", serving.url));
+    stream::iter(0..count)
+        .map(|number| async move {
+            let nickname = format!("number-{number:05}");
+            let new = json!({ "app": "acme", "nickname": nickname, "fields": { "api_key": KEY }, "test": false });
+            let answer = http.post(url).bearer_auth(token).json(&new).send().await?;
+            ensure!(answer.status() == 201, "{}", answer.text().await?);
+            Ok(())
+        })
+        .buffer_unordered(CALLS)
+        .try_collect()
+        .await
 }
 
 /// What a look at a data directory takes.
@@ -70,6 +143,7 @@ struct Look {
     list_of_one: Duration,
     get: Duration,
     deploy: Duration,
+    pages: Vec<(String, Duration)>,
     /// KiB.
     memory: u64,
 }
@@ -99,7 +173,9 @@ async fn look(keyhole: &Keyhole, token: &str, one: &str) -> Result<Look> {
     let begun = Instant::now();
     put(&http, &serving.url, token, one).await?;
     let deploy = begun.elapsed();
-    Ok(Look { start: median(starts), list, list_of_one, get: median(gets), deploy, memory: serving.memory()? })
+    let memory = serving.memory()?;
+    let pages = pages(&serving, token).await?;
+    Ok(Look { start: median(starts), list, list_of_one, get: median(gets), deploy, pages, memory })
 }
 
 /// A server, and how long it took until it was ready.
