@@ -116,7 +116,7 @@ async fn a_delay_and_a_deadline_of_days_hold_across_restarts_to_the_hour() {
     let workflow = house.deploy(&(steps.concat() + &verb("c", "return", "\"{{ steps.b.$resume_data }}\""))).await;
     let runner = house.process().await;
     let event = RawValue::from_string("{}".to_owned()).unwrap();
-    runner.accept(&workflow, Cause::Manual, event).await.unwrap();
+    runner.accept(&workflow, Cause::Manual, event, None).await.unwrap();
     let waits = |runs: &[Run], steps: u32| runs[0].status == RunStatus::Waiting && runs[0].steps == steps;
     let waiting = house.until("the delay", |runs| waits(runs, 1)).await;
     let until = waiting[0].waits.as_ref().and_then(|waits| waits.until());

@@ -11,4 +11,5 @@ mod kill;
 mod pause;
 mod rig;
 mod run;
+mod telemetry;
 mod trigger;

@@ -83,11 +83,12 @@ async fn accept(api: &Api, id: WorkflowId, secret: &str, path: &str, request: Re
         })?;
     signed(api, &workflow, &trigger, &parts.headers, &body).await?;
     let event = to_raw_value(&event_of(&parts, path, &body)).map_err(|error| Problem::internal(&error))?;
+    let parent = api.runner.tracer().and_then(|tracer| tracer.named_by_caller(&parts.headers));
     if trigger.respond == RespondWith::Accepted {
-        let accepted = api.runner.accept(&workflow, Cause::Http, event).await?;
+        let accepted = api.runner.accept(&workflow, Cause::Http, event, parent).await?;
         return Ok(taken(&accepted.run));
     }
-    let (accepted, told) = api.runner.accept_and_tell(&workflow, Cause::Http, event).await?;
+    let (accepted, told) = api.runner.accept_and_tell(&workflow, Cause::Http, event, parent).await?;
     Ok(match tokio::time::timeout(WAIT, told).await {
         Ok(Ok(Told::Response(response))) => respond(response),
         Ok(Ok(Told::Ended(RunStatus::Ok, Some(value)))) => {

@@ -18,6 +18,7 @@ pub mod record;
 mod runner;
 mod schedule;
 mod template;
+mod trace;
 pub mod trigger;
 
 pub use attempt::{Attempted, CALLBACKS, Failed, Turn, Who, Work};

@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 
 use super::file::{Limits, Retry, Trigger};
 use crate::engine::LogLine;
+use crate::telemetry::Trace;
 
 /// A workflow as it stands: which version runs, and what is not in its file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -238,6 +239,9 @@ pub struct Pending {
     /// Whether somebody wants it to end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancelled: bool,
+    /// The trace that it is a part of, if spans are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
 }
 
 impl Pending {

@@ -4,7 +4,7 @@
 //! that step is done.
 
 use std::collections::hash_map::Entry;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use keyhole_host_api::broker::Spent;
@@ -21,7 +21,7 @@ use crate::workflow::file::{Retry, RetryOn};
 use crate::workflow::record::{
     Again, Cause, Details, Live, Pending, Run, RunError, RunStatus, StepRecord, StepStatus, Version, Waits, WorkflowId,
 };
-use crate::workflow::{call, deploy};
+use crate::workflow::{call, deploy, trace};
 
 /// How often it looks whether a run that is under way was cancelled, also by another process, and what it has logged.
 const LOOK: Duration = Duration::from_millis(500);
@@ -96,6 +96,10 @@ impl Runner {
         if let Some(ended) = history.ended(run).await? {
             return history.forget_pending(run, ended.steps as usize).await;
         }
+        // Of one that was accepted before spans were kept, the same that another process would make for it.
+        if let (Some(tracer), None) = (self.tracer(), &pending.trace) {
+            pending.trace = Some(tracer.begin(run, None));
+        }
         let mut done = history.progress(run).await?;
         let ended = |status, error, exit| After::End(status, error, exit);
         let gone = |message: &str| {
@@ -139,6 +143,7 @@ impl Runner {
                 again: pending.again.as_ref(),
                 resumed: pending.resumed.as_ref().map(|resumed| &*resumed.request),
             };
+            let began = SystemTime::now();
             let attempted = tokio::select! {
                 biased;
                 attempted = self.0.workflows.work().attempt(&who, step, &pending.event, &done, turn) => attempted,
@@ -151,7 +156,7 @@ impl Runner {
                 return Ok(());
             }
             let retry = step.retry.as_ref();
-            match self.after(run, &version, &mut pending, &mut done, attempted, retry).await? {
+            match self.after(run, &version, &mut pending, &mut done, attempted, began, retry).await? {
                 After::Next if looked.elapsed() < LOOK => {}
                 // Steps may be shorter than the time between two looks.
                 After::Next => {
@@ -229,9 +234,11 @@ impl Runner {
         pending: &mut Pending,
         done: &mut Vec<StepRecord>,
         attempted: Attempted,
+        began: SystemTime,
         retry: Option<&Retry>,
     ) -> Result<After, StoreError> {
         let Attempted { mut record, flow, mut failed, calls } = attempted;
+        let is_call = calls.is_some();
         if let Some(asked) = calls {
             match self.called(run, pending, &asked).await? {
                 Called::Returned(value) => record.return_value = Some(value),
@@ -243,6 +250,10 @@ impl Runner {
                     record.error = Some(RunError { step, kind: "step".to_owned(), message, trace: None });
                 }
             }
+        }
+        if let (Some(tracer), Some(trace)) = (self.tracer(), &pending.trace) {
+            let child = pending.child.as_deref().filter(|_| is_call);
+            trace::attempted(tracer, trace, run, &record, began, child);
         }
         if let Some(failed) = failed {
             let error = record.error.clone();
@@ -372,7 +383,8 @@ impl Runner {
                 Err(error) => return Ok(Called::Failed(format!("its event can't be kept: {error}"), None)),
             };
             let cause = Cause::Workflow { run: run.to_owned(), depth };
-            match self.take(child.clone(), &workflow, cause, event).await {
+            let parent = pending.trace.as_ref().map(|trace| trace.parent(trace::caller(&child)));
+            match self.take(child.clone(), &workflow, cause, event, parent).await {
                 // Another process was first.
                 Ok(_) | Err(EventError::Store(StoreError::Conflict { .. })) => {}
                 Err(EventError::Store(error)) => return Err(error),
@@ -424,6 +436,9 @@ impl Runner {
         }
         let details = Details { event: pending.event.clone(), steps: done, exit };
         self.0.history.end(&ended, &details).await?;
+        if let (Some(tracer), Some(trace)) = (self.tracer(), &pending.trace) {
+            trace::ended(tracer, trace, &ended);
+        }
         metrics::counter!("keyhole_runs_ended_total", "status" => status.word()).increment(1);
         let took = ended.ended.unwrap_or(ended.accepted).duration_since(ended.accepted);
         metrics::histogram!("keyhole_run_seconds").record(took.as_secs_f64());
@@ -454,7 +469,11 @@ impl Runner {
         if let (Some(step), Ok(member)) = (deploy::told(&name), owner.parse::<MemberId>()) {
             let books = self.0.workflows.work().broker.books(Spent::default());
             let who = Who { run: &run.id, workflow: &pending.workflow, member: &member, books, observer: None };
+            let began = SystemTime::now();
             let told = self.0.workflows.work().attempt(&who, &step, &event, &[], Turn::default()).await;
+            if let (Some(tracer), Some(trace)) = (self.tracer(), &pending.trace) {
+                trace::attempted(tracer, trace, &run.id, &told.record, began, None);
+            }
             return Ok(Some(told.record));
         }
         let depth = pending.cause.depth() + 1;
@@ -468,7 +487,8 @@ impl Runner {
         };
         // Also while the process is being stopped: whoever comes next runs it.
         let cause = Cause::Error { run: run.id.clone(), depth };
-        match self.keep(ulid::Ulid::generate().to_string(), &workflow, cause, event).await {
+        let parent = pending.trace.as_ref().map(|trace| trace.parent(trace.run));
+        match self.keep(ulid::Ulid::generate().to_string(), &workflow, cause, event, parent).await {
             Err(EventError::Store(error)) => return Err(error),
             Err(error) => tracing::warn!(workflow = %id, %error, "it could not be told of a failure"),
             Ok(_) => {}

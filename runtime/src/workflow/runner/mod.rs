@@ -7,7 +7,7 @@ mod drive;
 mod observe;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -29,6 +29,8 @@ use super::queue::{Next, Queue};
 use super::record::{Cause, Pending, RunStatus, Waits, Workflow, WorkflowId};
 use super::schedule::Schedule;
 use crate::engine::FlowResponse;
+use crate::telemetry::{Parent, Tracer};
+use crate::workflow::trace;
 
 /// Runs under way at once in this process. A run that waits for a time or a person is none of them.
 const AT_ONCE: usize = 1000;
@@ -101,6 +103,8 @@ struct Inner {
     stage: watch::Sender<Stage>,
     /// What hands out runs, once it does.
     dispatcher: Mutex<Option<JoinHandle<()>>>,
+    /// What takes spans, if there is a place for them.
+    tracer: OnceLock<Tracer>,
 }
 
 /// How far this process is on its way out.
@@ -159,12 +163,23 @@ impl Runner {
             slots: Arc::new(Semaphore::new(AT_ONCE)),
             stage: watch::Sender::new(Stage::Running),
             dispatcher: Mutex::default(),
+            tracer: OnceLock::new(),
         }))
     }
 
     /// The runs that there are.
     pub fn history(&self) -> &History {
         &self.0.history
+    }
+
+    /// Has spans of all runs go there, from its start on.
+    pub fn trace_by(&self, tracer: Tracer) {
+        let _ = self.0.tracer.set(tracer);
+    }
+
+    /// What takes spans.
+    pub fn tracer(&self) -> Option<&Tracer> {
+        self.0.tracer.get()
     }
 
     /// Says to other processes where this one is reached, from its start on.
@@ -240,7 +255,7 @@ impl Runner {
         left
     }
 
-    /// Accepts an event. It is on disk when this returns.
+    /// Accepts an event. It is on disk when this returns. `parent` is the span that had it sent, if one is known.
     ///
     /// # Errors
     /// Why it was not accepted.
@@ -249,8 +264,9 @@ impl Runner {
         workflow: &Workflow,
         cause: Cause,
         event: Box<RawValue>,
+        parent: Option<Parent>,
     ) -> Result<Accepted, EventError> {
-        self.take(ulid::Ulid::generate().to_string(), workflow, cause, event).await
+        self.take(ulid::Ulid::generate().to_string(), workflow, cause, event, parent).await
     }
 
     /// Accepts an event whose sender waits for what the run has for them.
@@ -262,11 +278,12 @@ impl Runner {
         workflow: &Workflow,
         cause: Cause,
         event: Box<RawValue>,
+        parent: Option<Parent>,
     ) -> Result<(Accepted, oneshot::Receiver<Told>), EventError> {
         let run = ulid::Ulid::generate().to_string();
         let (tell, told) = oneshot::channel();
         lock(&self.0.told).insert(run.clone(), tell);
-        let accepted = self.take(run.clone(), workflow, cause, event).await;
+        let accepted = self.take(run.clone(), workflow, cause, event, parent).await;
         if accepted.is_err() {
             lock(&self.0.told).remove(&run);
         }
@@ -280,12 +297,13 @@ impl Runner {
         workflow: &Workflow,
         cause: Cause,
         event: Box<RawValue>,
+        parent: Option<Parent>,
     ) -> Result<Accepted, EventError> {
         if self.is_stopping() {
             return Err(EventError::Stopping);
         }
         let (runner, workflow) = (self.clone(), workflow.clone());
-        to_the_end(async move { runner.keep(run, &workflow, cause, event).await }).await
+        to_the_end(async move { runner.keep(run, &workflow, cause, event, parent).await }).await
     }
 
     /// Puts an event on disk, and in its place.
@@ -295,6 +313,7 @@ impl Runner {
         workflow: &Workflow,
         cause: Cause,
         event: Box<RawValue>,
+        parent: Option<Parent>,
     ) -> Result<Accepted, EventError> {
         let id = workflow.id();
         let waiting = lock(&self.0.queue).waiting(&id);
@@ -320,12 +339,16 @@ impl Runner {
             error: None,
             waits: None,
             cancelled: false,
+            trace: self.0.tracer.get().map(|tracer| tracer.begin(&run, parent.as_ref())),
         };
         if let Err(error) = self.0.history.accept(&run, &pending).await {
             if !matches!(error, StoreError::Conflict { .. }) {
                 self.look_at_it_soon(&pending.workflow, &run);
             }
             return Err(error.into());
+        }
+        if let (Some(tracer), Some(trace)) = (self.0.tracer.get(), &pending.trace) {
+            trace::triggered(tracer, trace, parent.as_ref(), &run, &pending);
         }
         self.ready(workflow, run.clone(), false);
         Ok(Accepted { run })
@@ -518,7 +541,8 @@ impl Runner {
             // The same for whichever process: one event of one time is one run.
             let run = Schedule::run_id(&workflow.id(), at);
             let known = self.0.history.ended(&run).await?.is_some();
-            match if known { Ok(None) } else { self.take(run, &workflow, Cause::Cron(at), event).await.map(Some) } {
+            match if known { Ok(None) } else { self.take(run, &workflow, Cause::Cron(at), event, None).await.map(Some) }
+            {
                 Ok(_) | Err(EventError::Store(StoreError::Conflict { .. })) => {}
                 Err(EventError::Store(error)) => return Err(error),
                 // Whoever comes next finds it due.
