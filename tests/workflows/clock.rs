@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use keyhole::engine::{Engine, EngineConfig};
 use keyhole::workflow::history::{History, Of};
 use keyhole::workflow::record::{Cause, Run, RunStatus, WorkflowId};
-use keyhole::workflow::{Clock, Components, Deploy, Runner, Work, Workflows};
+use keyhole::workflow::render::Renderers;
+use keyhole::workflow::{Clock, Components, Deploy, Files, Runner, Work, Workflows};
 use keyhole_host_api::broker::Egress;
 use keyhole_host_api::data::DataStores;
 use keyhole_tests::host::{Host, member};
@@ -63,6 +64,8 @@ impl House {
             broker,
             accounts: host.accounts.clone(),
             data: DataStores::new(host.store.clone()),
+            files: Files::new(host.store.clone()),
+            renderers: Renderers::here(),
             public_url: None,
         };
         let workflows = Arc::new(Workflows::new(host.store.clone(), Arc::new(work)));
@@ -74,7 +77,7 @@ impl House {
         let bytes = std::fs::read(&path).unwrap();
         let (added, _) = self.workflows.work().components.add(bytes.into()).await.unwrap();
         let components = [(path.display().to_string(), added.digest)].into();
-        let deploy = Deploy { file: text.to_owned(), components };
+        let deploy = Deploy { file: text.to_owned(), components, files: Default::default() };
         self.workflows.deploy(&member("alice"), &deploy).await.unwrap()
     }
 

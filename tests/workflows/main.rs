@@ -12,4 +12,6 @@ mod pause;
 mod rig;
 mod run;
 mod telemetry;
+mod templates;
+mod tidy;
 mod trigger;

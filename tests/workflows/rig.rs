@@ -94,6 +94,11 @@ impl Serving {
         Self { url: said["url"].as_str().unwrap().trim_end_matches('/').to_owned(), child }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// kill -9.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

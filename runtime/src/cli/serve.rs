@@ -11,7 +11,7 @@ use keyhole::server::Api;
 use keyhole::server::listen::{Listen, ListenError, Server};
 use keyhole::server::{health, router};
 use keyhole::telemetry::{Telemetry, Tracer};
-use keyhole::workflow::reached;
+use keyhole::workflow::{NEEDED_LATELY, RUNS_PER_EVENT, reached};
 use keyhole_host_api::broker::audit::Pruned;
 use keyhole_host_api::broker::{Egress, Own};
 use keyhole_host_api::store::{Store, StoreError};
@@ -258,6 +258,7 @@ impl Reload {
         egress.own.add(reached(&self.store).await?);
         self.api.broker.change(egress)?;
         self.api.data().set_most(fresh.store_size);
+        self.api.runner.set_most_started(fresh.runs_kept.most_per_event.unwrap_or(RUNS_PER_EVENT));
         Ok(fresh)
     }
 }
@@ -294,6 +295,13 @@ async fn retain(api: Arc<Api>, mut kept: watch::Receiver<Kept>) {
             retain_audit(&api, audit).await;
         }
         retain_runs(&api, runs).await;
+        if all {
+            // After old runs are gone, which may have been the last of an old version.
+            match api.workflows.tidy(history, NEEDED_LATELY).await {
+                Ok(tidied) => tracing::info!(?tidied, "what no workflow and no run needs"),
+                Err(error) => tracing::error!(%error, "what no workflow and no run needs could not be removed"),
+            }
+        }
         if all && let Err(error) = api.data().sweep().await {
             tracing::error!(%error, "what is over in data stores could not be removed");
         }
@@ -324,7 +332,7 @@ async fn retain_audit(api: &Api, Retention { keep, keep_records }: Retention) {
 }
 
 /// Removes the runs that are older, or more bytes, than what is kept.
-async fn retain_runs(api: &Api, RunsKept { keep, keep_size }: RunsKept) {
+async fn retain_runs(api: &Api, RunsKept { keep, keep_size, .. }: RunsKept) {
     let history = api.runner.history();
     let removed = async {
         let by_age = match keep.and_then(|keep| Timestamp::now().checked_sub(keep).ok()) {

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::propagation::TextMapPropagator as _;
@@ -62,6 +63,11 @@ impl Parent {
 }
 
 impl Trace {
+    /// Whether its spans are kept.
+    pub fn is_kept(&self) -> bool {
+        self.sampled
+    }
+
     /// A span of this trace, as the parent of another run's trigger.
     pub fn parent(&self, span: SpanId) -> Parent {
         let flags = TraceFlags::default().with_sampled(self.sampled);
@@ -99,6 +105,8 @@ struct Inner {
     scope: InstrumentationScope,
     trust_traceparent: bool,
     queue: mpsc::Sender<SpanData>,
+    /// Spans that found no room and of which nothing was said yet.
+    lost: Arc<AtomicU64>,
 }
 
 /// An id made of a text.
@@ -143,11 +151,6 @@ impl Tracer {
         context.is_valid().then(|| Parent(bare()))
     }
 
-    /// Whether spans of this trace are kept.
-    pub fn keeps(&self, trace: &Trace) -> bool {
-        trace.sampled
-    }
-
     /// An id for a span.
     pub fn id(&self) -> SpanId {
         self.0.ids.new_span_id()
@@ -176,6 +179,7 @@ impl Tracer {
             instrumentation_scope: self.0.scope.clone(),
         });
         if taken.is_err() {
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
             dropped("queue", 1);
         }
     }
@@ -200,12 +204,18 @@ pub(super) fn begin(
     let (queue, waiting) = mpsc::channel(QUEUE);
     // What the variables say of samplers is the SDK's to read.
     let Config { sampler, id_generator: ids, .. } = Config::default();
-    let tracer = Tracer(Arc::new(Inner { sampler, ids, scope, trust_traceparent, queue }));
-    Ok((tracer, send(exporter, waiting, stop)))
+    let lost = Arc::new(AtomicU64::new(0));
+    let tracer = Tracer(Arc::new(Inner { sampler, ids, scope, trust_traceparent, queue, lost: lost.clone() }));
+    Ok((tracer, send(exporter, waiting, lost, stop)))
 }
 
 /// Sends spans, several at a time. Told to stop, it takes no more and ends with the last.
-async fn send(exporter: SpanExporter, mut waiting: mpsc::Receiver<SpanData>, mut stop: watch::Receiver<bool>) {
+async fn send(
+    exporter: SpanExporter,
+    mut waiting: mpsc::Receiver<SpanData>,
+    lost: Arc<AtomicU64>,
+    mut stop: watch::Receiver<bool>,
+) {
     let complaints = Complaints::default();
     let mut stopping = false;
     loop {
@@ -236,6 +246,10 @@ async fn send(exporter: SpanExporter, mut waiting: mpsc::Receiver<SpanData>, mut
                 dropped("collector", spans);
                 complaints.failed("spans", &error);
             }
+        }
+        match lost.swap(0, Ordering::Relaxed) {
+            0 => {}
+            lost => complaints.failed("spans", &format_args!("{lost} found no room among {QUEUE} that wait")),
         }
     }
 }
@@ -281,7 +295,7 @@ mod tests {
         let (queue, waiting) = mpsc::channel(room);
         let Config { sampler, id_generator: ids, .. } = Config::default();
         let scope = InstrumentationScope::builder("test").build();
-        (Tracer(Arc::new(Inner { sampler, ids, scope, trust_traceparent, queue })), waiting)
+        (Tracer(Arc::new(Inner { sampler, ids, scope, trust_traceparent, queue, lost: Arc::default() })), waiting)
     }
 
     const RUN: &str = "01JD0000000000000000000001";
@@ -312,7 +326,7 @@ mod tests {
         // Not sampled there, not sampled here.
         let unsampled = headers("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00");
         let parent = trusting.named_by_caller(&unsampled).unwrap();
-        assert!(!trusting.keeps(&trusting.begin(RUN, Some(&parent))));
+        assert!(!trusting.begin(RUN, Some(&parent)).is_kept());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(super) fn caller(child: &str) -> SpanId {
 
 /// An event was accepted.
 pub(super) fn triggered(tracer: &Tracer, trace: &Trace, parent: Option<&Parent>, run: &str, pending: &Pending) {
-    if !tracer.keeps(trace) {
+    if !trace.is_kept() {
         return;
     }
     let (name, kind) = match pending.cause {
@@ -52,7 +52,7 @@ pub(super) fn triggered(tracer: &Tracer, trace: &Trace, parent: Option<&Parent>,
 
 /// A run has ended.
 pub(super) fn ended(tracer: &Tracer, trace: &Trace, run: &Run) {
-    if !tracer.keeps(trace) {
+    if !trace.is_kept() {
         return;
     }
     let mut attributes = of_workflow(&run.workflow, run.version, &run.id);
@@ -76,18 +76,12 @@ pub(super) fn ended(tracer: &Tracer, trace: &Trace, run: &Run) {
 }
 
 /// An attempt at a step has ended. `child` is the run that it has started.
-pub(super) fn attempted(
-    tracer: &Tracer,
-    trace: &Trace,
-    run: &str,
-    record: &StepRecord,
-    began: SystemTime,
-    child: Option<&str>,
-) {
-    if !tracer.keeps(trace) {
+pub(super) fn attempted(tracer: &Tracer, trace: &Trace, run: &str, record: &StepRecord, child: Option<&str>) {
+    if !trace.is_kept() {
         return;
     }
     let id = child.map_or_else(|| tracer.id(), caller);
+    let began = time(record.started);
     // A step that waits for the run that it has started is asked again when that has ended.
     let started = child.and_then(|child| child.parse::<ulid::Ulid>().ok()).map(|child| child.datetime());
     let mut attributes = vec![

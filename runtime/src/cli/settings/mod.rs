@@ -114,7 +114,7 @@ struct File {
     telemetry: TelemetryFile,
 }
 
-/// How much of the runs' history stays.
+/// How much of the runs' history stays, and how many runs come of one event.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunsKept {
@@ -124,6 +124,8 @@ pub struct RunsKept {
     /// The newest, as long as they are not more bytes together.
     #[serde(deserialize_with = "parsed_size")]
     pub keep_size: Option<u64>,
+    /// Most runs that one event leads to by calls and failures. 1,000 if it is left out.
+    pub most_per_event: Option<u32>,
 }
 
 /// How much of the audit stays: all of it, unless one of these says otherwise.

@@ -7,6 +7,7 @@ mod drive;
 mod observe;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use super::record::{Cause, Pending, RunStatus, Waits, Workflow, WorkflowId};
 use super::schedule::Schedule;
 use crate::engine::FlowResponse;
 use crate::telemetry::{Parent, Tracer};
-use crate::workflow::trace;
+use crate::workflow::{call, trace};
 
 /// Runs under way at once in this process. A run that waits for a time or a person is none of them.
 const AT_ONCE: usize = 1000;
@@ -105,6 +106,8 @@ struct Inner {
     dispatcher: Mutex<Option<JoinHandle<()>>>,
     /// What takes spans, if there is a place for them.
     tracer: OnceLock<Tracer>,
+    /// Most runs that one event leads to.
+    most_started: AtomicU32,
 }
 
 /// How far this process is on its way out.
@@ -115,6 +118,15 @@ enum Stage {
     Stopping,
     /// What runs is broken off, and nothing of it is noted any more: it is on disk how far it came.
     Stopped,
+}
+
+/// What led to an event, if something within Keyhole, or known to it, did.
+#[derive(Default)]
+struct Origin {
+    /// The span that had it sent.
+    parent: Option<Parent>,
+    /// The run that it all began with.
+    root: Option<String>,
 }
 
 /// A run's place among its workflow's, and among all, until this is dropped.
@@ -164,12 +176,18 @@ impl Runner {
             stage: watch::Sender::new(Stage::Running),
             dispatcher: Mutex::default(),
             tracer: OnceLock::new(),
+            most_started: AtomicU32::new(call::MOST),
         }))
     }
 
     /// The runs that there are.
     pub fn history(&self) -> &History {
         &self.0.history
+    }
+
+    /// From now on, calls and failures lead from one event to so many runs at most.
+    pub fn set_most_started(&self, most: u32) {
+        self.0.most_started.store(most, Ordering::Relaxed);
     }
 
     /// Has spans of all runs go there, from its start on.
@@ -266,7 +284,7 @@ impl Runner {
         event: Box<RawValue>,
         parent: Option<Parent>,
     ) -> Result<Accepted, EventError> {
-        self.take(ulid::Ulid::generate().to_string(), workflow, cause, event, parent).await
+        self.take(ulid::Ulid::generate().to_string(), workflow, cause, event, Origin { parent, root: None }).await
     }
 
     /// Accepts an event whose sender waits for what the run has for them.
@@ -283,7 +301,7 @@ impl Runner {
         let run = ulid::Ulid::generate().to_string();
         let (tell, told) = oneshot::channel();
         lock(&self.0.told).insert(run.clone(), tell);
-        let accepted = self.take(run.clone(), workflow, cause, event, parent).await;
+        let accepted = self.take(run.clone(), workflow, cause, event, Origin { parent, root: None }).await;
         if accepted.is_err() {
             lock(&self.0.told).remove(&run);
         }
@@ -297,13 +315,13 @@ impl Runner {
         workflow: &Workflow,
         cause: Cause,
         event: Box<RawValue>,
-        parent: Option<Parent>,
+        origin: Origin,
     ) -> Result<Accepted, EventError> {
         if self.is_stopping() {
             return Err(EventError::Stopping);
         }
         let (runner, workflow) = (self.clone(), workflow.clone());
-        to_the_end(async move { runner.keep(run, &workflow, cause, event, parent).await }).await
+        to_the_end(async move { runner.keep(run, &workflow, cause, event, origin).await }).await
     }
 
     /// Puts an event on disk, and in its place.
@@ -313,7 +331,7 @@ impl Runner {
         workflow: &Workflow,
         cause: Cause,
         event: Box<RawValue>,
-        parent: Option<Parent>,
+        Origin { parent, root }: Origin,
     ) -> Result<Accepted, EventError> {
         let id = workflow.id();
         let waiting = lock(&self.0.queue).waiting(&id);
@@ -339,6 +357,7 @@ impl Runner {
             error: None,
             waits: None,
             cancelled: false,
+            root,
             trace: self.0.tracer.get().map(|tracer| tracer.begin(&run, parent.as_ref())),
         };
         if let Err(error) = self.0.history.accept(&run, &pending).await {
@@ -541,8 +560,11 @@ impl Runner {
             // The same for whichever process: one event of one time is one run.
             let run = Schedule::run_id(&workflow.id(), at);
             let known = self.0.history.ended(&run).await?.is_some();
-            match if known { Ok(None) } else { self.take(run, &workflow, Cause::Cron(at), event, None).await.map(Some) }
-            {
+            match if known {
+                Ok(None)
+            } else {
+                self.take(run, &workflow, Cause::Cron(at), event, Origin::default()).await.map(Some)
+            } {
                 Ok(_) | Err(EventError::Store(StoreError::Conflict { .. })) => {}
                 Err(EventError::Store(error)) => return Err(error),
                 // Whoever comes next finds it due.
