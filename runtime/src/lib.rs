@@ -2,4 +2,5 @@
 
 pub mod engine;
 pub mod server;
+pub mod telemetry;
 pub mod workflow;

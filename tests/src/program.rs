@@ -116,7 +116,8 @@ impl Keyhole {
             .env("XDG_CONFIG_HOME", self.data.path().join("config"))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("KEYHOLE_")) {
+        let set = |name: &str| name.starts_with("KEYHOLE_") || name.starts_with("OTEL_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| set(&name.to_string_lossy())) {
             command.env_remove(name);
         }
         command

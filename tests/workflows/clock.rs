@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use keyhole::engine::{Engine, EngineConfig};
 use keyhole::workflow::history::{History, Of};
 use keyhole::workflow::record::{Cause, Run, RunStatus, WorkflowId};
-use keyhole::workflow::{Clock, Components, Deploy, Runner, Work, Workflows};
+use keyhole::workflow::render::Renderers;
+use keyhole::workflow::{Clock, Components, Deploy, Files, Runner, Work, Workflows};
 use keyhole_host_api::broker::Egress;
 use keyhole_host_api::data::DataStores;
 use keyhole_tests::host::{Host, member};
@@ -63,6 +64,8 @@ impl House {
             broker,
             accounts: host.accounts.clone(),
             data: DataStores::new(host.store.clone()),
+            files: Files::new(host.store.clone()),
+            renderers: Renderers::here(),
             public_url: None,
         };
         let workflows = Arc::new(Workflows::new(host.store.clone(), Arc::new(work)));
@@ -74,7 +77,7 @@ impl House {
         let bytes = std::fs::read(&path).unwrap();
         let (added, _) = self.workflows.work().components.add(bytes.into()).await.unwrap();
         let components = [(path.display().to_string(), added.digest)].into();
-        let deploy = Deploy { file: text.to_owned(), components };
+        let deploy = Deploy { file: text.to_owned(), components, files: Default::default() };
         self.workflows.deploy(&member("alice"), &deploy).await.unwrap()
     }
 
@@ -116,7 +119,7 @@ async fn a_delay_and_a_deadline_of_days_hold_across_restarts_to_the_hour() {
     let workflow = house.deploy(&(steps.concat() + &verb("c", "return", "\"{{ steps.b.$resume_data }}\""))).await;
     let runner = house.process().await;
     let event = RawValue::from_string("{}".to_owned()).unwrap();
-    runner.accept(&workflow, Cause::Manual, event).await.unwrap();
+    runner.accept(&workflow, Cause::Manual, event, None).await.unwrap();
     let waits = |runs: &[Run], steps: u32| runs[0].status == RunStatus::Waiting && runs[0].steps == steps;
     let waiting = house.until("the delay", |runs| waits(runs, 1)).await;
     let until = waiting[0].waits.as_ref().and_then(|waits| waits.until());

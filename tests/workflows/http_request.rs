@@ -122,3 +122,113 @@ fn bounded_the_operators_limits_on_a_run_hold_over_all_its_steps_and_attempts() 
     run();
     assert_eq!(house.server.received().len(), 6, "the next run begins anew");
 }
+
+/// A workflow whose request sends the file `named` beside it.
+fn sends(account: &str, named: &str, more: &str) -> String {
+    let links = format!("links = {{ account = {account:?} }}");
+    let props = format!("props = {{ url = \"v1/files\", file = {named:?}{more} }}");
+    format!("{HEAD}[[steps]]\nname = \"a\"\nuses = \"http-request\"\n{links}\n{props}\n")
+}
+
+#[test]
+fn a_file_beside_the_workflow_is_sent_as_it_was_when_it_was_deployed() {
+    let house = house(|_| answer(200, &json!({})));
+    let folder = house.keyhole.data.path().join("data");
+    std::fs::create_dir(&folder).unwrap();
+    // What is no text, and longer than one piece of what it is kept in.
+    let bytes: Vec<u8> = (0..700_000_u32).map(|n| (n % 251) as u8).collect();
+    std::fs::write(folder.join("report.pdf"), &bytes).unwrap();
+    deploy(&house.keyhole, &sends(&house.account, "data/report.pdf", "")).ok();
+    // It is the deployed one that counts.
+    std::fs::remove_file(folder.join("report.pdf")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(run(&house.keyhole, "w", &json!({}))["run"]["status"], "ok");
+    }
+    for received in house.server.received() {
+        assert_eq!(received.method, "POST");
+        assert_eq!(received.header("content-type"), Some("application/pdf"));
+        assert!(received.body == bytes, "the bytes are the file's");
+    }
+    // Of another type, by the step's word; and tried without a deploy.
+    std::fs::write(folder.join("x.csv"), "a,b\n").unwrap();
+    let text = sends(&house.account, "./data/x.csv", ", method = \"PUT\", headers = { content-type = \"text/plain\" }");
+    let path = file(&house.keyhole, &text);
+    let mut args = vec!["test", path.to_str().unwrap(), "--as", "alice"];
+    args.extend(house.keyhole.flags().iter().map(String::as_str));
+    house.keyhole.call(&args).ok();
+    let received = house.server.received().pop().unwrap();
+    assert_eq!((received.method.as_str(), received.body.as_slice()), ("PUT", &b"a,b\n"[..]));
+    assert_eq!(received.header("content-type"), Some("text/plain"));
+}
+
+#[test]
+fn bounded_a_file_that_is_too_long_missing_or_elsewhere_is_not_deployed() {
+    let house = house(|_| answer(200, &json!({})));
+    let folder = house.keyhole.data.path();
+    std::fs::write(folder.join("long.bin"), vec![0; (1 << 20) + 1]).unwrap();
+    std::fs::write(folder.join("one.bin"), vec![0; 1 << 20]).unwrap();
+    std::fs::create_dir_all(folder.join("config")).unwrap();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(outside.path(), "secret").unwrap();
+    std::os::unix::fs::symlink(outside.path(), folder.join("link.txt")).unwrap();
+    let absolute = outside.path().to_str().unwrap();
+    for (named, told) in [
+        ("long.bin", "1048577 bytes; a file may have 1048576"),
+        ("not-there.txt", "can't be read"),
+        ("link.txt", "a link out of it"),
+        ("../etc/passwd", "is not in the folder"),
+        (absolute, "is not in the folder"),
+        ("config", "is no file"),
+        ("{{ event.name }}", "no template"),
+    ] {
+        let said = deploy_text(&house.keyhole, &sends(&house.account, named, ""));
+        assert!(said.contains(told), "{named}: {said}");
+        assert!(said.contains("workflow.toml:7:"), "{said}");
+    }
+    let two = sends(&house.account, "one.bin", ", text = \"x\"");
+    deploy(&house.keyhole, &two).ok();
+    let run = run(&house.keyhole, "w", &json!({}));
+    assert_eq!(run["run"]["error"]["kind"], "input", "{run:#}");
+    assert!(house.server.received().is_empty());
+}
+
+fn deploy_text(keyhole: &Keyhole, text: &str) -> String {
+    let path = file(keyhole, text);
+    keyhole.call(&["workflows", "deploy", path.to_str().unwrap(), "--as", "alice"]).failed(2)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_goes_to_a_server_with_its_workflow_and_the_server_takes_none_of_elsewhere() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let House { keyhole, server, account } = house(|_| answer(200, &json!({})));
+    let text = sends(&account, "a.csv", "");
+    let path = file(&keyhole, &text);
+    std::fs::write(path.with_file_name("a.csv"), "x".repeat(1 << 20)).unwrap();
+    let served = keyhole_tests::served::Served::on(keyhole, &[]);
+    let (token, _) = served.token("alice", &[]);
+    let remotely = |args: &[&str]| {
+        keyhole_tests::program::Ended::from(served.remotely(&token, args).output().expect("keyhole starts"))
+    };
+    remotely(&["workflows", "deploy", path.to_str().unwrap()]).ok();
+    remotely(&["workflows", "run", "w"]).ok();
+    let received = server.received().pop().unwrap();
+    assert_eq!((received.body.len(), received.header("content-type")), (1 << 20, Some("text/csv; charset=utf-8")));
+
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::new();
+    for (named, given, length, told) in [
+        ("../a", "../a", 1, "is not in the folder"),
+        ("/etc/passwd", "/etc/passwd", 1, "is not in the folder"),
+        ("a", "b", 1, "was not given"),
+        ("a", "a", (1 << 20) + 1, "a file may have 1048576"),
+    ] {
+        let files = json!({ given: STANDARD.encode("x".repeat(length)) });
+        let new = json!({ "file": sends(&account, named, ""), "files": files });
+        let sent = client.post(format!("{}/api/workflows", served.url)).bearer_auth(&token).json(&new).send();
+        let answer = sent.await.unwrap();
+        assert_eq!(answer.status(), 422, "{named}");
+        let said = answer.text().await.unwrap();
+        assert!(said.contains(told) && said.contains("workflow.toml:7:"), "{said}");
+    }
+}

@@ -11,4 +11,7 @@ mod kill;
 mod pause;
 mod rig;
 mod run;
+mod telemetry;
+mod templates;
+mod tidy;
 mod trigger;

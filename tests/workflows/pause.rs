@@ -70,6 +70,30 @@ async fn a_suspended_run_goes_on_when_its_url_is_called_once_and_after_a_kill() 
 }
 
 #[tokio::test]
+async fn a_body_too_deep_for_later_steps_is_the_callers_mistake_and_the_run_still_waits() {
+    let keyhole = keyhole();
+    let last = verb("b", "return", "\"{{ steps.a.$resume_data.body }}\"");
+    deploy(&keyhole, &[HEAD, "trigger.http = {}\n", &verb("a", "suspend", "600000"), &last].concat()).ok();
+    let serving = Serving::on(&keyhole);
+    let run = start(&keyhole, "w");
+    let [resume, _] = urls(&until_status(&keyhole, &run, "waiting"), &serving);
+    let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+    let send = |url: &str, levels| {
+        let request = http().post(url).header("content-type", "application/json");
+        let sent = request.body(nested(levels)).send();
+        async move { sent.await.unwrap().status().as_u16() }
+    };
+    for levels in [101, 127, 200, 50_000] {
+        assert_eq!(send(&resume, levels).await, 400, "{levels}");
+        assert_eq!(send(&format!("{}{}", serving.url, hook(&keyhole, "w")), levels).await, 400, "{levels}");
+    }
+    assert_eq!(show(&keyhole, &run)["run"]["status"], "waiting");
+    assert_eq!(send(&resume, 100).await, 200);
+    let ended = until_status(&keyhole, &run, "ok");
+    assert_eq!(returned(&ended)["b"].to_string(), nested(100));
+}
+
+#[tokio::test]
 async fn a_suspended_run_can_be_ended_from_outside_and_goes_on_by_itself_when_its_time_is_over() {
     let keyhole = keyhole();
     let last = verb("b", "return", "\"{{ steps.a.$resume_data }}\"");
@@ -93,9 +117,15 @@ async fn a_suspended_run_can_be_ended_from_outside_and_goes_on_by_itself_when_it
     let run = start(&keyhole, "w");
     until("b", || Some(show(&keyhole, &run)).filter(|shown| shown["live"]["step"] == "b"));
     let [resume, cancel] = urls(&show(&keyhole, &run), &serving);
-    for late in [resume, cancel] {
-        assert_eq!(status(http().post(late).send().await.unwrap()).await.0, 409);
+    // Nor does the answer tell whether there is such a run.
+    let none = resume.replace(&run, "01JD0000000000000000000000");
+    let mut answers = Vec::new();
+    for late in [resume, cancel, none] {
+        let answer = http().post(late).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (404, &"1".parse().unwrap()));
+        answers.push(answer.text().await.unwrap());
     }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
     assert_eq!(show(&keyhole, &run)["run"]["status"], "running");
     keyhole.call(&["runs", "cancel", &run, "--as", "alice"]).ok();
     until_status(&keyhole, &run, "cancelled");
@@ -204,4 +234,57 @@ fn nothing_lost_a_run_goes_on_in_the_server_when_the_command_that_began_it_is_en
     assert!(!command.wait().unwrap().success());
     let ended = until_status(&keyhole, waiting["id"].as_str().unwrap(), "ok");
     assert_eq!(returned(&ended)["b"], 1, "{ended:#}");
+}
+
+#[test]
+fn bounded_workflows_that_call_themselves_over_and_over_come_to_an_end() {
+    let keyhole = keyhole();
+    let config = keyhole.data.path().join("keyhole.toml");
+    std::fs::write(&config, "[runs]\nmost_per_event = 20\n").unwrap();
+    let call = |name: &str, wait: bool| {
+        format!("[[steps]]\nname = {name:?}\nuses = \"workflow\"\nprops = {{ name = \"w\", wait = {wait} }}\n")
+    };
+    for wait in [true, false] {
+        let before = list(&keyhole, &[]).len();
+        deploy(&keyhole, &[HEAD, &call("a", wait), &call("b", wait), &call("c", wait)].concat()).ok();
+        let serving = Serving::with(&keyhole, &["--config", config.to_str().unwrap()]);
+        start(&keyhole, "w");
+        until("the end of all of them", || {
+            let going =
+                ["queued", "running", "waiting"].iter().map(|status| list(&keyhole, &["--status", status]).len());
+            (going.sum::<usize>() == 0).then_some(())
+        });
+        let runs = list(&keyhole, &["-n", "1000"]);
+        assert_eq!(runs.len() - before, 21, "20, and the one that began it");
+        let told =
+            |run: &Value| run["error"]["message"].as_str().is_some_and(|said| said.contains("has led to 20 runs"));
+        assert!(runs.iter().any(told), "{runs:#?}");
+        drop(serving);
+    }
+}
+
+#[test]
+fn who_ends_a_run_ends_those_that_it_waits_for() {
+    let keyhole = keyhole();
+    let named = |name: &str, steps: &str| format!("keyhole = 1\nname = {name:?}\n{steps}");
+    let call = |name: &str, wait: bool| {
+        format!(
+            "[[steps]]\nname = \"call-{name}\"\nuses = \"workflow\"\nprops = {{ name = {name:?}, wait = {wait} }}\n"
+        )
+    };
+    let waits = [verb("a", "delay", "600000"), verb("b", "return", "1")].concat();
+    deploy(&keyhole, &named("inner", &waits)).ok();
+    deploy(&keyhole, &named("beside", &waits)).ok();
+    deploy(&keyhole, &named("middle", &[call("beside", false), call("inner", true)].concat())).ok();
+    deploy(&keyhole, &named("outer", &call("middle", true))).ok();
+    let _serving = Serving::on(&keyhole);
+    let outer = start(&keyhole, "outer");
+    let one = |name: &str| until(name, || list(&keyhole, &["--workflow", name, "--status", "waiting"]).pop());
+    let ids = ["inner", "middle", "beside"].map(|name| one(name)["id"].as_str().unwrap().to_owned());
+    keyhole.call(&["runs", "cancel", &outer, "--as", "alice"]).ok();
+    for run in [&outer, &ids[1], &ids[0]] {
+        until_status(&keyhole, run, "cancelled");
+    }
+    // Nobody waited for that one.
+    assert_eq!(show(&keyhole, &ids[2])["run"]["status"], "waiting");
 }

@@ -80,13 +80,23 @@ impl Serving {
     }
 
     pub fn with(keyhole: &Keyhole, more: &[&str]) -> Self {
+        Self::set(keyhole, more, &[])
+    }
+
+    /// With these variables, too.
+    pub fn set(keyhole: &Keyhole, more: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut args = vec!["--json", "serve", "--listen", "127.0.0.1:0"];
         args.extend(more);
         args.extend(keyhole.flags().iter().map(String::as_str));
-        let mut child = keyhole.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = keyhole.command(&args).envs(variables.iter().copied()).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = serde_json::Deserializer::from_reader(child.stdout.take().unwrap()).into_iter::<Value>();
         let said = said.next().expect("it says where it listens").unwrap();
         Self { url: said["url"].as_str().unwrap().trim_end_matches('/').to_owned(), child }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// kill -9.

@@ -22,6 +22,7 @@ impl Config {
         let Self::Check = self;
         // What the file says was judged as it was read.
         settings.egress(&EgressFlags::default())?.check()?;
+        settings.telemetry()?;
         let apps = apps::catalog(settings)?.iter().count();
         let file = settings.config.as_ref().map(|path| path.display().to_string());
         let document = json!({ "ok": true, "config": file, "data_dir": settings.data_dir, "apps": apps });

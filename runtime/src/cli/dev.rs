@@ -73,7 +73,7 @@ impl Dev {
         let server = Server::bind(&listen).map_err(told)?;
         let url = format!("http://{}/", server.address());
         let egress = settings.egress(&self.egress)?;
-        let Begun { home, api, .. } = begin(settings, egress, vec![server.address()], Url::parse(&url)?).await?;
+        let Begun { home, api, .. } = begin(settings, egress, vec![server.address()], Url::parse(&url)?, None).await?;
         let member = home.member(&self.as_member, settings).await?;
         let client = Client::here(home, api.clone());
         let stopped = Arc::new(tokio::sync::Notify::new());

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use keyhole::engine::CodeCacheConfig;
 use keyhole::server::Api;
-use keyhole::workflow::{Components, Runner, SystemClock, Work, Workflows, reached, served_at};
+use keyhole::workflow::render::{RenderWorker, Renderers};
+use keyhole::workflow::{Components, Files, RUNS_PER_EVENT, Runner, SystemClock, Work, Workflows, reached, served_at};
 use keyhole_host_api::accounts::{Accounts, Summary};
 use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{Broker, Egress};
@@ -17,6 +18,7 @@ use keyhole_host_api::store::redb::{FILE_NAME, RedbStore};
 use keyhole_host_api::vault::Vault;
 use keyhole_host_api::workspace;
 
+use super::RENDER;
 use super::error::{Context as _, Error, Result};
 use super::settings::{AsMember, Settings};
 
@@ -120,10 +122,13 @@ impl Home {
             broker: broker.clone(),
             accounts: self.accounts.clone(),
             data,
+            files: Files::new(self.store.clone()),
+            renderers: Renderers::by(RenderWorker { program: "/proc/self/exe".into(), args: vec![RENDER.into()] }),
             public_url: public_url.clone(),
         });
         let workflows = Arc::new(Workflows::new(self.store.clone(), work));
         let runner = Runner::new(self.store.clone(), workflows.clone(), Arc::new(SystemClock));
+        runner.set_most_started(settings.runs_kept.most_per_event.unwrap_or(RUNS_PER_EVENT));
         let (members, accounts) = (self.members.clone(), self.accounts.clone());
         Ok(Api::new(&self.store, members, accounts, broker, workflows, runner, public_url))
     }

@@ -47,6 +47,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use keyhole::engine::compile::worker_main;
 use keyhole::engine::runtime_builder;
+use keyhole::workflow::render;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use serde_json::json;
 
@@ -104,12 +105,17 @@ enum Command {
 /// The engine's own worker, which compiles a component within limits. It is none of the
 /// commands: those are in everyone's completions.
 const COMPILE: &str = "__compile";
+/// And what works out workflows' templates, likewise.
+const RENDER: &str = "__render";
 
 /// The whole program.
 pub fn main() -> ExitCode {
     guard_process();
     if std::env::args_os().nth(1).is_some_and(|first| first == COMPILE) {
         return worker_main(std::io::stdin().lock(), std::io::stdout().lock());
+    }
+    if std::env::args_os().nth(1).is_some_and(|first| first == RENDER) {
+        return render::worker_main(std::io::stdin().lock(), std::io::stdout().lock());
     }
     let parsed = Cli::command().try_get_matches().and_then(|matches| {
         let data_dir_given = matches.value_source("data_dir") == Some(ValueSource::CommandLine);

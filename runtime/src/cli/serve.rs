@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use keyhole::server::Api;
 use keyhole::server::listen::{Listen, ListenError, Server};
 use keyhole::server::{health, router};
-use keyhole::workflow::reached;
+use keyhole::telemetry::{Telemetry, Tracer};
+use keyhole::workflow::{NEEDED_LATELY, RUNS_PER_EVENT, reached};
 use keyhole_host_api::broker::audit::Pruned;
 use keyhole_host_api::broker::{Egress, Own};
 use keyhole_host_api::store::{Store, StoreError};
@@ -33,6 +34,8 @@ const LEAST: u64 = 16 << 10;
 
 /// How long runs that are under way may take to end when Keyhole is stopped.
 const GRACE: Duration = Duration::from_secs(30);
+/// How long a collector may take to get what is left for it.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// Serve the console, the HTTP API, the triggers of workflows, and their runs
 ///
@@ -82,11 +85,12 @@ impl Serve {
         }
         let listen = Listen { address: self.listen, tls: self.tls_cert.zip(self.tls_key), insecure: self.insecure };
         let egress = settings.egress(&self.egress)?;
+        let telemetry = settings.telemetry()?;
         // From here on it does not end the program.
         let hangups = signal(SignalKind::hangup())?;
         // Before the data directory is touched: a wrong address or certificate should change nothing.
         let server = Server::bind(&listen).map_err(told)?;
-        let metrics = match self.metrics {
+        let told_at = match self.metrics {
             // What it tells is nobody's secret.
             Some(address) => Some(Server::bind(&Listen { address, tls: None, insecure: true }).map_err(told)?),
             None => None,
@@ -96,18 +100,24 @@ impl Serve {
             Some(url) => url,
             None => Url::parse(&url)?,
         };
-        let listen = [Some(&server), metrics.as_ref()].into_iter().flatten().map(Server::address).collect();
-        let Begun { home, api, own } = begin(settings, egress, listen, public_url).await?;
+        let mut telemetry = telemetry.as_ref().map(Telemetry::begin).transpose()?;
+        let tracer = telemetry.as_ref().and_then(|telemetry| telemetry.tracer.clone());
+        // Before anything is done that is counted.
+        let counts = told_at.is_some() || telemetry.as_ref().is_some_and(Telemetry::wants_metrics);
+        let metrics = if counts { Some(health::Metrics::begin()?) } else { None };
+        let listen = [Some(&server), told_at.as_ref()].into_iter().flatten().map(Server::address).collect();
+        let Begun { home, api, own } = begin(settings, egress, listen, public_url, tracer).await?;
         let kept = watch::Sender::new(Kept::of(settings));
         let router = router(api.clone());
-        let metrics_url = metrics.as_ref().map(|metrics| format!("http://{}/metrics", metrics.address()));
-        let metrics = match metrics {
-            Some(server) => {
-                let operators = health::operators(api.clone())?;
-                Some(tokio::spawn(async move { server.run(operators, std::future::pending()).await }))
-            }
-            None => None,
-        };
+        let metrics_url = told_at.as_ref().map(|told_at| format!("http://{}/metrics", told_at.address()));
+        let telling = told_at.zip(metrics.as_ref()).map(|(server, metrics)| {
+            let operators = health::operators(api.clone(), metrics);
+            tokio::spawn(async move { server.run(operators, std::future::pending()).await })
+        });
+        if let (Some(telemetry), Some(metrics)) = (&mut telemetry, metrics) {
+            let api = api.clone();
+            telemetry.send_metrics(move || metrics.text(&api));
+        }
         let set_up = set_up(&api).await?;
         match settings.out.json {
             true => settings.out.document(&json!({ "url": url, "metrics": metrics_url, "set_up": set_up }))?,
@@ -130,8 +140,8 @@ impl Serve {
         server.run(router, stop).await.map_err(told)?;
         retention.abort();
         changes.abort();
-        if let Some(metrics) = metrics {
-            metrics.abort();
+        if let Some(telling) = telling {
+            telling.abort();
         }
         let left = api.runner.stop(GRACE).await;
         if left > 0 {
@@ -140,6 +150,10 @@ impl Serve {
         // The last use of a token or an account may still be on its way.
         api.broker.settle().await?;
         home.store.flush().await?;
+        // Last: what a collector takes is nobody's loss, and it may be the one that is slow.
+        if let Some(telemetry) = telemetry {
+            telemetry.stop(FLUSH).await;
+        }
         settings.out.note("stopped");
         Ok(())
     }
@@ -155,12 +169,14 @@ pub struct Begun {
     own: Own,
 }
 
-/// Begins to run the workflows of the data directory, in a process that listens on these addresses.
+/// Begins to run the workflows of the data directory, in a process that listens on these addresses. `tracer` takes
+/// the spans of their runs.
 pub async fn begin(
     settings: &Settings,
     mut egress: Egress,
     mut listen: Vec<SocketAddr>,
     public_url: Url,
+    tracer: Option<Tracer>,
 ) -> Result<Begun> {
     let home = Home::open(settings).await?;
     home.members.finish_removals().await?;
@@ -169,6 +185,9 @@ pub async fn begin(
     egress.own = own.clone();
     let api = home.api(settings, egress, Some(public_url.clone())).await?;
     api.runner.reached_at(own.clone(), public_url);
+    if let Some(tracer) = tracer {
+        api.runner.trace_by(tracer);
+    }
     api.serve_runs().await?;
     Ok(Begun { home, api, own })
 }
@@ -239,6 +258,7 @@ impl Reload {
         egress.own.add(reached(&self.store).await?);
         self.api.broker.change(egress)?;
         self.api.data().set_most(fresh.store_size);
+        self.api.runner.set_most_started(fresh.runs_kept.most_per_event.unwrap_or(RUNS_PER_EVENT));
         Ok(fresh)
     }
 }
@@ -275,6 +295,13 @@ async fn retain(api: Arc<Api>, mut kept: watch::Receiver<Kept>) {
             retain_audit(&api, audit).await;
         }
         retain_runs(&api, runs).await;
+        if all {
+            // After old runs are gone, which may have been the last of an old version.
+            match api.workflows.tidy(history, NEEDED_LATELY).await {
+                Ok(tidied) => tracing::info!(?tidied, "what no workflow and no run needs"),
+                Err(error) => tracing::error!(%error, "what no workflow and no run needs could not be removed"),
+            }
+        }
         if all && let Err(error) = api.data().sweep().await {
             tracing::error!(%error, "what is over in data stores could not be removed");
         }
@@ -305,7 +332,7 @@ async fn retain_audit(api: &Api, Retention { keep, keep_records }: Retention) {
 }
 
 /// Removes the runs that are older, or more bytes, than what is kept.
-async fn retain_runs(api: &Api, RunsKept { keep, keep_size }: RunsKept) {
+async fn retain_runs(api: &Api, RunsKept { keep, keep_size, .. }: RunsKept) {
     let history = api.runner.history();
     let removed = async {
         let by_age = match keep.and_then(|keep| Timestamp::now().checked_sub(keep).ok()) {

@@ -50,9 +50,11 @@ impl Test {
                 .map_err(|error| Error::new(error.to_string()).at(format!("{uses}, in {}", path.display())))?;
             components.insert(uses, component.digest);
         }
-        let deploy = Deploy { file: text, components };
+        let files = workflows::files(&path, &text)?;
+        let deploy = Deploy { file: text, components, files };
         let checked = workflows.check(&member, &deploy).await;
         let (file, version, _) = checked.map_err(|error| workflows::wrong(error, &path))?;
+        workflows.keep_files(&deploy, &version).await?;
         let id = WorkflowId::new(&member, file.name.get_ref());
         let run = ulid::Ulid::generate().to_string();
         let books = workflows.work().broker.books(Spent::default());

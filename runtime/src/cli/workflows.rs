@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use clap::{Subcommand, ValueHint};
 use comfy_table::{Cell, Color};
@@ -10,8 +12,8 @@ use keyhole::engine::Digest;
 use keyhole::server::model::{
     ComponentView, DeployedView, NewRun, NewWorkflow, SetWorkflow, StartedRun, WorkflowName, WorkflowView,
 };
-use keyhole::workflow::file::{self, File, HTTP_REQUEST, WORKFLOW};
-use keyhole::workflow::{DIGEST, DeployError};
+use keyhole::workflow::file::{self, File, FileError, HTTP_REQUEST, Step, WORKFLOW};
+use keyhole::workflow::{DIGEST, DeployError, FILE, FILE_BYTES, check_path};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -182,7 +184,8 @@ pub async fn deploy(
         }
         digests.insert(uses, digest);
     }
-    let new = NewWorkflow { file: text, components: digests, check };
+    let files = files(&path, &text)?.into_iter().map(|(path, bytes)| (path, STANDARD.encode(bytes))).collect();
+    let new = NewWorkflow { file: text, components: digests, files, check };
     let deployed: Result<DeployedView> = client.send(Method::POST, Some(by), &["workflows"], &new).await;
     // The server knows the text, and not where it is from.
     deployed.map_err(|error| error.in_file("workflow.toml", &path))
@@ -202,8 +205,47 @@ pub fn sources(path: &Path) -> Vec<PathBuf> {
     let folder = file.parent().unwrap_or(Path::new(".")).to_owned();
     let steps = File::parse(&text).map(|parsed| parsed.steps).unwrap_or_default();
     let uses = steps.iter().map(|step| step.get_ref().uses.get_ref().as_str());
-    let paths: Vec<PathBuf> = uses.filter(|uses| is_path(uses)).map(|uses| folder.join(uses)).collect();
+    let uses = uses.filter(|uses| is_path(uses));
+    let files = steps.iter().filter_map(|step| attached(step.get_ref())).map(|(path, _)| path);
+    let paths: Vec<PathBuf> = uses.chain(files).map(|path| folder.join(path)).collect();
     std::iter::once(file).chain(paths).collect()
+}
+
+/// The path of the file that a step's request sends, and where the workflow's file says so.
+fn attached(step: &Step) -> Option<(&str, usize)> {
+    let given = step.props.get(FILE).filter(|_| step.uses.get_ref() == HTTP_REQUEST)?;
+    // A template is refused by who checks the workflow.
+    let path = given.get_ref().as_str().filter(|path| !path.contains("{{") && !path.contains("{%"))?;
+    Some((path, given.span().start))
+}
+
+/// The files that its requests send: each lies in the folder of the workflow's file, links followed.
+pub fn files(path: &Path, text: &str) -> Result<BTreeMap<String, Bytes>> {
+    let parsed = File::parse(text).map_err(|error| wrong(error.into(), path))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut files = BTreeMap::new();
+    for (named, at) in parsed.steps.iter().filter_map(|step| attached(step.get_ref())) {
+        let refused = |message: String| wrong(FileError::at(text, at, message).into(), path);
+        check_path(named).map_err(refused)?;
+        let inside = || {
+            let (folder, file) = (folder.canonicalize()?, folder.join(named).canonicalize()?);
+            let found = std::fs::metadata(&file)?;
+            Ok::<_, std::io::Error>((file.starts_with(&folder).then_some(file), found))
+        };
+        let (file, found) = inside().map_err(|error| refused(format!("the file '{named}' can't be read: {error}")))?;
+        let Some(file) = file.filter(|_| found.is_file()) else {
+            return Err(refused(format!(
+                "'{named}' is no file in the folder of the workflow's file, or a link out of it"
+            )));
+        };
+        if found.len() > FILE_BYTES as u64 {
+            return Err(refused(format!("'{named}' has {} bytes; a file may have {FILE_BYTES}", found.len())));
+        }
+        let bytes =
+            std::fs::read(file).map_err(|error| refused(format!("the file '{named}' can't be read: {error}")))?;
+        files.insert(named.to_owned(), Bytes::from(bytes));
+    }
+    Ok(files)
 }
 
 fn is_path(uses: &str) -> bool {

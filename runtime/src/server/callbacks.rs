@@ -21,7 +21,7 @@ use super::problem::Problem;
 use super::{Api, guard};
 use crate::workflow::CALLBACKS;
 use crate::workflow::callback::{Call, Called};
-use crate::workflow::trigger::event_of;
+use crate::workflow::trigger::{event_of, is_too_deep};
 
 /// Bytes of a body, as many as an event may have unless its workflow says otherwise.
 const BODY: usize = 512 << 10;
@@ -85,6 +85,7 @@ async fn call(
         .map_err(|_| guard::too_long())?;
     let call = match verb {
         Verb::Cancel => Call::Cancel,
+        Verb::Resume if is_too_deep(&parts, &body) => return Err(guard::too_deep()),
         Verb::Resume => {
             let request = event_of(&parts, "/", &body);
             Call::Resume(to_raw_value(&request).map_err(|error| Problem::internal(&error))?)
@@ -112,13 +113,11 @@ fn known(verb: &str) -> Result<Verb, Problem> {
 fn found(api: &Api, peer: Peer, called: Called) -> Result<(), Problem> {
     match called {
         Called::Done => Ok(()),
-        Called::NotNow => {
-            Err(Problem::conflict("the run does not wait at the moment: it has gone on, or is about to wait")
-                .retry_after(1))
-        }
+        // One answer, whether there is such a run or not.
         Called::Unknown => {
             api.failed.note(peer.0)?;
-            Err(Problem::not_there("nothing waits for this address: it was called before, or its time is over"))
+            let why = "nothing waits for this address: it was called before, its time is over, or the step that gave it out still runs";
+            Err(Problem::not_there(why).retry_after(1))
         }
     }
 }

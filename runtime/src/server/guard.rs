@@ -15,6 +15,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 
 use super::problem::Problem;
+use crate::workflow::trigger::NESTED;
 
 /// Longest body of a request, in bytes: an account's fields, each at its longest, fit.
 pub const MAX_BODY: usize = 256 * 1024;
@@ -120,6 +121,16 @@ pub(super) fn too_long() -> Problem {
         "too-long",
         "The request is too long",
         format!("the body has more than {} KiB", MAX_BODY / 1024),
+    )
+}
+
+/// JSON that holds values in values in values, beyond what whoever reads it later can.
+pub(super) fn too_deep() -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "malformed",
+        "The request can't be read",
+        format!("the body's values are more than {NESTED} levels deep"),
     )
 }
 

@@ -35,15 +35,14 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 }
 
 /// For an address of the operator's own: the same, and `/metrics`.
-///
-/// # Errors
-/// If metrics are told elsewhere in this process already.
-pub fn operators(api: Arc<Api>) -> Result<Router, BuildError> {
-    let handle = recorder()?;
-    tokio::spawn(drain(handle.clone()));
-    let told = Arc::new(Told { handle, api: api.clone() });
-    let metrics = Router::new().route("/metrics", get(Told::render)).with_state(told);
-    Ok(routes().with_state(api).merge(metrics))
+pub fn operators(api: Arc<Api>, metrics: &Metrics) -> Router {
+    let told = (metrics.clone(), api.clone());
+    let metrics = Router::new().route("/metrics", get(tell)).with_state(told);
+    routes().with_state(api).merge(metrics)
+}
+
+async fn tell(State((metrics, api)): State<(Metrics, Arc<Api>)>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.text(&api)).into_response()
 }
 
 async fn alive() -> &'static str {
@@ -82,23 +81,33 @@ impl Readiness {
     }
 }
 
-struct Told {
-    handle: PrometheusHandle,
-    api: Arc<Api>,
-}
+/// What is counted in this process.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
 
-impl Told {
-    async fn render(State(told): State<Arc<Self>>) -> Response {
-        let (ready, running) = told.api.runner.load();
-        let (waiting, held) = told.api.runner.asleep();
+impl Metrics {
+    /// Begins to count. What was counted before is lost.
+    ///
+    /// # Errors
+    /// If it is counted elsewhere in this process already.
+    pub fn begin() -> Result<Self, BuildError> {
+        let handle = recorder()?;
+        tokio::spawn(drain(handle.clone()));
+        Ok(Self(handle))
+    }
+
+    /// All of it as Prometheus reads it, with what there is in `api` now.
+    pub fn text(&self, api: &Api) -> String {
+        let (ready, running) = api.runner.load();
+        let (waiting, held) = api.runner.asleep();
         for (state, count) in [("queued", ready), ("running", running), ("waiting", waiting), ("held", held)] {
             gauge!("keyhole_runs", "state" => state).set(count as f64);
         }
-        if let Some(pool) = told.api.workflows.work().components.instances() {
+        if let Some(pool) = api.workflows.work().components.instances() {
             gauge!("keyhole_instances").set(pool.in_use as f64);
             gauge!("keyhole_instances_limit").set(pool.most as f64);
         }
-        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], told.handle.render()).into_response()
+        self.0.render()
     }
 }
 
@@ -111,7 +120,6 @@ async fn drain(handle: PrometheusHandle) {
     }
 }
 
-/// Begins to count. What was counted before is lost.
 fn recorder() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
@@ -127,5 +135,7 @@ fn recorder() -> Result<PrometheusHandle, BuildError> {
     describe_counter!("keyhole_requests_refused_total", "Requests that did not leave, by reason");
     describe_counter!("keyhole_refreshes_total", "Refreshes of tokens, by app and outcome");
     describe_counter!("keyhole_audit_failures_total", "Records of the audit that could not be written");
+    describe_counter!("keyhole_spans_sent_total", "Spans that the collector took");
+    describe_counter!("keyhole_spans_dropped_total", "Spans that it did not get, by reason");
     Ok(handle)
 }

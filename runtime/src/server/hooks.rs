@@ -15,13 +15,13 @@ use serde_json::json;
 use serde_json::value::to_raw_value;
 use subtle::ConstantTimeEq as _;
 
-use super::Api;
 use super::extract::Path;
 use super::problem::Problem;
+use super::{Api, guard};
 use crate::engine::FlowResponse;
 use crate::workflow::Told;
 use crate::workflow::record::{Cause, RunStatus, Workflow, WorkflowId};
-use crate::workflow::trigger::{HttpTrigger, RespondWith, event_of};
+use crate::workflow::trigger::{HttpTrigger, RespondWith, event_of, is_too_deep};
 
 /// How long a caller is kept who waits for what the workflow answers.
 const WAIT: Duration = Duration::from_secs(30);
@@ -82,12 +82,16 @@ async fn accept(api: &Api, id: WorkflowId, secret: &str, path: &str, request: Re
             ),
         })?;
     signed(api, &workflow, &trigger, &parts.headers, &body).await?;
+    if is_too_deep(&parts, &body) {
+        return Err(guard::too_deep());
+    }
     let event = to_raw_value(&event_of(&parts, path, &body)).map_err(|error| Problem::internal(&error))?;
+    let parent = api.runner.tracer().and_then(|tracer| tracer.named_by_caller(&parts.headers));
     if trigger.respond == RespondWith::Accepted {
-        let accepted = api.runner.accept(&workflow, Cause::Http, event).await?;
+        let accepted = api.runner.accept(&workflow, Cause::Http, event, parent).await?;
         return Ok(taken(&accepted.run));
     }
-    let (accepted, told) = api.runner.accept_and_tell(&workflow, Cause::Http, event).await?;
+    let (accepted, told) = api.runner.accept_and_tell(&workflow, Cause::Http, event, parent).await?;
     Ok(match tokio::time::timeout(WAIT, told).await {
         Ok(Ok(Told::Response(response))) => respond(response),
         Ok(Ok(Told::Ended(RunStatus::Ok, Some(value)))) => {

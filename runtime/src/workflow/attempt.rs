@@ -9,6 +9,7 @@ use keyhole_host_api::accounts::{AccountId, Accounts, UseError};
 use keyhole_host_api::broker::{AccessError, Broker, Link, RunBooks, Scope, Session};
 use keyhole_host_api::data::DataStores;
 use keyhole_host_api::members::MemberId;
+use keyhole_host_api::store::StoreError;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -16,8 +17,9 @@ use url::Url;
 
 use super::components::{ComponentError, Components};
 use super::file::{HTTP_REQUEST, RetryOn, WORKFLOW};
+use super::files::Files;
 use super::record::{Again, PlannedStep, RunError, StepRecord, StepStatus, WorkflowId};
-use super::template::{Renderer, TemplateError, is_template};
+use super::render::Renderers;
 use super::{call, http_request};
 use crate::engine::{Attempt, FailureKind, Flow, Input, Json, Limits, Observer, RunOutcome, StepFailure};
 
@@ -37,6 +39,10 @@ pub struct Work {
     pub accounts: Arc<Accounts>,
     /// The data stores.
     pub data: Arc<DataStores>,
+    /// The files that were deployed with workflows.
+    pub files: Files,
+    /// What works out templates.
+    pub renderers: Renderers,
     /// Where others reach the server, if it was told.
     pub public_url: Option<Url>,
 }
@@ -140,29 +146,13 @@ impl Work {
             workflow: json!({ "name": name, "owner": owner }),
             run: json!({ "id": who.run }),
         };
-        let rendered = || {
-            // Most steps have few templates, and an event may be long.
-            if step.condition.is_none() && !step.props.values().any(is_template) {
-                return Ok(Some(step.props.clone()));
-            }
-            let renderer = Renderer::new(&context)?;
-            let run = step.condition.as_deref().map_or(Ok(true), |condition| renderer.holds(condition))?;
-            if !run {
-                return Ok(None);
-            }
-            let mut props = Map::new();
-            for (name, value) in &step.props {
-                props.insert(name.clone(), renderer.value(value)?);
-            }
-            Ok(Some(props))
-        };
         let (mut flow, mut calls) = (Flow::default(), None);
-        let failed = match rendered() {
+        let failed = match self.renderers.render(&context, step).await {
             Ok(None) => {
                 record.status = StepStatus::Skipped;
                 None
             }
-            Err::<_, TemplateError>(error) => {
+            Err(error) => {
                 record.error = Some(self.error(step, "template", error.to_string()));
                 Some(Failed { kind: None, may_pass: false, reconnect: None })
             }
@@ -217,7 +207,18 @@ impl Work {
         let session = self.session(who, step);
         let limits = limits(step);
         let outcome = if step.uses == HTTP_REQUEST {
-            http_request::run(&session, &props, &limits).await
+            let attached = match &step.file {
+                None => None,
+                Some(file) => match self.files.get(file).await {
+                    Ok(bytes) => Some((file.clone(), bytes)),
+                    Err(error) => {
+                        let may_pass = !matches!(error, StoreError::Corrupt { .. });
+                        record.error = Some(host_failed(&error));
+                        return (Flow::default(), Some(Failed { may_pass, ..passing }));
+                    }
+                },
+            };
+            http_request::run(&session, &props, attached, &limits).await
         } else {
             let loaded = match self.components.step(&step.uses).await {
                 Ok(loaded) => loaded,

@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 pub const PROPS: [&str; 3] = ["name", "event", "wait"];
 /// Most runs that lead to one another in a chain, by calls and by failures.
 pub const DEEP: u32 = 16;
+/// Most runs that one event leads to, unless the operator says otherwise. A chain may be short and fork at each step.
+pub const MOST: u32 = 1000;
 
 /// What the step asks.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,21 +1,23 @@
 //! The components that were deployed, by digest, and the steps that they are once loaded.
 //!
-//! A component lies in the store in pieces, since records are not blobs; its head is written last, so that what
-//! has a head is whole.
+//! A component lies in the store in pieces; its head is written last, so that what has a head is whole. Who deploys
+//! with one says so in its head first, and only a head that nobody has touched meanwhile is taken away: so no
+//! component goes while a workflow comes that needs it.
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::{Bytes, BytesMut};
-use jiff::Timestamp;
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
 use keyhole_host_api::store::records::{Record, Records};
-use keyhole_host_api::store::{Expect, Store, StoreError};
+use keyhole_host_api::store::{Expect, Revision, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
+use super::blobs;
 use crate::engine::{Definition, Digest, Engine, EngineError, Instances, LoadError, Step};
 
-/// Bytes of one piece.
-const PIECE: usize = 256 * 1024;
 const PIECES: &str = "component-pieces/";
+/// How long a component that was asked for is taken to be so still, without writing it down again.
+const NOTED: SignedDuration = SignedDuration::from_mins(10);
 
 /// A component that was deployed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +32,12 @@ pub struct Component {
     pub version: String,
     /// When it was first deployed.
     pub deployed: Timestamp,
+    /// When somebody last deployed with it, roughly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Timestamp>,
+    /// What its bytes are kept as, below its digest. None: right there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<String>,
 }
 
 impl Record for Component {
@@ -95,26 +103,77 @@ impl Components {
     pub async fn add(&self, bytes: Bytes) -> Result<(Component, Definition), ComponentError> {
         let step = self.engine()?.load(bytes.clone()).await?;
         let digest = step.digest.to_string();
-        if let Some((head, _)) = self.heads.get(&digest).await? {
+        if let Some(head) = self.touch(&digest).await? {
             return Ok((head, step.definition.clone()));
         }
-        let pieces: Vec<_> = bytes
-            .chunks(PIECE)
-            .enumerate()
-            .map(|(number, piece)| self.store.append(&format!("{PIECES}{digest}/{number:06}"), piece.to_vec()))
-            .collect::<Result<_, _>>()?;
-        for piece in pieces {
-            piece.await?;
-        }
+        let blob = Some(blobs::name());
+        blobs::put(&self.store, &folder(&digest, blob.as_deref()), &bytes).await?;
         let head = Component {
             digest: digest.clone(),
             bytes: bytes.len(),
             name: step.definition.name.clone(),
             version: step.definition.version.to_string(),
             deployed: Timestamp::now(),
+            used: Some(Timestamp::now()),
+            blob,
         };
-        self.heads.put(&digest, Expect::Any, &head).await?;
-        Ok((head, step.definition.clone()))
+        match self.heads.put(&digest, Expect::Absent, &head).await {
+            Ok(_) => Ok((head, step.definition.clone())),
+            // Somebody else did the same. What was kept twice is found by who tidies up.
+            Err(StoreError::Conflict { .. }) => {
+                let there = self.touch(&digest).await?.ok_or(ComponentError::NotThere(digest))?;
+                Ok((there, step.definition.clone()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Notes that somebody deploys with the component. From now on it stays for long enough. None if it is not there.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub(super) async fn touch(&self, digest: &str) -> Result<Option<Component>, StoreError> {
+        let now = Timestamp::now();
+        let Some((head, _)) = self.heads.get(digest).await? else { return Ok(None) };
+        if head.used.is_some_and(|used| now.duration_since(used) < NOTED) {
+            return Ok(Some(head));
+        }
+        let touched = self.heads.update(digest, |head| head.used = Some(now)).await?;
+        Ok(touched.map(|(head, _)| head))
+    }
+
+    /// All, as they are now.
+    pub(super) async fn all(&self) -> Result<Vec<(String, Component, Revision)>, StoreError> {
+        self.heads.all().await
+    }
+
+    /// Takes one away, if nobody has touched it since. False if somebody has.
+    pub(super) async fn remove(&self, digest: &str, head: &Component, as_of: Revision) -> Result<bool, StoreError> {
+        match self.heads.delete(digest, Expect::Revision(as_of)).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        // In a folder that nobody else writes to, and of which nothing tells any more.
+        blobs::delete(&self.store, &folder(digest, head.blob.as_deref())).await?;
+        Ok(true)
+    }
+
+    /// Takes away the bytes that no component has: of a deploy, or a removal, that was cut off before `before`.
+    pub(super) async fn sweep(&self, before: Timestamp) -> Result<(), StoreError> {
+        for found in blobs::folders(&self.store, PIECES).await? {
+            let (digest, blob) =
+                found.split_once('/').map_or((found.as_str(), None), |(digest, blob)| (digest, Some(blob)));
+            if blob.is_some_and(|blob| !blobs::is_older(blob, before)) {
+                continue;
+            }
+            // After its bytes were found: a head that comes later has others.
+            let head = self.heads.get(digest).await?;
+            if head.is_none_or(|(head, _)| head.blob.as_deref() != blob) {
+                blobs::delete(&self.store, &folder(digest, blob)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The component with this digest.
@@ -140,21 +199,20 @@ impl Components {
             return Ok(step);
         }
         let (head, _) = self.heads.get(digest).await?.ok_or_else(not_there)?;
-        let mut bytes = BytesMut::with_capacity(head.bytes);
-        let folder = format!("{PIECES}{digest}/");
-        let mut last: Option<String> = None;
-        loop {
-            let page = self.store.scan(&folder, last.as_deref(), 64).await?;
-            let Some((key, _)) = page.last() else { break };
-            last = Some(key.clone());
-            for (_, piece) in page {
-                bytes.extend_from_slice(&piece.value);
-            }
-        }
+        let folder = folder(digest, head.blob.as_deref());
+        let bytes = blobs::get(&self.store, &folder, head.bytes).await?;
         // Loading it is trusting its name.
         if Digest::of(&bytes) != parsed {
             return Err(StoreError::Corrupt { place: folder, reason: "it is not what was deployed".to_owned() }.into());
         }
-        Ok(engine.load(bytes.freeze()).await?)
+        Ok(engine.load(bytes).await?)
+    }
+}
+
+/// Where its bytes are.
+fn folder(digest: &str, blob: Option<&str>) -> String {
+    match blob {
+        Some(blob) => format!("{PIECES}{digest}/{blob}/"),
+        None => format!("{PIECES}{digest}/"),
     }
 }

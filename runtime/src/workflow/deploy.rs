@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use keyhole_host_api::accounts::{AccountId, FindError, Summary};
@@ -19,6 +20,7 @@ use url::Url;
 use super::attempt::Work;
 use super::components::ComponentError;
 use super::file::{File, FileError, HTTP_REQUEST, Step, WORKFLOW, is_name};
+use super::files::{self, PlannedFile};
 use super::record::{PlannedLink, PlannedStep, Version, Workflow, WorkflowId};
 use super::template::is_template;
 use super::{call, http_request};
@@ -37,6 +39,8 @@ pub struct Deploy {
     pub file: String,
     /// The digest of the component that each path in the file led to.
     pub components: BTreeMap<String, String>,
+    /// The files beside it that its requests send, by their paths.
+    pub files: BTreeMap<String, Bytes>,
 }
 
 /// Why a workflow was not deployed. Nothing was changed then.
@@ -56,15 +60,23 @@ pub enum DeployError {
 /// The workflows of one data directory.
 pub struct Workflows {
     store: Arc<dyn Store>,
-    heads: Records<Workflow>,
-    versions: Records<Version>,
+    pub(super) heads: Records<Workflow>,
+    pub(super) versions: Records<Version>,
     work: Arc<Work>,
+    /// Since when this process has known that a workflow is deleted.
+    pub(super) gone: Mutex<BTreeMap<WorkflowId, Timestamp>>,
 }
 
 impl Workflows {
     /// Those in `store`, checked against what `work` has.
     pub fn new(store: Arc<dyn Store>, work: Arc<Work>) -> Self {
-        Self { heads: Records::new(store.clone()), versions: Records::new(store.clone()), store, work }
+        Self {
+            heads: Records::new(store.clone()),
+            versions: Records::new(store.clone()),
+            store,
+            work,
+            gone: Mutex::default(),
+        }
     }
 
     /// What they are run with.
@@ -145,7 +157,8 @@ impl Workflows {
         if let Some(cron) = &file.trigger.cron {
             cron.next(Timestamp::now()).map_err(|error| wrong(place_of(text, "schedule"), error.to_string()))?;
         }
-        let mut used = Used { owner, accounts: None, work: &self.work, found: Vec::new() };
+        let mut used =
+            Used { owner, accounts: None, work: &self.work, found: Vec::new(), deploy, files: BTreeMap::new() };
         if let Some(http) = &mut file.trigger.http {
             let place = || place_of(text, "signature");
             if let Some(signature) = &mut http.signature {
@@ -167,22 +180,21 @@ impl Workflows {
         }
         let mut steps = Vec::with_capacity(file.steps.len());
         for step in &file.steps {
-            let planned = self.step(step.get_ref(), &file, deploy, &mut used).await?;
+            let planned = self.step(step.get_ref(), &file, &mut used).await?;
             steps.push(planned.map_err(|(span, message)| wrong(span, message))?);
         }
         let on_error = file.on_error.as_ref().map(|name| name.get_ref().clone());
-        Ok((file, Version { file: deploy.file.clone(), steps, on_error }, used.found))
+        Ok((file, Version { file: deploy.file.clone(), steps, on_error, deployed: Some(Timestamp::now()) }, used.found))
     }
 
     async fn step(
         &self,
         step: &Step,
         file: &File,
-        deploy: &Deploy,
         used: &mut Used<'_>,
     ) -> Result<Result<PlannedStep, (Range<usize>, String)>, DeployError> {
         let uses = step.uses.get_ref().as_str();
-        let mut links = BTreeMap::new();
+        let (mut links, mut attached) = (BTreeMap::new(), None);
         let uses = if uses == HTTP_REQUEST {
             if let Err(wrong) = check_http_request(step) {
                 return Ok(Err(wrong));
@@ -199,6 +211,10 @@ impl Workflows {
                 };
                 links.insert(prop.clone(), PlannedLink { app: account.app.clone(), account: Some(account.id) });
             }
+            attached = match used.file(step) {
+                Ok(attached) => attached,
+                Err(wrong) => return Ok(Err(wrong)),
+            };
             HTTP_REQUEST.to_owned()
         } else if uses == WORKFLOW {
             if let Err(wrong) = check_call(step) {
@@ -218,7 +234,7 @@ impl Workflows {
         } else {
             let digest = match uses.strip_prefix(DIGEST) {
                 Some(digest) => digest.to_owned(),
-                None => match deploy.components.get(uses) {
+                None => match used.deploy.components.get(uses) {
                     Some(digest) => digest.clone(),
                     None => {
                         let message = format!(
@@ -228,6 +244,10 @@ impl Workflows {
                     }
                 },
             };
+            // Before it is looked at, so that nobody takes it away before the version that needs it is there.
+            if self.work.components.touch(&digest).await?.is_none() {
+                return Ok(Err((step.uses.span(), ComponentError::NotThere(digest).to_string())));
+            }
             let loaded = match self.work.components.step(&digest).await {
                 Ok(loaded) => loaded,
                 Err(ComponentError::Store(error)) => return Err(error.into()),
@@ -276,7 +296,23 @@ impl Workflows {
             memory: step.memory.unwrap_or(file.limits.memory),
             retry: step.retry.clone().or_else(|| file.retry.clone()),
             retry_requests: step.retry_requests,
+            file: attached,
         }))
+    }
+
+    /// Keeps the files of a version that was checked. On disk when this returns.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn keep_files(&self, deploy: &Deploy, version: &Version) -> Result<(), StoreError> {
+        let files = version.steps.iter().filter_map(|step| step.file.as_ref());
+        let by_path: BTreeMap<_, _> = files.map(|file| (&file.path, file)).collect();
+        for (path, file) in by_path {
+            if let Some(bytes) = deploy.files.get(path) {
+                self.work.files.put(file, bytes).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Checks it, and lets it take the place of the version before.
@@ -285,6 +321,8 @@ impl Workflows {
     /// What is wrong with it.
     pub async fn deploy(&self, owner: &MemberId, deploy: &Deploy) -> Result<Workflow, DeployError> {
         let (file, version, accounts) = self.check(owner, deploy).await?;
+        // Before what refers to them.
+        self.keep_files(deploy, &version).await?;
         let id = WorkflowId::new(owner, file.name.get_ref());
         for _ in 0..TRIES {
             let before = self.heads.get(&id.0).await?;
@@ -345,7 +383,7 @@ impl Workflows {
     }
 }
 
-fn version_key(id: &WorkflowId, number: u64) -> String {
+pub(super) fn version_key(id: &WorkflowId, number: u64) -> String {
     format!("{id}/{number:010}")
 }
 
@@ -368,15 +406,52 @@ fn place_of(text: &str, key: &str) -> Range<usize> {
 /// The name of the step that tells a URL of a failure.
 const ON_ERROR: &str = "on_error";
 
-/// The accounts that a workflow's steps use, looked up once.
+/// The accounts and files that a workflow's steps use, looked up once.
 struct Used<'d> {
     owner: &'d MemberId,
     accounts: Option<Vec<Summary>>,
     work: &'d Work,
     found: Vec<AccountId>,
+    deploy: &'d Deploy,
+    files: BTreeMap<String, PlannedFile>,
 }
 
 impl Used<'_> {
+    /// The file that the step's request sends, if it sends one.
+    fn file(&mut self, step: &Step) -> Result<Option<PlannedFile>, (Range<usize>, String)> {
+        let Some(given) = step.props.get(http_request::FILE) else { return Ok(None) };
+        let wrong = |message: String| Err((given.span(), message));
+        let Some(path) = given.get_ref().as_str().filter(|path| !is_template(&Value::String((*path).to_owned())))
+        else {
+            return wrong(
+                "props.file is the path of a file beside this one, and no template: it is read at deploy".to_owned(),
+            );
+        };
+        if let Err(message) = files::check_path(path) {
+            return wrong(message);
+        }
+        if let Some(file) = self.files.get(path) {
+            return Ok(Some(file.clone()));
+        }
+        let Some(bytes) = self.deploy.files.get(path) else {
+            return wrong(format!(
+                "the file '{path}' was not given; deploy with `keyhole workflows deploy`, which reads it"
+            ));
+        };
+        let all = self.files.values().map(|file| file.bytes).sum::<usize>() + bytes.len();
+        if bytes.len() > files::ONE || all > files::ALL {
+            return wrong(format!(
+                "'{path}' has {} bytes; a file may have {}, and all of a workflow's together {}",
+                bytes.len(),
+                files::ONE,
+                files::ALL
+            ));
+        }
+        let file = PlannedFile::new(path, bytes);
+        self.files.insert(path.to_owned(), file.clone());
+        Ok(Some(file))
+    }
+
     /// The account that the owner means, if they may use it and it is for `app`.
     async fn account(&mut self, named: &str, app: Option<&str>) -> Result<Result<Summary, String>, StoreError> {
         let all = match &mut self.accounts {
@@ -464,6 +539,7 @@ pub(super) fn told(on_error: &str) -> Option<PlannedStep> {
         memory: 0,
         retry: None,
         retry_requests: 0,
+        file: None,
     })
 }
 

@@ -172,6 +172,12 @@ pub struct Step {
     #[schemars(with = "Option<String>")]
     pub condition: Option<Spanned<String>>,
     /// The values of its props. Texts in them may be templates.
+    ///
+    /// Those of `http-request`: `url` (or a path below the base URL of the account's app), `method`, `headers`,
+    /// `query`, `fail_on_error`, `pages`, and one body: `json`, `form`, `text`, `base64`, or `file`, the path of a
+    /// file in the folder of this one. That is read when the workflow is deployed, is no template, and may have
+    /// 1 MiB, all of a workflow's together 4 MiB; its type is told by its name, unless `headers` has a
+    /// `content-type`.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Value>")]
     pub props: IndexMap<String, Spanned<toml::Value>>,

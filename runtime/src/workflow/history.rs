@@ -3,6 +3,7 @@
 //! A run that ends leaves several records, written in an order in which a cut at any point can be mended: what
 //! it leaves behind first, then that it has ended, and only then what made it pending is taken away.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
@@ -12,7 +13,7 @@ use keyhole_host_api::store::{Expect, Revision, Store, StoreError};
 
 use tokio::sync::watch;
 
-use super::record::{Cause, Details, Live, Pending, Run, RunStatus, StepRecord, Waits, WorkflowId};
+use super::record::{Cause, Details, Live, Pending, Run, RunStatus, Started, StepRecord, Waits, WorkflowId};
 
 /// The runs of each workflow: `<owner>/<name>/<run>`.
 const BY_WORKFLOW: &str = "workflow-runs/";
@@ -27,6 +28,7 @@ pub struct History {
     progress: Records<StepRecord>,
     runs: Records<Run>,
     details: Records<Details>,
+    started: Records<Started>,
     /// Bytes that runs left behind since this was made, by this process.
     written: Arc<watch::Sender<u64>>,
 }
@@ -39,6 +41,7 @@ impl History {
             progress: Records::new(store.clone()),
             runs: Records::new(store.clone()),
             details: Records::new(store.clone()),
+            started: Records::new(store.clone()),
             store,
             written: Arc::default(),
         }
@@ -269,6 +272,53 @@ impl History {
         after: Option<&str>,
     ) -> Result<Vec<(String, Pending, Revision)>, StoreError> {
         self.pending.list(after, 1000).await
+    }
+
+    /// Counts one more run that was led to from the run `root`, in whichever process. False if there are `most` already.
+    /// One that is counted and then not started stays counted.
+    pub(super) async fn count_started(&self, root: &str, most: u32) -> Result<bool, StoreError> {
+        loop {
+            let (runs, expect) = match self.started.get(root).await? {
+                Some((started, revision)) => (started.runs, Expect::Revision(revision)),
+                None => (0, Expect::Absent),
+            };
+            if runs >= most {
+                return Ok(false);
+            }
+            match self.started.put(root, expect, &Started { runs: runs + 1 }).await {
+                Ok(_) => return Ok(true),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The version that the oldest run of the workflow ran which is kept.
+    pub(super) async fn oldest_version(&self, workflow: &WorkflowId) -> Result<Option<u64>, StoreError> {
+        let folder = format!("{BY_WORKFLOW}{workflow}/");
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.store.scan(&folder, after.as_deref(), PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(None) };
+            after = Some(last.clone());
+            for (key, _) in &page {
+                // What is listed and not there is passed over.
+                if let Some(run) = self.run(&key[folder.len()..]).await? {
+                    return Ok(Some(run.version));
+                }
+            }
+        }
+    }
+
+    /// Forgets how many runs came of events of which none is under way any more. `roots` are those of the runs that
+    /// are.
+    pub(super) async fn forget_started(&self, roots: &HashSet<String>, before: Timestamp) -> Result<(), StoreError> {
+        for (root, ..) in self.started.all().await? {
+            if !roots.contains(&root) && super::blobs::is_older(&root, before) {
+                self.started.delete(&root, Expect::Any).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Notes what a run waits for.

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::attempt::no_account;
+use super::files::PlannedFile;
 use crate::engine::{FailureKind, Flow, Json, Limit, Limits, RunOutcome, StepFailure};
 
 /// The prop that an account is linked to.
@@ -38,7 +39,7 @@ struct Asked {
     headers: IndexMap<String, Value>,
     #[serde(default)]
     query: IndexMap<String, Value>,
-    /// The body: one of these four.
+    /// The body: one of these five.
     #[serde(default)]
     json: Option<Value>,
     #[serde(default)]
@@ -47,6 +48,9 @@ struct Asked {
     text: Option<String>,
     #[serde(default)]
     base64: Option<String>,
+    /// The path of a file that was deployed with the workflow.
+    #[serde(default)]
+    file: Option<String>,
     /// Whether an answer of 400 or more is the step's failure.
     #[serde(default = "yes")]
     fail_on_error: bool,
@@ -84,13 +88,23 @@ fn ten() -> u32 {
 }
 
 /// The names of its props, for the check at deploy.
-pub const PROPS: [&str; 10] =
-    ["url", "method", "headers", "query", "json", "form", "text", "base64", "fail_on_error", "pages"];
+pub const PROPS: [&str; 11] =
+    ["url", "method", "headers", "query", "json", "form", "text", "base64", FILE, "fail_on_error", "pages"];
+/// The prop that names a file beside the workflow's.
+pub const FILE: &str = "file";
 
-/// Sends what `props` ask, within `limits`.
-pub async fn run(session: &Arc<Session>, props: &Map<String, Value>, limits: &Limits) -> RunOutcome {
+/// A file that was deployed with the workflow, and its bytes.
+pub type Attached = (PlannedFile, Bytes);
+
+/// Sends what `props` ask, with the file that they name, within `limits`.
+pub async fn run(
+    session: &Arc<Session>,
+    props: &Map<String, Value>,
+    attached: Option<Attached>,
+    limits: &Limits,
+) -> RunOutcome {
     let started = Instant::now();
-    let asked = tokio::time::timeout(limits.deadline, ask(session, props, limits)).await;
+    let asked = tokio::time::timeout(limits.deadline, ask(session, props, attached.as_ref(), limits)).await;
     let result = match asked {
         Ok(result) => result,
         Err(_) => Err(StepFailure::limit(Limit::Deadline, limits)),
@@ -116,7 +130,12 @@ pub async fn run(session: &Arc<Session>, props: &Map<String, Value>, limits: &Li
     }
 }
 
-async fn ask(session: &Arc<Session>, props: &Map<String, Value>, limits: &Limits) -> Result<Value, StepFailure> {
+async fn ask(
+    session: &Arc<Session>,
+    props: &Map<String, Value>,
+    attached: Option<&Attached>,
+    limits: &Limits,
+) -> Result<Value, StepFailure> {
     let asked: Asked = serde_json::from_value(Value::Object(props.clone()))
         .map_err(|error| input(format!("http-request: {error}")))?;
     let account = match session.account(ACCOUNT).await {
@@ -124,7 +143,7 @@ async fn ask(session: &Arc<Session>, props: &Map<String, Value>, limits: &Limits
         Err(AccessError::NotDeclared(_) | AccessError::NotLinked(_)) => None,
         Err(error) => return Err(no_account(&error)),
     };
-    let (first, body) = asked.request(account.as_ref())?;
+    let (first, body) = asked.request(account.as_ref(), attached)?;
     let Some(pages) = &asked.pages else {
         let answer = send(session, &first, &body, limits).await?;
         return answer.checked(asked.fail_on_error).map(Answer::into_value);
@@ -160,7 +179,7 @@ struct Head {
 }
 
 impl Asked {
-    fn request(&self, account: Option<&Injected>) -> Result<(Head, Bytes), StepFailure> {
+    fn request(&self, account: Option<&Injected>, attached: Option<&Attached>) -> Result<(Head, Bytes), StepFailure> {
         let method = self.method.as_deref().unwrap_or(if self.has_body() { "POST" } else { "GET" });
         let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
             .map_err(|_| input(format!("'{method}' is no HTTP method")))?;
@@ -185,7 +204,7 @@ impl Asked {
                 url.query_pairs_mut().append_pair(name, &text(value));
             }
         }
-        let body = self.body(&mut headers)?;
+        let body = self.body(attached, &mut headers)?;
         for (name, value) in &self.headers {
             insert(&mut headers, name, &text(value))?;
         }
@@ -204,10 +223,21 @@ impl Asked {
     }
 
     fn has_body(&self) -> bool {
-        self.json.is_some() || self.form.is_some() || self.text.is_some() || self.base64.is_some()
+        let others = self.form.is_some() || self.text.is_some() || self.base64.is_some() || self.file.is_some();
+        others || self.json.is_some()
     }
 
-    fn body(&self, headers: &mut HeaderMap) -> Result<Bytes, StepFailure> {
+    fn body(&self, attached: Option<&Attached>, headers: &mut HeaderMap) -> Result<Bytes, StepFailure> {
+        if let Some(path) = &self.file {
+            if self.json.is_some() || self.form.is_some() || self.text.is_some() || self.base64.is_some() {
+                return Err(one_body());
+            }
+            let (file, bytes) = attached.filter(|(file, _)| file.path == *path).ok_or_else(|| {
+                input(format!("the file '{path}' was not deployed with the workflow; deploy it again"))
+            })?;
+            insert(headers, header::CONTENT_TYPE.as_str(), &file.content_type)?;
+            return Ok(bytes.clone());
+        }
         let mut kind = |kind| drop(headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind)));
         match (&self.json, &self.form, &self.text, &self.base64) {
             (None, None, None, None) => Ok(Bytes::new()),
@@ -232,9 +262,13 @@ impl Asked {
                 let bytes = STANDARD.decode(encoded).map_err(|error| input(format!("base64: {error}")))?;
                 Ok(bytes.into())
             }
-            _ => Err(input("a request has one body: json, form, text or base64".to_owned())),
+            _ => Err(one_body()),
         }
     }
+}
+
+fn one_body() -> StepFailure {
+    input("a request has one body: json, form, text, base64 or file".to_owned())
 }
 
 fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), StepFailure> {

@@ -5,32 +5,41 @@
 //! disk before the next step begins.
 
 mod attempt;
+mod blobs;
 mod call;
 mod clock;
 mod components;
 mod deploy;
 pub mod file;
+mod files;
 pub mod history;
 mod http_request;
 mod instance;
 mod queue;
 pub mod record;
+pub mod render;
 mod runner;
 mod schedule;
 mod template;
+mod tidy;
+mod trace;
 pub mod trigger;
 
 pub use attempt::{Attempted, CALLBACKS, Failed, Turn, Who, Work};
+pub use call::MOST as RUNS_PER_EVENT;
 pub use clock::{Clock, SystemClock};
 pub use components::{Component, ComponentError, Components};
 pub use deploy::{DIGEST, Deploy, DeployError, Workflows};
+pub use files::{ALL as FILES_BYTES, Files, ONE as FILE_BYTES, PlannedFile, check_path};
 use std::sync::Arc;
 
 use keyhole_host_api::broker::Own;
 use keyhole_host_api::store::{Store, StoreError};
 use url::Url;
 
+pub use http_request::FILE;
 pub use runner::{Accepted, EventError, Runner, Told, callback};
+pub use tidy::{NEEDED_LATELY, Tidied};
 
 /// Where the processes that serve this store are reached.
 ///

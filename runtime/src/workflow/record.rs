@@ -18,7 +18,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::file::{Limits, Retry, Trigger};
+use super::files::PlannedFile;
 use crate::engine::LogLine;
+use crate::telemetry::Trace;
 
 /// A workflow as it stands: which version runs, and what is not in its file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,6 +94,9 @@ pub struct Version {
     /// The owner's workflow that is started when a run fails, or the URL that is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_error: Option<String>,
+    /// When it was deployed. Older versions of Keyhole did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployed: Option<Timestamp>,
 }
 
 impl Record for Version {
@@ -125,6 +130,9 @@ pub struct PlannedStep {
     /// How often a request of its is sent again by itself.
     #[serde(default)]
     pub retry_requests: u32,
+    /// What its request sends, of the files beside the workflow's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PlannedFile>,
 }
 
 /// What an app prop is linked to.
@@ -238,6 +246,12 @@ pub struct Pending {
     /// Whether somebody wants it to end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancelled: bool,
+    /// The run that the event began, if calls and failures have led from that to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// The trace that it is a part of, if spans are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
 }
 
 impl Pending {
@@ -250,6 +264,18 @@ impl Pending {
 
 impl Record for Pending {
     const FOLDER: &'static str = "pending";
+    const VERSION: u32 = 1;
+}
+
+/// How many runs calls and failures have led to, from the run that one event began.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Started {
+    /// So many, itself not among them.
+    pub runs: u32,
+}
+
+impl Record for Started {
+    const FOLDER: &'static str = "started";
     const VERSION: u32 = 1;
 }
 
@@ -491,4 +517,23 @@ pub struct Details {
 impl Record for Details {
     const FOLDER: &'static str = "run-details";
     const VERSION: u32 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_version_kept_opens() {
+        let pending = r#"{"workflow":"alice/w","version":1,"cause":"http","accepted":"2026-01-01T00:00:00Z",
+            "event":{"a":1},"instance":"i"}"#;
+        let pending: Pending = serde_json::from_str(pending).unwrap();
+        assert_eq!((pending.trace, pending.root, pending.event.get()), (None, None, "{\"a\":1}"));
+        let version = r#"{"file":"","steps":[{"name":"a","uses":"http-request","props":{},"links":{},"allow_hosts":[],
+            "timeout_ms":1000,"memory":1}]}"#;
+        let version: Version = serde_json::from_str(version).unwrap();
+        assert!(version.deployed.is_none() && version.steps[0].file.is_none());
+        // And the other way round: an older version reads what this one keeps.
+        assert!(!serde_json::to_string(&version).unwrap().contains("null"));
+    }
 }

@@ -10,15 +10,29 @@ use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::render::Counter;
+
 /// What a template may begin with.
 const ROOTS: [&str; 4] = ["event", "steps", "workflow", "run"];
 /// Steps of work that one template may take.
 const FUEL: u64 = 50_000;
+/// Characters of one expression or statement, texts in quotes aside: each may be a level of what reads it.
+const CODE: usize = 600;
+/// Statements of one template, for the same reason.
+const STATEMENTS: usize = 300;
+/// Calls within one another, in minijinja's count.
+const DEPTH: usize = 100;
 
 /// What is wrong with a template, or with what it refers to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TemplateError(String);
+
+impl TemplateError {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
 
 /// One text of a workflow's file, which may be a template.
 pub struct Template<'t>(&'t str);
@@ -40,6 +54,7 @@ impl<'t> Template<'t> {
     /// What can't be read of it.
     pub fn parse(text: &'t str) -> Result<Self, TemplateError> {
         if text.contains("{{") || text.contains("{%") {
+            short_enough(text)?;
             environment().template_from_str(&quoted(text)).map_err(|error| TemplateError(told(&error)))?;
         }
         Ok(Self(text))
@@ -79,28 +94,32 @@ impl<'t> Template<'t> {
 pub struct Renderer {
     environment: Environment<'static>,
     context: minijinja::Value,
+    /// Bytes that templates may still make.
+    left: usize,
 }
 
 impl Renderer {
-    /// What `context` holds can be named.
+    /// What `context` holds can be named. All that it renders may have `most` bytes together.
     ///
     /// # Errors
     /// If it is no JSON.
-    pub fn new(context: &impl Serialize) -> Result<Self, TemplateError> {
+    pub fn new(context: &impl Serialize, most: usize) -> Result<Self, TemplateError> {
         // By its text, since the JSON in it is kept as text.
         let text = serde_json::to_string(context).map_err(|error| TemplateError(error.to_string()))?;
         let context = serde_json::from_str(&text).map_err(|error| TemplateError(error.to_string()))?;
-        Ok(Self { environment: environment(), context })
+        Ok(Self { environment: environment(), context, left: most })
     }
 
     /// The value of `text`: if it is one expression, of the expression's own type, else a text.
     ///
     /// # Errors
     /// What it names that is not there.
-    pub fn text(&self, text: &str) -> Result<Value, TemplateError> {
+    pub fn text(&mut self, text: &str) -> Result<Value, TemplateError> {
         if !text.contains("{{") && !text.contains("{%") {
             return Ok(Value::String(text.to_owned()));
         }
+        // One that was deployed by an older version was not measured.
+        short_enough(text)?;
         let failed = |error: minijinja::Error| TemplateError(format!("`{text}`: {}", told(&error)));
         if let Some(expression) = only_expression(text) {
             let quoted = quoted(text);
@@ -114,9 +133,12 @@ impl Renderer {
             if value.is_undefined() {
                 return Err(TemplateError(format!("`{text}` refers to something that is not there")));
             }
+            // Before there is another of it.
+            Counter::take(&mut self.left, &value)?;
             return serde_json::to_value(&value).map_err(|error| TemplateError(format!("`{text}`: {error}")));
         }
         let rendered = self.environment.render_str(&quoted(text), self.context.clone()).map_err(failed)?;
+        Counter::take(&mut self.left, &rendered)?;
         Ok(Value::String(rendered))
     }
 
@@ -124,7 +146,7 @@ impl Renderer {
     ///
     /// # Errors
     /// What a template names that is not there.
-    pub fn value(&self, value: &Value) -> Result<Value, TemplateError> {
+    pub fn value(&mut self, value: &Value) -> Result<Value, TemplateError> {
         Ok(match value {
             Value::String(text) => self.text(text)?,
             Value::Array(items) => Value::Array(items.iter().map(|item| self.value(item)).collect::<Result<_, _>>()?),
@@ -142,7 +164,7 @@ impl Renderer {
     ///
     /// # Errors
     /// What it names that is not there.
-    pub fn holds(&self, text: &str) -> Result<bool, TemplateError> {
+    pub fn holds(&mut self, text: &str) -> Result<bool, TemplateError> {
         Ok(match self.text(text)? {
             Value::Null => false,
             Value::Bool(value) => value,
@@ -162,6 +184,7 @@ fn environment() -> Environment<'static> {
         environment.set_syntax(syntax);
     }
     environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(DEPTH);
     environment
 }
 
@@ -169,6 +192,96 @@ fn environment() -> Environment<'static> {
 fn only_expression(text: &str) -> Option<&str> {
     let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     (!inner.contains("{{") && !inner.contains("}}") && !inner.contains("{%")).then(|| inner.trim())
+}
+
+/// Whether `text` only names values, and computes nothing: `a {{ event.body.items[0].$x }} b`.
+pub(super) fn only_names(text: &str) -> bool {
+    let mut rest = text;
+    if rest.contains("{%") || rest.contains("{#") {
+        return false;
+    }
+    while let Some((_, after)) = rest.split_once("{{") {
+        let Some((code, after)) = after.split_once("}}") else { return false };
+        let is_name = |part: &str| {
+            let (name, indices) = part.split_once('[').map_or((part, None), |(name, rest)| (name, Some(rest)));
+            let indices = indices.is_none_or(|rest| {
+                rest.strip_suffix(']').is_some_and(|digits| {
+                    !digits.is_empty() && digits.split("][").all(|digits| digits.bytes().all(|c| c.is_ascii_digit()))
+                })
+            });
+            let bare = name.strip_prefix('$').unwrap_or(name);
+            !bare.is_empty() && bare.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_') && indices
+        };
+        if !code.trim().split('.').all(is_name) {
+            return false;
+        }
+        rest = after;
+    }
+    true
+}
+
+/// Refuses code that is too deep for what reads it: a chain of operators is a level each, of a stack that ends the whole
+/// process when it is full.
+fn short_enough(text: &str) -> Result<(), TemplateError> {
+    let (mut rest, mut statements) = (text, 0);
+    while let Some(at) = rest.find('{') {
+        rest = &rest[at..];
+        if let Some(comment) = rest.strip_prefix("{#") {
+            rest = comment.split_once("#}").map_or("", |(_, after)| after);
+            continue;
+        }
+        let end = match rest.as_bytes().get(1) {
+            Some(b'{') => "}}",
+            Some(b'%') => "%}",
+            _ => {
+                rest = &rest[1..];
+                continue;
+            }
+        };
+        let code = &rest[2..];
+        rest = measured(code, end)?;
+        if end == "%}" {
+            // What it leaves alone can't be told from code without reading it.
+            if code.trim_start_matches(['-', '+']).trim_start().starts_with("raw") {
+                return Err(TemplateError("there is no `raw`; write {{ '{{' }} for braces".to_owned()));
+            }
+            statements += 1;
+        }
+        if statements > STATEMENTS {
+            return Err(TemplateError(format!("a template may have {STATEMENTS} statements; let a step work it out")));
+        }
+    }
+    Ok(())
+}
+
+/// What follows the code that `end` ends, unless that is too long. The same brackets and quotes as the language's own
+/// reader sees: where they don't match, that one stops.
+fn measured<'t>(code: &'t str, end: &str) -> Result<&'t str, TemplateError> {
+    let (mut quote, mut escaped, mut braces, mut letters) = (None, false, 0, 0);
+    for (at, letter) in code.char_indices() {
+        match (quote, letter) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(mark), _) if letter == mark => quote = None,
+            (Some(_), _) => {}
+            (None, _) if braces == 0 && code[at..].starts_with(end) => return Ok(&code[at + end.len()..]),
+            (None, '"' | '\'') => quote = Some(letter),
+            (None, _) => {
+                braces = match letter {
+                    '{' => braces + 1,
+                    '}' => braces - 1_i32,
+                    _ => braces,
+                };
+                letters += 1;
+            }
+        }
+        if letters > CODE {
+            return Err(TemplateError(format!(
+                "an expression may have {CODE} characters, texts in quotes aside; take it apart, or let a step work it out"
+            )));
+        }
+    }
+    Ok("")
 }
 
 /// `.$name` as `["$name"]`: the language knows no names that begin with a `$`. Texts within an expression stay.
@@ -218,16 +331,19 @@ mod tests {
     use super::*;
 
     fn renderer() -> Renderer {
-        Renderer::new(&json!({
-            "event": {"body": {"email": "a@example.com", "count": 3, "tags": ["x", "y"]}},
-            "steps": {"lookup": {"$return_value": {"id": 7}, "name": "n"}},
-        }))
+        Renderer::new(
+            &json!({
+                "event": {"body": {"email": "a@example.com", "count": 3, "tags": ["x", "y"]}},
+                "steps": {"lookup": {"$return_value": {"id": 7}, "name": "n"}},
+            }),
+            10_000,
+        )
         .unwrap()
     }
 
     #[test]
     fn one_expression_keeps_its_type_and_a_mixture_is_a_text() {
-        let renderer = renderer();
+        let mut renderer = renderer();
         assert_eq!(renderer.text("{{ event.body.count }}").unwrap(), json!(3));
         assert_eq!(renderer.text("{{ event.body }}").unwrap()["tags"], json!(["x", "y"]));
         assert_eq!(renderer.text("{{ steps.lookup.$return_value.id }}").unwrap(), json!(7));
@@ -245,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_an_error() {
-        let renderer = renderer();
+        let mut renderer = renderer();
         for text in
             ["{{ event.body.nmae }}", "{{ event.body.nmae.x }}", "Hi {{ steps.lookup.$return }}", "{{ env.HOME }}"]
         {
@@ -261,6 +377,79 @@ mod tests {
         assert!(check("{{ steps.b }}", &[]).is_err());
         assert!(check("{% for tag in event.body.tags %}{{ tag }}{% endfor %}", &[]).is_ok());
         assert!(check("{{ environment }}", &[]).is_err());
+    }
+
+    #[test]
+    fn bounded_what_would_make_too_much_is_refused_before_it_is_made() {
+        for text in [
+            "{{ 'x' * 1000000000 }}",
+            "{{ [event] * 90000000 }}",
+            "{{ range(1000000000) }}",
+            "{{ '%1000000000d' | format(1) }}",
+            "{{ 'x' | indent(1000000000) }}",
+            "{% set ns = namespace(x='x') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
+            "{% macro m(n) %}{{ m(n) }}{% endmacro %}{{ m(1) }}",
+            "{% for a in range(10000) %}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}",
+        ] {
+            assert!(renderer().text(text).is_err(), "{text}");
+        }
+        // Each fits, and all of them together do not.
+        let mut renderer = renderer();
+        let word = json!(vec!["{{ 'x' * 900 }}"; 12]);
+        assert!(renderer.value(&word).unwrap_err().to_string().contains("make more than"));
+    }
+
+    #[test]
+    fn bounded_what_is_too_deep_for_its_reader_is_refused_before_it_is_read() {
+        let n = 100_000;
+        for deep in [
+            format!("{{{{ {}true }}}}", "not ".repeat(n)),
+            format!("{{{{ {}1 }}}}", "-".repeat(n)),
+            format!("{{{{ 1{} }}}}", "+1".repeat(n)),
+            format!("{{{{ event{} }}}}", ".a".repeat(n)),
+            format!("{{{{ 1{} }}}}", "|abs".repeat(n)),
+            format!("{{{{ {} 1 }}}}", "1 if 1 else ".repeat(n)),
+            format!("{{{{ event{} }}}}", "[0]".repeat(n)),
+            format!("{{% if 1 %}}{}{{% endif %}}", "{% elif 1 %}".repeat(n)),
+        ] {
+            for hidden in
+                ["", "{# {{ ' #}", "{{ {'a': {}} }}", "{{ '}}' }}", "{{ '\\'' }}", "{% raw %}{{ '{% endraw %}", "{ {"]
+            {
+                let deep = format!("{hidden}{deep}");
+                assert!(Template::parse(&deep).is_err());
+                assert!(renderer().text(&deep).is_err());
+            }
+        }
+        // A long text is no code.
+        let long = format!("{{ {}{{{{ '{}' }}}}", "x".repeat(9_000), "y".repeat(900));
+        assert!(Template::parse(&long).is_ok());
+    }
+
+    #[test]
+    fn what_only_names_values_is_told_from_what_computes() {
+        for names in ["x", "{{ event.body.a_1[0][12].$x }}", "a {{event}} b {{ steps.a.$return_value }}", "costs } 5"] {
+            assert!(only_names(names), "{names}");
+        }
+        for computes in [
+            "{{ a + b }}",
+            "{{ [a] }}",
+            "{{ a | b }}",
+            "{{ a() }}",
+            "{{ a[b] }}",
+            "{{ a['b'] }}",
+            "{{ a.b[] }}",
+            "{{ not a }}",
+            "{% if a %}{% endif %}",
+            "{{ a",
+            "{{ }}",
+            "{{ a, b }}",
+            "{{ a.b == c }}",
+            "{{ -a }}",
+            "{# a #}",
+            "{{ a[1:2] }}",
+        ] {
+            assert!(!only_names(computes), "{computes}");
+        }
     }
 
     #[test]

@@ -17,12 +17,14 @@ use url::Url;
 mod egress;
 mod limits;
 mod parse;
+mod telemetry;
 
 use egress::EgressFile;
 pub use egress::EgressFlags;
 use limits::LimitsFile;
 pub use parse::{parse_duration, parse_size, parse_time};
 use parse::{parsed_duration, parsed_keep, parsed_size};
+use telemetry::TelemetryFile;
 
 use super::client::Remote;
 use super::error::{Context as _, Error, Result};
@@ -109,9 +111,10 @@ struct File {
     audit: Retention,
     runs: RunsKept,
     data: DataFile,
+    telemetry: TelemetryFile,
 }
 
-/// How much of the runs' history stays.
+/// How much of the runs' history stays, and how many runs come of one event.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunsKept {
@@ -121,6 +124,8 @@ pub struct RunsKept {
     /// The newest, as long as they are not more bytes together.
     #[serde(deserialize_with = "parsed_size")]
     pub keep_size: Option<u64>,
+    /// Most runs that one event leads to by calls and failures. 1,000 if it is left out.
+    pub most_per_event: Option<u32>,
 }
 
 /// How much of the audit stays: all of it, unless one of these says otherwise.
@@ -192,6 +197,8 @@ pub struct Settings {
     pub runs_kept: RunsKept,
     /// Most bytes of keys and values in one data store.
     pub store_size: u64,
+    /// The file's word on where telemetry goes.
+    telemetry: TelemetryFile,
     /// When to use colours.
     pub color: Color,
     /// How to print.
@@ -245,6 +252,7 @@ impl Settings {
             retention: file.audit,
             runs_kept: file.runs,
             store_size: file.data.store_size.unwrap_or(STORE_BYTES),
+            telemetry: file.telemetry,
             color: global.color.or(file.color).unwrap_or(Color::Auto),
             out,
         })
@@ -266,6 +274,7 @@ impl Settings {
             ("data_dir", self.data_dir != fresh.data_dir),
             ("apps", self.apps != fresh.apps),
             ("master_key", self.master_key != fresh.master_key),
+            ("telemetry", self.telemetry != fresh.telemetry),
         ];
         changed.into_iter().filter_map(|(name, changed)| changed.then_some(name))
     }
@@ -324,6 +333,7 @@ fn read(path: &Path, text: &str) -> Result<File> {
     file.data_dir.as_mut().map(anchor);
     file.apps.as_mut().map(anchor);
     file.egress.paths().for_each(anchor);
+    file.telemetry.paths().for_each(anchor);
     if let Some(MasterKeyFile::File(path)) = &mut file.master_key {
         anchor(path);
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyhole_host_api::accounts::Health;
 use maud::{Markup, html};
 use toml_edit::{DocumentMut, Item, Value};
@@ -449,7 +451,8 @@ async fn deploy(
     let problem = match named(&file, &at.1) {
         Err(problem) => problem,
         Ok(()) => {
-            let new = NewWorkflow { file: file.clone(), components: components(version)?, check: false };
+            let (components, files) = (components(version)?, files(api, version).await?);
+            let new = NewWorkflow { file: file.clone(), components, files, check: false };
             match routes::workflows::deploy(State(api.clone()), visitor.caller.clone(), Body(new)).await {
                 Ok(deployed) => {
                     let to = format!("{}?done=deployed", address(&deployed.0.workflow));
@@ -474,6 +477,16 @@ fn named(file: &str, name: &str) -> Result<(), Problem> {
         }
         _ => Ok(()),
     }
+}
+
+/// The files that were deployed with `version`.
+async fn files(api: &Api, version: &Version) -> Result<BTreeMap<String, String>, Problem> {
+    let mut files = BTreeMap::new();
+    for file in version.steps.iter().filter_map(|step| step.file.as_ref()) {
+        let bytes = api.workflows.work().files.get(file).await?;
+        files.insert(file.path.clone(), STANDARD.encode(bytes));
+    }
+    Ok(files)
 }
 
 /// The component that each path in the file of `version` led to.

@@ -19,6 +19,10 @@ pub struct NewWorkflow {
     /// The digest of the component that each `uses` in the file stands for, where that is a path.
     #[serde(default)]
     pub components: BTreeMap<String, String>,
+    /// The files beside it that its requests send (`props.file`), by their paths: base64 of up to 1 MiB each, 4 MiB
+    /// together.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
     /// Only check it.
     #[serde(default)]
     pub check: bool,

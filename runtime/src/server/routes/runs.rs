@@ -53,10 +53,10 @@ pub(in crate::server) async fn start(
     };
     api.begin_runs(new.wait).await?;
     if !new.wait {
-        let accepted = api.runner.accept(&workflow, Cause::Manual, event).await?;
+        let accepted = api.runner.accept(&workflow, Cause::Manual, event, None).await?;
         return Ok((StatusCode::ACCEPTED, Json(StartedRun { run: accepted.run, status: "queued".to_owned() })));
     }
-    let (accepted, told) = api.runner.accept_and_tell(&workflow, Cause::Manual, event).await?;
+    let (accepted, told) = api.runner.accept_and_tell(&workflow, Cause::Manual, event, None).await?;
     let status = wait_for(&api, &accepted.run, told).await?;
     Ok((StatusCode::ACCEPTED, Json(StartedRun { run: accepted.run, status })))
 }
@@ -169,10 +169,10 @@ pub(in crate::server) async fn retry(
     api.begin_runs(how.wait).await?;
     let cause = Cause::Retry(id);
     if !how.wait {
-        let accepted = api.runner.accept(&workflow, cause, details.event).await?;
+        let accepted = api.runner.accept(&workflow, cause, details.event, None).await?;
         return Ok((StatusCode::ACCEPTED, Json(StartedRun { run: accepted.run, status: "queued".to_owned() })));
     }
-    let (accepted, told) = api.runner.accept_and_tell(&workflow, cause, details.event).await?;
+    let (accepted, told) = api.runner.accept_and_tell(&workflow, cause, details.event, None).await?;
     let status = wait_for(&api, &accepted.run, told).await?;
     Ok((StatusCode::ACCEPTED, Json(StartedRun { run: accepted.run, status })))
 }

@@ -1,11 +1,14 @@
 //! Workflows. Each is its owner's; an admin sees that it exists, can turn it off and delete it, and sees nothing
 //! of what it does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use keyhole_host_api::members::MemberId;
 use serde_json::Value;
@@ -19,13 +22,15 @@ use crate::server::extract::{Body, Path};
 use crate::server::model::{ComponentView, DeployedView, NewWorkflow, SetWorkflow, WorkflowName, WorkflowView};
 use crate::server::problem::Problem;
 use crate::workflow::record::{Workflow, WorkflowId};
-use crate::workflow::{Component, Deploy, file};
+use crate::workflow::{Component, Deploy, FILES_BYTES, file};
 
 /// Longest component, in bytes; the engine's own limit is lower.
 const COMPONENT: usize = 128 << 20;
+/// Longest deploy, in bytes: its files in base64, its own file as JSON has it, and what is around them.
+const DEPLOY: usize = (FILES_BYTES / 3 + 1) * 4 + 4 * file::FILE_BYTES;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list, deploy)).routes(routes!(show, set, delete)).routes(routes!(component))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show, set, delete)).routes(routes!(component))
 }
 
 /// Calls that need no token.
@@ -35,7 +40,8 @@ pub(super) fn open() -> OpenApiRouter<Arc<Api>> {
 
 /// Calls whose bodies may be long.
 pub(super) fn long() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(add_component)).layer(DefaultBodyLimit::max(COMPONENT))
+    let component = OpenApiRouter::new().routes(routes!(add_component)).layer(DefaultBodyLimit::max(COMPONENT));
+    component.merge(OpenApiRouter::new().routes(routes!(deploy)).layer(DefaultBodyLimit::max(DEPLOY)))
 }
 
 /// The JSON Schema of a workflow's file, for editors
@@ -70,7 +76,13 @@ pub(in crate::server) async fn deploy(
 ) -> Answer<DeployedView> {
     let owner = caller.member()?;
     let now = Timestamp::now();
-    let deploy = Deploy { file: new.file, components: new.components };
+    let mut files = BTreeMap::new();
+    for (path, encoded) in new.files {
+        let bytes = STANDARD.decode(encoded);
+        let bytes = bytes.map_err(|error| Problem::wrong(format!("the file '{path}' is not base64: {error}")))?;
+        files.insert(path, Bytes::from(bytes));
+    }
+    let deploy = Deploy { file: new.file, components: new.components, files };
     if !new.check {
         let workflow = api.workflows.deploy(owner, &deploy).await?;
         return Ok(Json(DeployedView { workflow: view(&api, workflow, true, now), deployed: true }));

@@ -27,21 +27,20 @@ pub enum Call {
 pub enum Called {
     /// What was wanted. It is on disk.
     Done,
-    /// The run is under way: the step that has handed the URL out has not returned yet, or it has gone on already.
-    NotNow,
-    /// Nothing waits for this token.
+    /// Nothing waits for this token. While the step that has handed it out runs, nobody knows it yet: so a run that is
+    /// under way is told from none at all by nobody.
     Unknown,
 }
 
 /// What a call with this token would do to a run.
 fn fits(pending: &Pending, token: &str, cancels: bool) -> Called {
     match &pending.waits {
-        _ if pending.cancelled => Called::Unknown,
-        Some(Waits::Callback { resume, cancel, .. }) if *(if cancels { cancel } else { resume }) == hash(token) => {
+        Some(Waits::Callback { resume, cancel, .. })
+            if !pending.cancelled && *(if cancels { cancel } else { resume }) == hash(token) =>
+        {
             Called::Done
         }
-        None => Called::NotNow,
-        Some(_) => Called::Unknown,
+        _ => Called::Unknown,
     }
 }
 

@@ -4,8 +4,10 @@
 //! that step is done.
 
 use std::collections::hash_map::Entry;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use keyhole_host_api::broker::Spent;
 use keyhole_host_api::members::MemberId;
@@ -14,14 +16,15 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::observe::Watch;
-use super::{AT_ONCE, EventError, Runner, Stage, Told, callback, lock};
+use super::{AT_ONCE, EventError, Origin, Runner, Stage, Told, callback, lock};
 use crate::engine::{Pause, Tokens};
+use crate::telemetry::Parent;
 use crate::workflow::attempt::{Attempted, Failed, Turn, Who};
 use crate::workflow::file::{Retry, RetryOn};
 use crate::workflow::record::{
     Again, Cause, Details, Live, Pending, Run, RunError, RunStatus, StepRecord, StepStatus, Version, Waits, WorkflowId,
 };
-use crate::workflow::{call, deploy};
+use crate::workflow::{call, deploy, trace};
 
 /// How often it looks whether a run that is under way was cancelled, also by another process, and what it has logged.
 const LOOK: Duration = Duration::from_millis(500);
@@ -95,6 +98,10 @@ impl Runner {
         };
         if let Some(ended) = history.ended(run).await? {
             return history.forget_pending(run, ended.steps as usize).await;
+        }
+        // Of one that was accepted before spans were kept, the same that another process would make for it.
+        if let (Some(tracer), None) = (self.tracer(), &pending.trace) {
+            pending.trace = Some(tracer.begin(run, None));
         }
         let mut done = history.progress(run).await?;
         let ended = |status, error, exit| After::End(status, error, exit);
@@ -232,6 +239,7 @@ impl Runner {
         retry: Option<&Retry>,
     ) -> Result<After, StoreError> {
         let Attempted { mut record, flow, mut failed, calls } = attempted;
+        let is_call = calls.is_some();
         if let Some(asked) = calls {
             match self.called(run, pending, &asked).await? {
                 Called::Returned(value) => record.return_value = Some(value),
@@ -243,6 +251,10 @@ impl Runner {
                     record.error = Some(RunError { step, kind: "step".to_owned(), message, trace: None });
                 }
             }
+        }
+        if let (Some(tracer), Some(trace)) = (self.tracer(), &pending.trace) {
+            let child = pending.child.as_deref().filter(|_| is_call);
+            trace::attempted(tracer, trace, run, &record, child);
         }
         if let Some(failed) = failed {
             let error = record.error.clone();
@@ -342,6 +354,9 @@ impl Runner {
         let child = match &pending.child {
             Some(child) => child.clone(),
             None => {
+                if !self.may_start(run, pending).await? {
+                    return Ok(Called::Failed(self.too_many(), None));
+                }
                 // On disk before it is started, so that whoever begins the step again finds it.
                 let child = ulid::Ulid::generate().to_string();
                 pending.child = Some(child.clone());
@@ -372,7 +387,8 @@ impl Runner {
                 Err(error) => return Ok(Called::Failed(format!("its event can't be kept: {error}"), None)),
             };
             let cause = Cause::Workflow { run: run.to_owned(), depth };
-            match self.take(child.clone(), &workflow, cause, event).await {
+            let parent = pending.trace.as_ref().map(|trace| trace.parent(trace::caller(&child)));
+            match self.take(child.clone(), &workflow, cause, event, origin(run, pending, parent)).await {
                 // Another process was first.
                 Ok(_) | Err(EventError::Store(StoreError::Conflict { .. })) => {}
                 Err(EventError::Store(error)) => return Err(error),
@@ -393,6 +409,22 @@ impl Runner {
         let details = self.0.history.details(&child).await?;
         let returned = details.and_then(|(_, details)| details.steps.into_iter().next_back()?.return_value);
         Ok(Called::Returned(returned.unwrap_or_else(null)))
+    }
+
+    /// Whether one more run may come of the event that this one came of. It is counted then.
+    async fn may_start(&self, run: &str, pending: &Pending) -> Result<bool, StoreError> {
+        let most = self.0.most_started.load(Ordering::Relaxed);
+        self.0.history.count_started(pending.root.as_deref().unwrap_or(run), most).await
+    }
+
+    fn too_many(&self) -> String {
+        let most = self.0.most_started.load(Ordering::Relaxed);
+        format!("one event has led to {most} runs already, by calls and failures, and may to no more")
+    }
+
+    /// Cancels a run that this one waits for. Boxed, since that one may wait for another.
+    fn cancel_called<'r>(&'r self, child: &'r str) -> BoxFuture<'r, Result<bool, StoreError>> {
+        Box::pin(self.cancel(child))
     }
 
     pub(super) async fn end(
@@ -417,6 +449,12 @@ impl Runner {
             error: error.clone(),
             waits: None,
         };
+        // Before this run has ended, so that a cut in between does not leave the other one going: nobody waits for it.
+        if status == RunStatus::Cancelled
+            && let Some(child) = &pending.child
+        {
+            self.cancel_called(child).await?;
+        }
         // Before the run has ended: a cut in between starts it twice, and never not at all.
         let returned = done.last().and_then(|step| step.return_value.clone());
         if status == RunStatus::Failed {
@@ -424,6 +462,9 @@ impl Runner {
         }
         let details = Details { event: pending.event.clone(), steps: done, exit };
         self.0.history.end(&ended, &details).await?;
+        if let (Some(tracer), Some(trace)) = (self.tracer(), &pending.trace) {
+            trace::ended(tracer, trace, &ended);
+        }
         metrics::counter!("keyhole_runs_ended_total", "status" => status.word()).increment(1);
         let took = ended.ended.unwrap_or(ended.accepted).duration_since(ended.accepted);
         metrics::histogram!("keyhole_run_seconds").record(took.as_secs_f64());
@@ -455,6 +496,9 @@ impl Runner {
             let books = self.0.workflows.work().broker.books(Spent::default());
             let who = Who { run: &run.id, workflow: &pending.workflow, member: &member, books, observer: None };
             let told = self.0.workflows.work().attempt(&who, &step, &event, &[], Turn::default()).await;
+            if let (Some(tracer), Some(trace)) = (self.tracer(), &pending.trace) {
+                trace::attempted(tracer, trace, &run.id, &told.record, None);
+            }
             return Ok(Some(told.record));
         }
         let depth = pending.cause.depth() + 1;
@@ -468,7 +512,13 @@ impl Runner {
         };
         // Also while the process is being stopped: whoever comes next runs it.
         let cause = Cause::Error { run: run.id.clone(), depth };
-        match self.keep(ulid::Ulid::generate().to_string(), &workflow, cause, event).await {
+        if !self.may_start(&run.id, pending).await? {
+            tracing::warn!(workflow = %id, error = self.too_many(), "it could not be told of a failure");
+            return Ok(None);
+        }
+        let parent = pending.trace.as_ref().map(|trace| trace.parent(trace.run));
+        let origin = origin(&run.id, pending, parent);
+        match self.keep(ulid::Ulid::generate().to_string(), &workflow, cause, event, origin).await {
             Err(EventError::Store(error)) => return Err(error),
             Err(error) => tracing::warn!(workflow = %id, %error, "it could not be told of a failure"),
             Ok(_) => {}
@@ -534,6 +584,11 @@ enum Called {
     Left,
     /// The step fails, for this reason and of this kind.
     Failed(String, Option<RetryOn>),
+}
+
+/// What a run that this one leads to has of it.
+fn origin(run: &str, pending: &Pending, parent: Option<Parent>) -> Origin {
+    Origin { parent, root: Some(pending.root.clone().unwrap_or_else(|| run.to_owned())) }
 }
 
 fn null() -> Box<RawValue> {

@@ -7,7 +7,8 @@ mod drive;
 mod observe;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -29,6 +30,8 @@ use super::queue::{Next, Queue};
 use super::record::{Cause, Pending, RunStatus, Waits, Workflow, WorkflowId};
 use super::schedule::Schedule;
 use crate::engine::FlowResponse;
+use crate::telemetry::{Parent, Tracer};
+use crate::workflow::{call, trace};
 
 /// Runs under way at once in this process. A run that waits for a time or a person is none of them.
 const AT_ONCE: usize = 1000;
@@ -101,6 +104,10 @@ struct Inner {
     stage: watch::Sender<Stage>,
     /// What hands out runs, once it does.
     dispatcher: Mutex<Option<JoinHandle<()>>>,
+    /// What takes spans, if there is a place for them.
+    tracer: OnceLock<Tracer>,
+    /// Most runs that one event leads to.
+    most_started: AtomicU32,
 }
 
 /// How far this process is on its way out.
@@ -111,6 +118,15 @@ enum Stage {
     Stopping,
     /// What runs is broken off, and nothing of it is noted any more: it is on disk how far it came.
     Stopped,
+}
+
+/// What led to an event, if something within Keyhole, or known to it, did.
+#[derive(Default)]
+struct Origin {
+    /// The span that had it sent.
+    parent: Option<Parent>,
+    /// The run that it all began with.
+    root: Option<String>,
 }
 
 /// A run's place among its workflow's, and among all, until this is dropped.
@@ -159,12 +175,29 @@ impl Runner {
             slots: Arc::new(Semaphore::new(AT_ONCE)),
             stage: watch::Sender::new(Stage::Running),
             dispatcher: Mutex::default(),
+            tracer: OnceLock::new(),
+            most_started: AtomicU32::new(call::MOST),
         }))
     }
 
     /// The runs that there are.
     pub fn history(&self) -> &History {
         &self.0.history
+    }
+
+    /// From now on, calls and failures lead from one event to so many runs at most.
+    pub fn set_most_started(&self, most: u32) {
+        self.0.most_started.store(most, Ordering::Relaxed);
+    }
+
+    /// Has spans of all runs go there, from its start on.
+    pub fn trace_by(&self, tracer: Tracer) {
+        let _ = self.0.tracer.set(tracer);
+    }
+
+    /// What takes spans.
+    pub fn tracer(&self) -> Option<&Tracer> {
+        self.0.tracer.get()
     }
 
     /// Says to other processes where this one is reached, from its start on.
@@ -240,7 +273,7 @@ impl Runner {
         left
     }
 
-    /// Accepts an event. It is on disk when this returns.
+    /// Accepts an event. It is on disk when this returns. `parent` is the span that had it sent, if one is known.
     ///
     /// # Errors
     /// Why it was not accepted.
@@ -249,8 +282,9 @@ impl Runner {
         workflow: &Workflow,
         cause: Cause,
         event: Box<RawValue>,
+        parent: Option<Parent>,
     ) -> Result<Accepted, EventError> {
-        self.take(ulid::Ulid::generate().to_string(), workflow, cause, event).await
+        self.take(ulid::Ulid::generate().to_string(), workflow, cause, event, Origin { parent, root: None }).await
     }
 
     /// Accepts an event whose sender waits for what the run has for them.
@@ -262,11 +296,12 @@ impl Runner {
         workflow: &Workflow,
         cause: Cause,
         event: Box<RawValue>,
+        parent: Option<Parent>,
     ) -> Result<(Accepted, oneshot::Receiver<Told>), EventError> {
         let run = ulid::Ulid::generate().to_string();
         let (tell, told) = oneshot::channel();
         lock(&self.0.told).insert(run.clone(), tell);
-        let accepted = self.take(run.clone(), workflow, cause, event).await;
+        let accepted = self.take(run.clone(), workflow, cause, event, Origin { parent, root: None }).await;
         if accepted.is_err() {
             lock(&self.0.told).remove(&run);
         }
@@ -280,12 +315,13 @@ impl Runner {
         workflow: &Workflow,
         cause: Cause,
         event: Box<RawValue>,
+        origin: Origin,
     ) -> Result<Accepted, EventError> {
         if self.is_stopping() {
             return Err(EventError::Stopping);
         }
         let (runner, workflow) = (self.clone(), workflow.clone());
-        to_the_end(async move { runner.keep(run, &workflow, cause, event).await }).await
+        to_the_end(async move { runner.keep(run, &workflow, cause, event, origin).await }).await
     }
 
     /// Puts an event on disk, and in its place.
@@ -295,6 +331,7 @@ impl Runner {
         workflow: &Workflow,
         cause: Cause,
         event: Box<RawValue>,
+        Origin { parent, root }: Origin,
     ) -> Result<Accepted, EventError> {
         let id = workflow.id();
         let waiting = lock(&self.0.queue).waiting(&id);
@@ -320,12 +357,17 @@ impl Runner {
             error: None,
             waits: None,
             cancelled: false,
+            root,
+            trace: self.0.tracer.get().map(|tracer| tracer.begin(&run, parent.as_ref())),
         };
         if let Err(error) = self.0.history.accept(&run, &pending).await {
             if !matches!(error, StoreError::Conflict { .. }) {
                 self.look_at_it_soon(&pending.workflow, &run);
             }
             return Err(error.into());
+        }
+        if let (Some(tracer), Some(trace)) = (self.0.tracer.get(), &pending.trace) {
+            trace::triggered(tracer, trace, parent.as_ref(), &run, &pending);
         }
         self.ready(workflow, run.clone(), false);
         Ok(Accepted { run })
@@ -518,7 +560,11 @@ impl Runner {
             // The same for whichever process: one event of one time is one run.
             let run = Schedule::run_id(&workflow.id(), at);
             let known = self.0.history.ended(&run).await?.is_some();
-            match if known { Ok(None) } else { self.take(run, &workflow, Cause::Cron(at), event).await.map(Some) } {
+            match if known {
+                Ok(None)
+            } else {
+                self.take(run, &workflow, Cause::Cron(at), event, Origin::default()).await.map(Some)
+            } {
                 Ok(_) | Err(EventError::Store(StoreError::Conflict { .. })) => {}
                 Err(EventError::Store(error)) => return Err(error),
                 // Whoever comes next finds it due.

@@ -66,13 +66,42 @@ pub fn event_of(request: &Parts, path: &str, body: &[u8]) -> Value {
     })
 }
 
+/// Levels of a body's values within one another. Steps and templates read it within a few more, and readers of JSON
+/// have 128.
+pub const NESTED: usize = 100;
+
+/// Whether a body is JSON whose values are deeper in one another than those who read it later can follow.
+pub fn is_too_deep(request: &Parts, body: &[u8]) -> bool {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest > NESTED && is_json(&kind(&request.headers))
+}
+
+fn kind(headers: &HeaderMap) -> String {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn is_json(kind: &str) -> bool {
+    kind == "application/json" || kind.ends_with("+json")
+}
+
 fn body_of(headers: &HeaderMap, body: &[u8]) -> Value {
     if body.is_empty() {
         return Value::Null;
     }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if (kind == "application/json" || kind.ends_with("+json"))
+    let kind = kind(headers);
+    if is_json(&kind)
         && let Ok(value) = serde_json::from_slice(body)
     {
         return value;
@@ -105,6 +134,20 @@ mod tests {
     fn event(kind: &str, body: &[u8]) -> Value {
         let request = http::Request::post("/hooks/x?a=1&b=2&b=3").header("content-type", kind).body(()).unwrap();
         event_of(&request.into_parts().0, "/", body)
+    }
+
+    #[test]
+    fn a_body_is_as_deep_as_those_who_read_it_can_follow() {
+        let parts = |kind: &str| http::Request::post("/").header("content-type", kind).body(()).unwrap().into_parts().0;
+        let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        let json = parts("application/json; charset=utf-8");
+        assert!(!is_too_deep(&json, nested(NESTED).as_bytes()));
+        assert!(is_too_deep(&json, nested(NESTED + 1).as_bytes()));
+        assert!(is_too_deep(&json, nested(100_000).as_bytes()));
+        assert!(is_too_deep(&parts("application/ld+json"), "{\"a\":".repeat(NESTED + 1).as_bytes()));
+        // In a text they are none, and a text is no JSON.
+        assert!(!is_too_deep(&json, format!("\"\\\"{}\"", "[".repeat(500)).as_bytes()));
+        assert!(!is_too_deep(&parts("text/plain"), nested(500).as_bytes()));
     }
 
     #[test]

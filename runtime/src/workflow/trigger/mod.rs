@@ -5,5 +5,5 @@ mod http;
 mod signature;
 
 pub use cron::{CronError, CronTrigger};
-pub use http::{HttpTrigger, RespondWith, event_of};
+pub use http::{HttpTrigger, NESTED, RespondWith, event_of, is_too_deep};
 pub use signature::{Scheme, Signature, SignatureError};

@@ -1,0 +1,274 @@
+//! What no workflow and no run needs any more goes, and nothing else: also when that is cut off, and while somebody
+//! deploys.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use keyhole::engine::{Engine, EngineConfig};
+use keyhole::workflow::history::History;
+use keyhole::workflow::record::{Cause, RunStatus, Workflow, WorkflowId};
+use keyhole::workflow::render::Renderers;
+use keyhole::workflow::{
+    Component, Components, Deploy, DeployError, Files, NEEDED_LATELY, Runner, SystemClock, Work, Workflows,
+};
+use keyhole_host_api::broker::Egress;
+use keyhole_host_api::data::DataStores;
+use keyhole_host_api::store::records::Records;
+use keyhole_host_api::store::{Durable, Expect, Revision, Store, StoreError, Versioned};
+use keyhole_tests::host::{Host, member};
+use keyhole_tests::server::Authority;
+use keyhole_tests::workspace::component;
+use serde_json::value::RawValue;
+
+use crate::rig::{HEAD, verb};
+
+/// Whatever is not needed now has not been for long.
+const NONE: SignedDuration = SignedDuration::from_secs(-1);
+
+/// The workflows on `store`, as a process that has just been started sees them.
+fn workflows(host: &Host, store: &Arc<dyn Store>) -> Arc<Workflows> {
+    let engine = || Engine::new(EngineConfig { slots: Some(4), ..EngineConfig::default() });
+    let work = Work {
+        components: Components::new(store.clone(), engine),
+        broker: host.broker(&Authority::default(), &[], Egress::default()),
+        accounts: host.accounts.clone(),
+        data: DataStores::new(store.clone()),
+        files: Files::new(store.clone()),
+        renderers: Renderers::here(),
+        public_url: None,
+    };
+    Arc::new(Workflows::new(store.clone(), Arc::new(work)))
+}
+
+async fn add(workflows: &Workflows, package: &str) -> String {
+    let bytes = std::fs::read(component(package)).unwrap();
+    workflows.work().components.add(bytes.into()).await.unwrap().0.digest
+}
+
+async fn deploy(workflows: &Workflows, text: &str, components: &[(&str, &str)]) -> Result<Workflow, DeployError> {
+    let path = |package: &str| component(package).display().to_string();
+    let components = components.iter().map(|(package, digest)| (path(package), (*digest).to_owned())).collect();
+    let files = BTreeMap::from([("a.csv".to_owned(), "a,b\n".into())]);
+    workflows.deploy(&member("alice"), &Deploy { file: text.to_owned(), components, files }).await
+}
+
+/// A version whose one step sends a file.
+fn sends() -> String {
+    format!(
+        "{HEAD}[[steps]]\nname = \"a\"\nuses = \"http-request\"\nprops = {{ url = \"https://a.example\", file = \"a.csv\" }}\n"
+    )
+}
+
+fn uses(package: &str) -> String {
+    format!("{HEAD}[[steps]]\nname = \"a\"\nuses = {:?}\n", component(package).display().to_string())
+}
+
+async fn keys(store: &Arc<dyn Store>, folder: &str) -> usize {
+    store.scan(folder, None, 10_000).await.unwrap().len()
+}
+
+async fn until(history: &History, run: &str, status: RunStatus) {
+    for _ in 0..1000 {
+        if history.run(run).await.unwrap().unwrap().status == status {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the run did not come to be {status:?}");
+}
+
+fn id() -> WorkflowId {
+    WorkflowId("alice/w".to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_goes_when_no_run_is_of_it_and_with_it_what_it_alone_needed() {
+    let host = Host::new().await;
+    let store = host.store.clone();
+    let workflows = workflows(&host, &store);
+    let (small, verbs) = (add(&workflows, "small").await, add(&workflows, "verbs").await);
+    let waits = format!("{HEAD}{}{}", verb("a", "delay", "600000"), verb("b", "return", "1"));
+    deploy(&workflows, &uses("small"), &[("small", &small)]).await.unwrap();
+    let second = deploy(&workflows, &waits, &[("verbs", &verbs)]).await.unwrap();
+    let runner = Runner::new(store.clone(), workflows.clone(), Arc::new(SystemClock));
+    runner.start(false).await.unwrap();
+    let event = RawValue::from_string("{}".to_owned()).unwrap();
+    let run = runner.accept(&second, Cause::Manual, event, None).await.unwrap().run;
+    let history = History::new(store.clone());
+    until(&history, &run, RunStatus::Waiting).await;
+    deploy(&workflows, &sends(), &[]).await.unwrap();
+    deploy(&workflows, &sends(), &[]).await.unwrap();
+    assert_eq!(keys(&store, "workflow-files/").await, 2);
+
+    // Within the hour nothing goes.
+    assert_eq!(workflows.tidy(&history, NEEDED_LATELY).await.unwrap(), Default::default());
+    // The first goes with its component; the second has a run, and what is after it may have had.
+    let tidied = workflows.tidy(&history, NONE).await.unwrap();
+    assert_eq!((tidied.versions, tidied.components, tidied.files), (1, 1, 0));
+    assert!(workflows.version(&id(), 1).await.unwrap().is_none());
+    assert!(workflows.work().components.get(&small).await.unwrap().is_none());
+    assert_eq!(keys(&store, &format!("component-pieces/{small}/")).await, 0);
+    assert!(workflows.work().components.get(&verbs).await.unwrap().is_some());
+
+    // Ended, the run keeps it as long as it is in the history itself.
+    runner.cancel(&run).await.unwrap();
+    until(&history, &run, RunStatus::Cancelled).await;
+    assert_eq!(workflows.tidy(&history, NONE).await.unwrap().versions, 0);
+    let soon = Timestamp::now().checked_add(SignedDuration::from_secs(1)).unwrap();
+    assert_eq!(history.prune(soon).await.unwrap(), 1);
+    let tidied = workflows.tidy(&history, NONE).await.unwrap();
+    assert_eq!((tidied.versions, tidied.components, tidied.files), (2, 1, 1));
+    let now = workflows.version(&id(), 4).await.unwrap().expect("the current one stays");
+    workflows.work().files.get(now.steps[0].file.as_ref().unwrap()).await.expect("and what it sends");
+
+    // What is gone can come again, and not without its bytes.
+    let none = deploy(&workflows, &uses("small"), &[("small", &small)]).await.unwrap_err();
+    assert!(none.to_string().contains("there is no component"), "{none}");
+    let again = add(&workflows, "small").await;
+    deploy(&workflows, &uses("small"), &[("small", &again)]).await.unwrap();
+    crate::tidy::workflows(&host, &store).work().components.step(&small).await.expect("whole again");
+
+    // Of one that was deleted, nothing stays. It is seen to be gone first, and then for a while.
+    workflows.delete(&id()).await.unwrap();
+    workflows.tidy(&history, NONE).await.unwrap();
+    assert_eq!(workflows.tidy(&history, NONE).await.unwrap(), Default::default(), "there is nothing more to do");
+    for folder in ["workflow-versions/", "workflow-files/", "components/", "component-pieces/", "started/"] {
+        assert_eq!(keys(&store, folder).await, 0, "{folder}");
+    }
+    runner.stop(Duration::ZERO).await;
+}
+
+/// A store that fails as it deletes for the `left`th time, as if the process had been killed there.
+struct Cut {
+    store: Arc<dyn Store>,
+    left: AtomicI64,
+}
+
+#[async_trait]
+impl Store for Cut {
+    async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        self.store.get(key).await
+    }
+
+    async fn scan(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Versioned)>, StoreError> {
+        self.store.scan(prefix, after, limit).await
+    }
+
+    async fn scan_back(
+        &self,
+        prefix: &str,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Versioned)>, StoreError> {
+        self.store.scan_back(prefix, before, limit).await
+    }
+
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        self.store.revision().await
+    }
+
+    async fn write(&self, key: &str, expect: Expect, value: Option<Vec<u8>>) -> Result<Revision, StoreError> {
+        if value.is_none() && self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            return Err(StoreError::Failed("it was cut off".to_owned()));
+        }
+        self.store.write(key, expect, value).await
+    }
+
+    fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError> {
+        self.store.write_soon(key, value)
+    }
+
+    fn append(&self, key: &str, value: Vec<u8>) -> Result<Durable, StoreError> {
+        self.store.append(key, value)
+    }
+
+    async fn replace(&self, records: Vec<(String, Vec<u8>)>, kept: &'static [&'static str]) -> Result<(), StoreError> {
+        self.store.replace(records, kept).await
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
+        self.store.flush().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_lost_what_is_needed_stays_wherever_tidying_up_is_cut_off() {
+    let host = Host::new().await;
+    let store = host.store.clone();
+    let whole = workflows(&host, &store);
+    let (small, verbs) = (add(&whole, "small").await, add(&whole, "verbs").await);
+    for _ in 0..3 {
+        deploy(&whole, &uses("small"), &[("small", &small)]).await.unwrap();
+        deploy(&whole, &sends(), &[]).await.unwrap();
+    }
+    let last = format!("{}{}", sends(), verb("b", "return", "1"));
+    let current = deploy(&whole, &last, &[("verbs", &verbs)]).await.unwrap();
+    let mut cuts = 0;
+    for left in 0.. {
+        let cut: Arc<dyn Store> = Arc::new(Cut { store: store.clone(), left: AtomicI64::new(left) });
+        let tidied = workflows(&host, &cut).tidy(&History::new(cut.clone()), NONE).await;
+        // Whoever comes next finds all that runs need.
+        let next = workflows(&host, &store);
+        let version = next.version(&id(), current.version).await.unwrap().expect("the current version");
+        next.work().files.get(version.steps[0].file.as_ref().unwrap()).await.expect("its file");
+        next.work().components.step(&verbs).await.expect("its component");
+        // A component that is said to be there is whole.
+        if next.work().components.get(&small).await.unwrap().is_some() {
+            next.work().components.step(&small).await.expect("whole");
+        }
+        if tidied.is_ok() {
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(cuts >= 3, "it was cut off {cuts} times");
+    assert_eq!(keys(&store, "workflow-versions/").await, 1);
+    assert_eq!(keys(&store, "workflow-files/").await, 1);
+    assert_eq!(keys(&store, "components/").await, 1);
+    assert_eq!(keys(&store, &format!("component-pieces/{small}/")).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_component_goes_while_a_workflow_is_deployed_that_needs_it() {
+    let host = Host::new().await;
+    let store = host.store.clone();
+    let heads = Records::<Component>::new(store.clone());
+    let (deploying, tidying) = (workflows(&host, &store), workflows(&host, &store));
+    let history = History::new(store.clone());
+    let long_ago = Timestamp::now().checked_sub(SignedDuration::from_hours(2)).unwrap();
+    let (mut kept, mut gone) = (0, 0);
+    for _ in 0..40 {
+        let small = add(&deploying, "small").await;
+        // Nobody has asked for it for long.
+        heads.update(&small, |head| (head.used, head.deployed) = (Some(long_ago), long_ago)).await.unwrap();
+        let (text, components) = (uses("small"), [("small", small.as_str())]);
+        let (deployed, tidied) =
+            tokio::join!(deploy(&deploying, &text, &components), tidying.tidy(&history, NEEDED_LATELY));
+        tidied.unwrap();
+        match deployed {
+            Ok(_) => {
+                let there = workflows(&host, &store);
+                there.work().components.step(&small).await.expect("the component of the current version");
+                kept += 1;
+            }
+            Err(error) => {
+                assert!(error.to_string().contains("there is no component"), "{error}");
+                gone += 1;
+            }
+        }
+        deploying.delete(&id()).await.unwrap();
+        for (key, _) in store.scan("workflow-versions/", None, 100).await.unwrap() {
+            store.write(&key, Expect::Any, None).await.unwrap();
+        }
+    }
+    assert!(kept + gone == 40 && kept > 0, "{kept} kept, {gone} gone");
+}
