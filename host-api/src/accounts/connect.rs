@@ -280,7 +280,7 @@ impl Accounts {
     async fn free_nickname(&self, owner: &MemberId, app: &App) -> Result<String, StoreError> {
         let title: String = app.title.chars().take(30).collect();
         let first = format!("{owner}'s {title}");
-        let all = self.all().await?;
+        let all = self.listed().await?;
         let taken = |name: &String| all.iter().any(|account| account.owner == *owner && account.nickname == *name);
         let numbered = (2..).map(|number| format!("{first} {number}"));
         let free = std::iter::once(first.clone()).chain(numbered).find(|name| !taken(name));
