@@ -213,6 +213,37 @@ fn a_custom_app_is_an_app() {
 }
 
 #[test]
+fn what_is_wrong_with_a_custom_app_is_told_of_its_part() {
+    let header = |template: &str| CustomPlace::Header { name: "Authorization".into(), template: template.into() };
+    let query = |template: &str| CustomPlace::Query { name: "team".into(), template: template.into() };
+    let places = vec![header("Bearer {key"), query("{team}"), header("plain")];
+    let app = CustomApp::gather("Acme".into(), vec!["127.0.0.1".into()], places, &["team".into(), "Bad".into()]);
+    assert_eq!(app.headers, [("Authorization".to_owned(), "plain".to_owned())].into());
+    let app = CustomApp { base_url: Some("https://evil.example/".into()), ..app };
+    let parts: Vec<_> = app.checked().unwrap_err().into_iter().filter_map(|(part, _)| part).collect();
+    for part in [CustomPart::Host(0), CustomPart::BaseUrl, CustomPart::Place(0), CustomPart::Field(1)] {
+        assert!(parts.contains(&part), "{part:?} of {parts:?}");
+    }
+    let right = CustomApp::gather(
+        "Acme".into(),
+        vec!["api.example.com".into()],
+        vec![
+            header("Bearer {key}"),
+            query("{team}"),
+            CustomPlace::Segment { index: 1, template: "bot{key}".into() },
+            CustomPlace::Json { pointer: "/key".into(), template: "{key}".into() },
+            CustomPlace::Form { name: "key".into(), template: "{key}".into() },
+        ],
+        &["team".into()],
+    );
+    let built = right.checked().unwrap();
+    assert_eq!(
+        built.fields.iter().map(|field| (field.name.as_str(), field.secret)).collect::<Vec<_>>(),
+        [("key", true), ("team", false)]
+    );
+}
+
+#[test]
 fn a_custom_app_is_held_to_the_rules_of_every_definition() {
     for host in ["*.com", "github.io", "127.0.0.1", "0x7f.1", "a.b/c", "u@a.b", "[::1]", "a.b.", ""] {
         let error = CustomApp { hosts: vec![host.into()], base_url: None, ..custom() }.app();
