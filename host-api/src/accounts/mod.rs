@@ -6,6 +6,7 @@
 mod access;
 mod change;
 mod connect;
+mod history;
 mod listed;
 mod proof;
 mod see;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use access::{Access, AccessParseError, UseError};
 pub use change::ChangeError;
 pub use connect::{Connect, ConnectError, Connected, Prepared};
+pub use history::{Event, KEPT, What};
 pub use listed::Row;
 pub use proof::PROOF_LIFETIME;
 pub use see::{FindError, Summary};
@@ -156,6 +158,9 @@ pub struct Account {
     /// What is known of its tokens, if it was connected by OAuth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth: Option<Tokens>,
+    /// What happened to it, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Event>,
     /// The secret fields.
     pub sealed: Sealed,
 }

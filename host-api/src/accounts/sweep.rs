@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::history::Before;
 use super::listed::{self, Listing};
 use super::{Access, AccountId, Entry};
 use crate::members::MemberId;
@@ -49,7 +50,9 @@ impl Sweep {
                 self.records
                     .update(id, |entry| {
                         if let Some(account) = &mut entry.account {
+                            let before = Before::of(account);
                             account.access.remove(member);
+                            account.note_changes(None, &before);
                         }
                     })
                     .await?;

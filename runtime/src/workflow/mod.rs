@@ -17,6 +17,7 @@ mod queue;
 pub mod record;
 mod runner;
 mod schedule;
+pub mod scopes;
 mod template;
 pub mod trigger;
 
