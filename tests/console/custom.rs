@@ -22,7 +22,7 @@ fn a_person_describes_a_service_corrects_it_where_it_is_wrong_and_connects_it() 
         alice.follow("Connect a service of your own");
         alice.fill("What you call the service (optional)", "Warehouse");
         alice.fill("Hosts", "127.0.0.1");
-        alice.fill("Where requests start (optional)", "https://api.acme.example/v1/");
+        alice.fill("Where requests start (optional)", "https://api.acme.example/{v1/");
         alice.fill("Name 1", "X-Key");
         alice.fill("Value 1", "{key");
         alice.press_button("Continue");
@@ -33,12 +33,13 @@ fn a_person_describes_a_service_corrects_it_where_it_is_wrong_and_connects_it() 
             assert_eq!(alice.evaluate(invalid), json!(["hosts", "base_url", "name", "template"]));
         }
         alice.fill("Hosts", "api.acme.example");
+        alice.fill("Where requests start (optional)", "https://api.acme.example/v1/");
         alice.fill("Name 1", "Authorization");
         alice.fill("Value 1", "Bearer {key}");
         alice.press_button("Add rows");
         assert_eq!(alice.value("Value 1"), "Bearer {key}", "what was typed is kept");
-        alice.select("Place 4", "query parameter");
-        alice.fill("Name 4", "team");
+        alice.select("Place 4", "header");
+        alice.fill("Name 4", "X-Team");
         alice.fill("Value 4", "{team}");
         alice.fill("Fields that are no secrets (optional)", "team");
         alice.press_button("Continue");
@@ -72,6 +73,7 @@ fn a_person_describes_a_service_corrects_it_where_it_is_wrong_and_connects_it() 
         let received = server.received();
         let last = received.last().expect("a request");
         assert_eq!(last.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
+        assert_eq!(last.header("x-team"), Some("sales"));
 
         // New keys for what was described before.
         alice.click_text("Actions");

@@ -131,7 +131,7 @@ pub enum CustomPart {
 
 impl CustomApp {
     /// One with these places: each `{name}` in them is a field, secret unless it is among `plain`, and a header without
-    /// any is the same in all requests.
+    /// a secret is no place.
     pub fn gather(title: String, hosts: Vec<String>, places: Vec<CustomPlace>, plain: &[String]) -> Self {
         let mut names: Vec<String> = Vec::new();
         let mut headers = BTreeMap::new();
@@ -142,7 +142,9 @@ impl CustomApp {
             let fields: Vec<String> =
                 templates.flat_map(|one| one.fields().map(str::to_owned).collect::<Vec<_>>()).collect();
             match place {
-                CustomPlace::Header { name, template } if fields.is_empty() && Template::parse(&template).is_ok() => {
+                CustomPlace::Header { name, template }
+                    if Template::parse(&template).is_ok() && fields.iter().all(|field| plain.contains(field)) =>
+                {
                     headers.insert(name, template);
                 }
                 place => kept.push(place),

@@ -155,8 +155,10 @@ impl Typed {
             match row.place() {
                 Err(wrong) => faults.rows.entry(at).or_default().push(wrong),
                 Ok(place) => {
-                    let is_plain =
-                        |template: &str| Template::parse(template).is_ok_and(|one| one.fields().next().is_none());
+                    let is_plain = |template: &str| {
+                        let template = Template::parse(template);
+                        template.is_ok_and(|one| one.fields().all(|field| plain.iter().any(|name| name == field)))
+                    };
                     match &place {
                         CustomPlace::Header { name, template } if is_plain(template) => {
                             headers.insert(name.clone(), at);
@@ -422,7 +424,7 @@ mod tests {
             ("header", "Bad Name", "plain"),
         ]);
         typed.hosts = "10.0.0.1".to_owned();
-        typed.base_url = "http://api.example.com/".to_owned();
+        typed.base_url = "https://{".to_owned();
         let faults = typed.checked().err().expect("nothing of it is right");
         assert_eq!(faults.rows.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 4], "{:?}", faults.rows);
         assert!(!faults.hosts.is_empty() && !faults.base_url.is_empty(), "{:?}", faults.rest);

@@ -50,7 +50,10 @@ impl History {
     pub async fn list(&self, of: &Of, page: Page<'_>, wanted: impl Fn(&Run) -> bool) -> Result<Listed, StoreError> {
         let mut back = Back::new(self, of, page.before);
         let mut listed = Listed::default();
-        for _ in 0..page.looks {
+        for look in 1..=page.looks {
+            if look % PAGE == 0 {
+                tokio::task::yield_now().await;
+            }
             if listed.runs.len() == page.limit {
                 return Ok(listed);
             }
