@@ -51,7 +51,7 @@ impl History {
         let mut back = Back::new(self, of, page.before);
         let mut listed = Listed::default();
         for look in 1..=page.looks {
-            if look % PAGE == 0 {
+            if look.is_multiple_of(PAGE) {
                 tokio::task::yield_now().await;
             }
             if listed.runs.len() == page.limit {
