@@ -275,17 +275,17 @@ fn describe(visitor: &Visitor, typed: &Typed, faults: &Faults) -> Markup {
             (visitor.key())
             label for="title" { "What you call the service (optional)" }
             input #title name="title" maxlength="100" value=(typed.title) aria-describedby=[described_by("title", &faults.title)]
-                aria-invalid[!faults.title.is_empty()];
+                aria-invalid=[invalid(&faults.title)];
             (wrong("title", &faults.title))
             label for="hosts" { "Hosts" }
-            textarea #hosts name="hosts" rows="2" spellcheck="false" required aria-describedby="hosts-help hosts-wrong"
-                aria-invalid[!faults.hosts.is_empty()] { (typed.hosts) }
+            textarea #hosts name="hosts" rows="2" spellcheck="false" required aria-describedby=(helped_by("hosts", &faults.hosts))
+                aria-invalid=[invalid(&faults.hosts)] { (typed.hosts) }
             small #hosts-help { "The only ones that its secrets may go to, one a line: " code { "api.example.com" } ", or "
                 code { "*.example.com" } " for all below." }
             (wrong("hosts", &faults.hosts))
             label for="base_url" { "Where requests start (optional)" }
             input #base_url name="base_url" type="url" value=(typed.base_url) placeholder="https://api.example.com/v1/"
-                aria-describedby=[described_by("base_url", &faults.base_url)] aria-invalid[!faults.base_url.is_empty()];
+                aria-describedby=[described_by("base_url", &faults.base_url)] aria-invalid=[invalid(&faults.base_url)];
             (wrong("base_url", &faults.base_url))
             fieldset {
                 legend { "Where its secrets go" }
@@ -301,8 +301,8 @@ fn describe(visitor: &Visitor, typed: &Typed, faults: &Faults) -> Markup {
                 }
             }
             label for="plain" { "Fields that are no secrets (optional)" }
-            input #plain name="plain" value=(typed.plain) spellcheck="false" aria-describedby="plain-help plain-wrong"
-                aria-invalid[!faults.plain.is_empty()];
+            input #plain name="plain" value=(typed.plain) spellcheck="false" aria-describedby=(helped_by("plain", &faults.plain))
+                aria-invalid=[invalid(&faults.plain)];
             small #plain-help { "Their names with blanks between them, such as " code { "user" } ". All others are secrets." }
             (wrong("plain", &faults.plain))
             div .buttons {
@@ -327,11 +327,11 @@ fn row_of(at: usize, row: &Row, faults: Option<&Vec<String>>) -> Markup {
             }
             td {
                 input name="name" aria-label=(format!("Name {number}")) value=(row.name) spellcheck="false"
-                    aria-describedby=[about.as_deref()] aria-invalid[faults.is_some()];
+                    aria-describedby=[about.as_deref()] aria-invalid=[faults.map(|_| "true")];
             }
             td {
                 input name="template" aria-label=(format!("Value {number}")) value=(row.template) spellcheck="false"
-                    aria-describedby=[about.as_deref()] aria-invalid[faults.is_some()];
+                    aria-describedby=[about.as_deref()] aria-invalid=[faults.map(|_| "true")];
                 @if let Some(faults) = faults { (wrong(&id, faults)) }
             }
         }
@@ -340,6 +340,15 @@ fn row_of(at: usize, row: &Row, faults: Option<&Vec<String>>) -> Markup {
 
 fn described_by(id: &str, faults: &[String]) -> Option<String> {
     (!faults.is_empty()).then(|| format!("{id}-wrong"))
+}
+
+fn helped_by(id: &str, faults: &[String]) -> String {
+    let wrong = described_by(id, faults).map(|wrong| format!(" {wrong}"));
+    format!("{id}-help{}", wrong.unwrap_or_default())
+}
+
+fn invalid(faults: &[String]) -> Option<&'static str> {
+    (!faults.is_empty()).then_some("true")
 }
 
 /// What is wrong with the field `id`.
