@@ -26,7 +26,7 @@ const ROWS: usize = 2;
 /// Most rows of one form.
 const MOST: usize = 32;
 
-/// The kinds of places: what a form sends, what it is called, and what its two texts are.
+/// The kinds of places: what a form sends, and what it is called.
 const KINDS: [(&str, &str); 6] = [
     ("header", "header"),
     ("basic", "user name and password"),
