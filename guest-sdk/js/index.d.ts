@@ -71,6 +71,8 @@ export interface App<Methods extends Record<string, any> = Record<string, any>> 
   type: "app";
   /** The app's name in the catalog. */
   app: string;
+  /** The scopes that its account must have been granted: whoever links one without is told so. */
+  scopes?: readonly string[];
   optional?: boolean;
   propDefinitions?: Record<string, any>;
   methods?: Methods & ThisType<Methods & Linked>;

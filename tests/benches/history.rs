@@ -94,7 +94,12 @@ const PAGES: [&str; 16] = [
 /// How long the console takes for each of them.
 async fn pages(serving: &Serving, token: &str) -> Result<Vec<(String, Duration)>> {
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-    let signed_in = client.post(format!("{}/sign-in", serving.url)).form(&[("token", token)]).send().await?;
+    let signed_in = client
+        .post(format!("{}/sign-in", serving.url))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("token={token}"))
+        .send()
+        .await?;
     let cookie = signed_in.headers().get("set-cookie").context("a session")?.to_str()?;
     let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
     let accounts = client.get(format!("{}/api/accounts?limit=1", serving.url)).bearer_auth(token).send().await?;

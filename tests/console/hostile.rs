@@ -3,10 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyhole_tests::program::KEY;
+use keyhole_tests::served::Served;
 use serde_json::json;
 
 use crate::browser::{Answered, Browser, Page};
 use crate::house::{CLIENT_SECRET, House, TOKEN, Words, enter};
+use crate::visit::{Visit, client, posting, send};
 
 /// Markup, a script, what ends an attribute, and what turns the direction of a line; and a word to know it by.
 fn evil(word: &str) -> String {
@@ -185,4 +187,16 @@ fn what_looks_like_a_placeholder_is_found() {
     assert_eq!(placeholder("\"Bearer acme_live_9fQ2xT7bLm4\""), Some("acme_live_9fQ2xT7bLm4"));
     let inside = STANDARD.encode(format!("api:{KEY}"));
     assert!(forms(KEY).iter().any(|form| inside.contains(form)));
+}
+
+#[tokio::test]
+async fn a_form_that_is_too_long_is_answered_as_a_page() {
+    let served = Served::with_members();
+    let alice = Visit::of(&served, "alice").await;
+    let long = "x".repeat(257 * 1024);
+    let answer = alice.post("/accounts/new/acme", &[("nickname", &long)]).await;
+    assert_eq!((answer.status, answer.header("content-type")), (413, "text/html; charset=utf-8"), "{}", answer.text);
+    assert!(answer.text.contains("256 KiB") && answer.text.contains("Sign out"), "{}", answer.text);
+    let answer = send(posting(&client(1), &format!("{}/sign-in", served.url), &[("token", &long)])).await;
+    assert_eq!((answer.status, answer.header("content-type")), (413, "text/html; charset=utf-8"), "{}", answer.text);
 }

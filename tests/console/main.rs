@@ -1,8 +1,10 @@
 //! The console, as people use it: in Chromium, on the built program, against real servers.
 
 mod access;
+mod account;
 mod browser;
 mod connect;
+mod custom;
 mod hostile;
 mod house;
 mod looks;

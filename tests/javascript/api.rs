@@ -71,6 +71,7 @@ fn the_definition_names_every_prop_that_is_filled_in() {
     assert_eq!((&props["store"]["type"], &props["store"]["default"]), (&json!("data_store"), &json!("of-the-step")));
     assert_eq!(props["shared"]["app"], "bearer_crm");
     assert_eq!(props["shared"]["optional"], true);
+    assert_eq!(props["shared"]["scopes"], json!(["contacts.read"]));
     assert_eq!(props["text"]["description"], "Some text");
     assert_eq!(props["count"]["default"], 3, "a number in a text is one");
     assert_eq!(props["colour"]["options"][1], json!({"label": "Blue", "value": "blue"}));

@@ -57,6 +57,7 @@ fn the_definition_names_every_prop() {
     let names: Vec<_> = props.as_object().expect("props").keys().map(String::as_str).collect();
     assert_eq!(names, ["basic", "bearer", "colour", "count", "list", "maps", "more", "secret", "store", "text"]);
     assert_eq!((&props["bearer"]["app"], &props["bearer"]["optional"]), (&json!("bearer_crm"), &json!(true)));
+    assert_eq!(props["bearer"]["scopes"], json!(["contacts.read"]));
     assert_eq!(props["colour"]["options"], json!([{"label": "Blue", "value": "blue"}, "red"]));
     assert_eq!((&props["list"]["configure"], &props["more"]["configure"]), (&json!(true), &json!(true)));
     assert_eq!(props["secret"]["secret"], true);

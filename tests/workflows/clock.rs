@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use keyhole::engine::{Engine, EngineConfig};
-use keyhole::workflow::history::{History, Of};
+use keyhole::workflow::history::{History, Of, Page};
 use keyhole::workflow::record::{Cause, Run, RunStatus, WorkflowId};
 use keyhole::workflow::render::Renderers;
 use keyhole::workflow::{Clock, Components, Deploy, Files, Runner, Work, Workflows};
@@ -90,7 +90,8 @@ impl House {
 
     async fn runs(&self) -> Vec<Run> {
         let of = Of::Workflow(WorkflowId("alice/w".to_owned()));
-        History::new(self.host.store.clone()).list(&of, None, 100, |_| true).await.unwrap()
+        let page = Page { before: None, limit: 100, looks: 100 };
+        History::new(self.host.store.clone()).list(&of, page, |_| true).await.unwrap().runs
     }
 
     async fn until(&self, what: &str, mut fits: impl FnMut(&[Run]) -> bool) -> Vec<Run> {

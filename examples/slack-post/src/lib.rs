@@ -3,7 +3,7 @@ use keyhole_sdk::prelude::*;
 
 #[derive(Props)]
 struct Input {
-    #[prop(app = "slack")]
+    #[prop(app = "slack", scopes = ["chat:write"])]
     slack: Account,
     #[prop(default = "#general", description = "Where to post.")]
     channel: String,

@@ -94,6 +94,7 @@ export function describe(name, declared) {
     if (prop.label) described.label = text(prop.label);
     if (prop.description) described.description = text(prop.description);
     if (prop.optional) described.optional = true;
+    if (prop.scopes?.length > 0) described.scopes = [prop.scopes].flat();
     return described;
   }
   if (isBuiltIn(prop)) return undefined;

@@ -31,6 +31,9 @@ def _described(name, declared):
     described = {"type": prop["type"]}
     if prop["type"] == "app":
         described["app"] = prop["app"]
+        if prop.get("scopes"):
+            scopes = prop["scopes"]
+            described["scopes"] = [scopes] if isinstance(scopes, str) else list(scopes)
     described |= {key: prop[key] for key in KEPT if prop.get(key) is not None and prop[key] is not False}
     options = prop.get("options")
     if callable(options) or prop.get("reload_props"):

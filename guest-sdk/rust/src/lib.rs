@@ -80,6 +80,7 @@ pub use keyhole_sdk_macros::step;
 /// | in `#[prop(..)]` | |
 /// | --- | --- |
 /// | `app = "slack"` | an app prop, of type [`Account`] or `Option<Account>` |
+/// | `scopes = [".."]` | of an app prop: the scopes that its account must have been granted |
 /// | `default = ..` | a string, number, boolean, or a list of these in `[ ]` |
 /// | `description = ".."` | default: the field's doc comment |
 /// | `label = ".."` | what to show in place of the name |
@@ -91,7 +92,7 @@ pub use keyhole_sdk_macros::step;
 /// ```
 /// #[derive(keyhole_sdk::Props)]
 /// struct Input {
-///     #[prop(app = "github")]
+///     #[prop(app = "github", scopes = ["repo"])]
 ///     github: keyhole_sdk::Account,
 ///     /// Whose issues to list.
 ///     #[prop(configure)]

@@ -43,6 +43,8 @@ pub struct Declared {
     pub name: &'static str,
     pub kind: Kind,
     pub app: Option<&'static str>,
+    /// JSON, a list.
+    pub scopes: Option<&'static str>,
     pub label: Option<&'static str>,
     pub description: Option<&'static str>,
     pub optional: bool,
@@ -74,7 +76,7 @@ impl Serialize for Declared {
                 map.serialize_entry(key, &true)?;
             }
         }
-        for (key, text) in [("default", self.default), ("options", self.options)] {
+        for (key, text) in [("scopes", self.scopes), ("default", self.default), ("options", self.options)] {
             if let Some(text) = text {
                 map.serialize_entry(key, &json(text)?)?;
             }

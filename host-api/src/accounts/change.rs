@@ -1,10 +1,14 @@
 //! Changing an account that is there: its nickname, access and health, and deleting it.
 //! Each change is one compare-and-swap of one record, and is on disk when it returns.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::connect::{ConnectError, nickname};
-use super::{Access, Account, AccountId, Accounts, Entry, Health};
+use super::history::Before;
+use super::{Access, Account, AccountId, Accounts, Entry, Health, What};
+use crate::apps::App;
 use crate::members::{MemberId, Role};
 use crate::store::StoreError;
 
@@ -180,6 +184,9 @@ impl Accounts {
                 if let Some(account) = entry.account.as_mut().filter(|account| account.version == version) {
                     account.health.clone_from(&health);
                     account.updated = Timestamp::now();
+                    if let Health::ReconnectNeeded { reason } = &health {
+                        account.note(None, What::ReconnectNeeded { reason: reason.clone() });
+                    }
                 }
             })
             .await?;
@@ -192,6 +199,14 @@ impl Accounts {
         self.member(by).await?.ok_or_else(not_there)?;
         let account = self.live(id).await?.ok_or_else(not_there)?;
         if account.owner == *by { Ok(account) } else { Err(self.refuse(&account, by, id).await?) }
+    }
+
+    /// The definition of the app of `by`'s own account `id`; `None` if the catalog no longer has it.
+    ///
+    /// # Errors
+    /// Who may not, or whatever the store says.
+    pub async fn definition(&self, by: &MemberId, id: &AccountId) -> Result<Option<Arc<App>>, ChangeError> {
+        Ok(self.owned(by, id).await?.app(&self.catalog))
     }
 
     /// Changes an account of `by`'s own, over again if someone else changed it meanwhile.
@@ -210,7 +225,9 @@ impl Accounts {
                 if account.owner != *by {
                     return Err(refusal(account, by, id));
                 }
+                let before = Before::of(account);
                 change(account)?;
+                account.note_changes(Some(by), &before);
                 account.updated = Timestamp::now();
                 Ok(())
             })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::change::ChangeError;
-use super::{Access, Account, AccountId, Accounts, Entry, Health, Shape, Tokens, terms};
+use super::{Access, Account, AccountId, Accounts, Entry, Health, Shape, Tokens, What, terms};
 use crate::apps::{App, BaseUrlError, CUSTOM, CustomApp, CustomError, FieldDef, FieldError, HostError, REFRESH_TOKEN};
 use crate::members::MemberId;
 use crate::sign;
@@ -174,7 +174,7 @@ impl Accounts {
         };
         let (id, version, now) = (AccountId::generate(), 1, Timestamp::now());
         let terms = terms(&app.name, owner, &plain, custom.as_ref());
-        let account = Account {
+        let mut account = Account {
             sealed: self.vault.sealer().await?.seal(&self.binding(&id, version, &terms), &secrets)?,
             app: app.name.clone(),
             nickname,
@@ -190,8 +190,10 @@ impl Accounts {
             uid,
             custom,
             oauth,
+            history: Vec::new(),
             id,
         };
+        account.note(Some(owner), What::Connected);
         let entry = Entry::live(account.clone());
         self.records.put(account.id.as_str(), Expect::Absent, &entry).await?;
         Ok(Connected { account, warnings })
@@ -256,6 +258,7 @@ impl Accounts {
                 account.proved = Some(Timestamp::now());
                 account.uid.clone_from(&uid);
                 account.oauth.clone_from(&oauth);
+                account.note(Some(by), What::Reconnected);
                 Ok(())
             })
             .await?;
@@ -280,7 +283,7 @@ impl Accounts {
     async fn free_nickname(&self, owner: &MemberId, app: &App) -> Result<String, StoreError> {
         let title: String = app.title.chars().take(30).collect();
         let first = format!("{owner}'s {title}");
-        let all = self.all().await?;
+        let all = self.listed().await?;
         let taken = |name: &String| all.iter().any(|account| account.owner == *owner && account.nickname == *name);
         let numbered = (2..).map(|number| format!("{first} {number}"));
         let free = std::iter::once(first.clone()).chain(numbered).find(|name| !taken(name));

@@ -6,6 +6,8 @@
 mod access;
 mod change;
 mod connect;
+mod history;
+mod listed;
 mod proof;
 mod see;
 mod sweep;
@@ -25,6 +27,8 @@ use serde::{Deserialize, Serialize};
 pub use access::{Access, AccessParseError, UseError};
 pub use change::ChangeError;
 pub use connect::{Connect, ConnectError, Connected, Prepared};
+pub use history::{Event, KEPT, What};
+pub use listed::Row;
 pub use proof::PROOF_LIFETIME;
 pub use see::{FindError, Summary};
 pub use sweep::Departed;
@@ -154,6 +158,9 @@ pub struct Account {
     /// What is known of its tokens, if it was connected by OAuth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth: Option<Tokens>,
+    /// What happened to it, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Event>,
     /// The secret fields.
     pub sealed: Sealed,
 }
@@ -251,6 +258,8 @@ pub struct Accounts {
     records: Records<Entry>,
     /// For the grant check; `None` stands for a deleted account.
     kept: Kept<Option<Arc<Account>>>,
+    /// For lists.
+    listing: listed::Listing,
     members: Members,
     usage: Arc<Usage>,
     vault: Arc<Vault>,
@@ -266,6 +275,7 @@ impl Accounts {
             usage: Arc::new(Usage::new(store.clone())),
             records: Records::new(store),
             kept: Kept::default(),
+            listing: listed::Listing::default(),
             members,
             vault,
             catalog,
@@ -358,13 +368,11 @@ impl Accounts {
 
     /// The accounts that `owner` connected. No check is made of who asks.
     pub(crate) async fn of(&self, owner: &MemberId) -> Result<Vec<Account>, StoreError> {
-        let all = self.all().await?;
-        Ok(all.into_iter().filter(|account| account.owner == *owner).collect())
-    }
-
-    async fn all(&self) -> Result<Vec<Account>, StoreError> {
-        let all = self.records.all().await?;
-        Ok(all.into_iter().filter_map(|(_, entry, _)| entry.account).collect())
+        let mut theirs = Vec::new();
+        for listed in self.listed().await?.iter().filter(|account| account.owner == *owner) {
+            theirs.extend(self.live(&listed.id).await?.filter(|account| account.owner == *owner));
+        }
+        Ok(theirs)
     }
 
     async fn member(&self, id: &MemberId) -> Result<Option<Member>, StoreError> {

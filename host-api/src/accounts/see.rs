@@ -2,12 +2,13 @@
 //! nothing at all of an account that the member may not know of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::usage::Used;
-use super::{Access, Account, AccountId, Accounts, Health, Tokens};
+use super::{Access, AccountId, Accounts, Health, Row, Tokens};
 use crate::members::{Member, MemberId, Role};
 use crate::store::StoreError;
 
@@ -76,13 +77,17 @@ impl Accounts {
     /// # Errors
     /// Whatever the store says.
     pub async fn list(&self, member: &MemberId) -> Result<Vec<Summary>, StoreError> {
+        self.summaries(member, &self.rows(member).await?).await
+    }
+
+    /// What `member`, for whom `rows` were listed, may see of them.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn summaries(&self, member: &MemberId, rows: &[Row]) -> Result<Vec<Summary>, StoreError> {
         let Some(member) = self.member(member).await? else { return Ok(Vec::new()) };
-        let mut used = self.usage.all().await?;
-        let summary = |account: Account| {
-            let used = used.remove(account.id.as_str());
-            summary(account, &member, used)
-        };
-        Ok(self.all().await?.into_iter().filter_map(summary).collect())
+        let used = self.usage.of_each(rows.iter().map(Row::id)).await?;
+        Ok(rows.iter().zip(used).map(|(row, used)| summary(row, &member, used)).collect())
     }
 
     /// The account `id`, as `member` may see it; `None` if there is none that they may.
@@ -92,8 +97,9 @@ impl Accounts {
     pub async fn get(&self, member: &MemberId, id: &AccountId) -> Result<Option<Summary>, StoreError> {
         let Some(member) = self.member(member).await? else { return Ok(None) };
         let Some(account) = self.live(id).await? else { return Ok(None) };
+        let Some(row) = Row::of(&Arc::new(account.into()), &member) else { return Ok(None) };
         let used = self.usage.of(id).await?;
-        Ok(summary(account, &member, used))
+        Ok(Some(summary(&row, &member, used)))
     }
 
     /// The account whose id or exact nickname `name` is, among those that `member` may see.
@@ -106,45 +112,44 @@ impl Accounts {
         {
             return Ok(found);
         }
-        let mut found = self.list(member).await?;
-        found.retain(|account| account.nickname == name);
+        let mut found = self.rows(member).await?;
+        found.retain(|account| account.nickname() == name);
         match found.len() {
             0 => Err(FindError::NotThere(name.to_owned())),
-            1 => Ok(found.remove(0)),
+            1 => {
+                let found = self.summaries(member, &found).await?.pop();
+                found.ok_or_else(|| FindError::NotThere(name.to_owned()))
+            }
             _ => Err(FindError::Ambiguous {
                 name: name.to_owned(),
-                ids: found.into_iter().map(|account| account.id).collect(),
+                ids: found.iter().map(|account| account.id().clone()).collect(),
             }),
         }
     }
 }
 
-fn summary(account: Account, member: &Member, used: Option<Used>) -> Option<Summary> {
-    let usable = account.owner == member.id || account.access.includes(&member.id);
-    if !usable && member.role != Role::Admin {
-        return None;
-    }
-    let secrets = account.secret_fields().map(str::to_owned).collect();
+fn summary(row: &Row, member: &Member, used: Option<Used>) -> Summary {
+    let (account, usable) = (&*row.listed, row.usable);
     // Who else may use an account is its owner's and the admins' business.
     let all_of_access = account.owner == member.id || member.role == Role::Admin;
-    Some(Summary {
-        id: account.id,
-        app: account.app,
-        nickname: account.nickname,
-        owner: account.owner,
-        access: match account.access {
+    Summary {
+        id: account.id.clone(),
+        app: account.app.clone(),
+        nickname: account.nickname.clone(),
+        owner: account.owner.clone(),
+        access: match &account.access {
             Access::Members(_) if !all_of_access => Access::Members([member.id.clone()].into()),
-            access => access,
+            access => access.clone(),
         },
-        health: account.health,
+        health: account.health.clone(),
         created: account.created,
         updated: account.updated,
         uses: used.as_ref().map_or(0, |used| used.times),
         last_used: used.map(|used| used.last),
         usable,
-        plain: if usable { account.plain } else { BTreeMap::new() },
-        secrets,
-        uid: account.uid.filter(|_| usable),
-        oauth: account.oauth.filter(|_| usable),
-    })
+        plain: if usable { account.plain.clone() } else { BTreeMap::new() },
+        secrets: account.shapes.keys().cloned().collect(),
+        uid: account.uid.clone().filter(|_| usable),
+        oauth: account.oauth.clone().filter(|_| usable),
+    }
 }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use super::history::Before;
+use super::listed::{self, Listing};
 use super::{Access, AccountId, Entry};
 use crate::members::MemberId;
 use crate::store::records::Records;
@@ -38,17 +40,19 @@ impl Sweep {
     /// Deletes `member`'s accounts and takes them out of the access of every other.
     pub(crate) async fn member(&self, member: &MemberId) -> Result<Departed, StoreError> {
         let mut departed = Departed::default();
-        for (id, entry, _) in self.records.all().await? {
-            let Some(account) = entry.account else { continue };
-            let named = (account.id, account.nickname);
+        for account in listed::all(&self.records, &Listing::default()).await? {
+            let named = (account.id.clone(), account.nickname.clone());
+            let id = account.id.as_str();
             if account.owner == *member {
-                self.records.update(&id, |entry| entry.delete(member)).await?;
+                self.records.update(id, |entry| entry.delete(member)).await?;
                 departed.deleted.push(named);
             } else if matches!(&account.access, Access::Members(members) if members.contains(member)) {
                 self.records
-                    .update(&id, |entry| {
+                    .update(id, |entry| {
                         if let Some(account) = &mut entry.account {
+                            let before = Before::of(account);
                             account.access.remove(member);
+                            account.note_changes(None, &before);
                         }
                     })
                     .await?;

@@ -17,7 +17,7 @@ use crate::vault::MasterKeySource;
 const TOKEN: &str = "xoxb-1234567890-hunter2hunter2";
 
 /// Counts reads, and fails them on demand.
-struct Watched {
+pub(super) struct Watched {
     inner: RedbStore,
     reads: AtomicUsize,
     broken: AtomicBool,
@@ -76,13 +76,13 @@ impl Store for Watched {
     }
 }
 
-struct House {
+pub(super) struct House {
     store: Arc<Watched>,
-    accounts: Arc<Accounts>,
+    pub(super) accounts: Arc<Accounts>,
     dir: tempfile::TempDir,
 }
 
-fn who(name: &str) -> MemberId {
+pub(super) fn who(name: &str) -> MemberId {
     name.parse().unwrap()
 }
 
@@ -90,7 +90,7 @@ fn fields(given: &[(&str, &str)]) -> BTreeMap<String, Secret> {
     given.iter().map(|(name, value)| ((*name).to_owned(), Secret::new((*value).to_owned()))).collect()
 }
 
-fn slack() -> Connect {
+pub(super) fn slack() -> Connect {
     connect("slack", &[("oauth_access_token", TOKEN)])
 }
 
@@ -99,7 +99,7 @@ fn connect(app: &str, given: &[(&str, &str)]) -> Connect {
 }
 
 /// A workspace with the admin ann, and the members alice, bob and carol.
-async fn house() -> House {
+pub(super) async fn house() -> House {
     let dir = tempfile::tempdir().unwrap();
     let inner = RedbStore::open(dir.path()).unwrap();
     let store = Arc::new(Watched { inner, reads: AtomicUsize::new(0), broken: AtomicBool::new(false) });

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::connect::{ConnectError, shapes};
-use super::{Account, AccountId, Accounts, Entry, Health};
+use super::{Account, AccountId, Accounts, Entry, Health, What};
 use crate::apps::{App, REFRESH_TOKEN};
 use crate::vault::{Sealer, Secret};
 
@@ -106,6 +106,7 @@ impl Accounts {
         account.health = Health::Ok;
         let refreshes = account.oauth.as_ref().map_or(0, |tokens| tokens.refreshes);
         account.oauth = Some(Tokens { refreshes: refreshes + 1, ..renewed.tokens.clone() });
+        account.note(None, What::Refreshed { rotated: renewed.secrets.contains_key(REFRESH_TOKEN) });
         Ok(())
     }
 }

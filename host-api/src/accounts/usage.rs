@@ -98,8 +98,10 @@ impl Usage {
         Ok(self.records.get(id.as_str()).await?.map(|(used, _)| used))
     }
 
-    pub(super) async fn all(&self) -> Result<HashMap<String, Used>, StoreError> {
-        Ok(self.records.all().await?.into_iter().map(|(id, used, _)| (id, used)).collect())
+    /// The same of each.
+    pub(super) async fn of_each(&self, ids: impl Iterator<Item = &AccountId>) -> Result<Vec<Option<Used>>, StoreError> {
+        let ids: Vec<&str> = ids.map(AccountId::as_str).collect();
+        self.records.get_each(&ids).await
     }
 
     /// Forgets an account that is gone.

@@ -2,14 +2,14 @@
 //! no one waits for a definition. It is held to the rules of every definition, and may
 //! not name IP addresses or plain HTTP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::build::build;
-use super::error::Problems;
+use super::error::{Problems, Span};
 use super::read::{At, Draft, DraftField, DraftPlace};
-use super::{App, CUSTOM, Source};
+use super::{App, CUSTOM, Source, Template};
 
 /// A member's own definition, kept in the account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,42 @@ pub enum CustomPlace {
         /// Its value, such as `{key}`.
         template: String,
     },
+    /// A part of the path.
+    Segment {
+        /// Which, from 1: the part after the first `/`.
+        index: u32,
+        /// Its value, such as `bot{token}`.
+        template: String,
+    },
+    /// A value in a JSON body.
+    Json {
+        /// Where, as a JSON pointer (RFC 6901).
+        pointer: String,
+        /// Its value.
+        template: String,
+    },
+    /// A field of a form body.
+    Form {
+        /// Its name.
+        name: String,
+        /// Its value.
+        template: String,
+    },
+}
+
+impl CustomPlace {
+    /// What it holds that fields are put into.
+    fn templates(&self) -> impl Iterator<Item = &str> {
+        let (one, other) = match self {
+            Self::Basic { username, password } => (username, Some(password)),
+            Self::Header { template, .. }
+            | Self::Query { template, .. }
+            | Self::Segment { template, .. }
+            | Self::Json { template, .. }
+            | Self::Form { template, .. } => (template, None),
+        };
+        std::iter::once(one).chain(other).map(String::as_str)
+    }
 }
 
 /// All that is wrong with a [`CustomApp`].
@@ -76,41 +112,140 @@ pub enum CustomPlace {
 #[error("this custom app cannot be used: {}", .0.join(". "))]
 pub struct CustomError(pub Vec<String>);
 
+/// The part of a [`CustomApp`] that something is wrong with; the numbers count from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CustomPart {
+    /// What people call it.
+    Title,
+    /// One of its hosts.
+    Host(usize),
+    /// Where requests start.
+    BaseUrl,
+    /// One of its fields.
+    Field(usize),
+    /// One of its places.
+    Place(usize),
+    /// The header of this name.
+    Header(String),
+}
+
 impl CustomApp {
+    /// One with these places: each `{name}` in them is a field, secret unless it is among `plain`, and a header without
+    /// a secret is no place.
+    pub fn gather(title: String, hosts: Vec<String>, places: Vec<CustomPlace>, plain: &[String]) -> Self {
+        let mut names: Vec<String> = Vec::new();
+        let mut headers = BTreeMap::new();
+        let mut kept = Vec::new();
+        for place in places {
+            // A template that is none is found by whoever checks the whole.
+            let templates = place.templates().map(Template::parse).filter_map(Result::ok);
+            let fields: Vec<String> =
+                templates.flat_map(|one| one.fields().map(str::to_owned).collect::<Vec<_>>()).collect();
+            match place {
+                CustomPlace::Header { name, template }
+                    if Template::parse(&template).is_ok() && fields.iter().all(|field| plain.contains(field)) =>
+                {
+                    headers.insert(name, template);
+                }
+                place => kept.push(place),
+            }
+            names.extend(fields);
+        }
+        names.extend(plain.iter().cloned());
+        let mut seen = BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        let field = |name: String| CustomField { secret: !plain.contains(&name), name };
+        let fields = names.into_iter().map(field).collect();
+        Self { title, hosts, base_url: None, fields, places: kept, headers }
+    }
+
     /// The app that this defines.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
     pub fn app(&self) -> Result<App, CustomError> {
-        let text = |value: &String| At::nowhere(value.clone());
-        let place = |place: &CustomPlace| match place {
-            CustomPlace::Header { name, template } => {
-                DraftPlace { header: Some(text(name)), template: Some(text(template)), ..DraftPlace::default() }
-            }
-            CustomPlace::Basic { username, password } => {
-                DraftPlace { basic: Some((text(username), text(password))), ..DraftPlace::default() }
-            }
-            CustomPlace::Query { name, template } => {
-                DraftPlace { query: Some(text(name)), template: Some(text(template)), ..DraftPlace::default() }
-            }
+        self.checked().map_err(|problems| CustomError(problems.into_iter().map(|(_, line)| line).collect()))
+    }
+
+    /// The app that this defines, or all that is wrong with it and of which part.
+    ///
+    /// # Errors
+    /// As [`CustomApp::app`].
+    pub fn checked(&self) -> Result<App, Vec<(Option<CustomPart>, String)>> {
+        let mut problems = Problems::default();
+        let (draft, parts) = self.draft();
+        match build(draft, &mut problems) {
+            Some(app) if problems.is_empty() => Ok(App { source: Source::Account, ..app }),
+            _ => Err(problems
+                .into_lines()
+                .map(|(span, line)| (parts.get(span.start).cloned().flatten(), line))
+                .collect()),
+        }
+    }
+
+    /// The draft of it, whose spans are places in the list of its parts.
+    fn draft(&self) -> (Draft, Vec<Option<CustomPart>>) {
+        let mut parts = vec![None];
+        let mut of = |part: CustomPart| {
+            parts.push(Some(part));
+            parts.len() - 1..parts.len()
         };
-        let field = |field: &CustomField| DraftField {
-            name: Some(text(&field.name)),
-            secret: field.secret,
-            ..DraftField::default()
-        };
+        let at = |value: &String, span: &Span| At { value: value.clone(), span: span.clone() };
         let title = if self.title.is_empty() { "Custom".to_owned() } else { self.title.clone() };
         let draft = Draft {
             name: Some(At::nowhere(CUSTOM.to_owned())),
-            title: Some(At::nowhere(title)),
-            base_url: self.base_url.as_ref().map(text),
-            hosts: self.hosts.iter().map(text).collect(),
-            fields: self.fields.iter().map(field).collect(),
-            places: self.places.iter().map(place).collect(),
-            headers: self.headers.iter().map(|(name, value)| (text(name), text(value))).collect(),
+            title: Some(at(&title, &of(CustomPart::Title))),
+            base_url: self.base_url.as_ref().map(|url| at(url, &of(CustomPart::BaseUrl))),
+            hosts: self
+                .hosts
+                .iter()
+                .enumerate()
+                .map(|(number, host)| at(host, &of(CustomPart::Host(number))))
+                .collect(),
+            fields: (self.fields.iter().enumerate())
+                .map(|(number, field)| {
+                    let span = of(CustomPart::Field(number));
+                    let name = Some(at(&field.name, &span));
+                    DraftField { span, name, secret: field.secret, ..DraftField::default() }
+                })
+                .collect(),
+            places: (self.places.iter().enumerate())
+                .map(|(number, place)| draft_of(place, of(CustomPart::Place(number))))
+                .collect(),
+            headers: (self.headers.iter())
+                .map(|(name, value)| {
+                    let span = of(CustomPart::Header(name.clone()));
+                    (at(name, &span), at(value, &span))
+                })
+                .collect(),
             ..Draft::default()
         };
-        let mut problems = Problems::default();
-        match build(draft, &mut problems) {
-            Some(app) if problems.is_empty() => Ok(App { source: Source::Account, ..app }),
-            _ => Err(CustomError(problems.into_lines())),
-        }
+        (draft, parts)
     }
+}
+
+fn draft_of(place: &CustomPlace, span: Span) -> DraftPlace {
+    let at = |value: &String| At { value: value.clone(), span: span.clone() };
+    let draft = match place {
+        CustomPlace::Header { name, template } => {
+            DraftPlace { header: Some(at(name)), template: Some(at(template)), ..DraftPlace::default() }
+        }
+        CustomPlace::Basic { username, password } => {
+            DraftPlace { basic: Some((at(username), at(password))), ..DraftPlace::default() }
+        }
+        CustomPlace::Query { name, template } => {
+            DraftPlace { query: Some(at(name)), template: Some(at(template)), ..DraftPlace::default() }
+        }
+        CustomPlace::Segment { index, template } => {
+            let segment = At { value: i64::from(*index), span: span.clone() };
+            DraftPlace { segment: Some(segment), template: Some(at(template)), ..DraftPlace::default() }
+        }
+        CustomPlace::Json { pointer, template } => {
+            DraftPlace { json: Some(at(pointer)), template: Some(at(template)), ..DraftPlace::default() }
+        }
+        CustomPlace::Form { name, template } => {
+            DraftPlace { form: Some(at(name)), template: Some(at(template)), ..DraftPlace::default() }
+        }
+    };
+    DraftPlace { span: span.clone(), ..draft }
 }

@@ -62,12 +62,11 @@ impl Problems {
         errors
     }
 
-    /// The problems of a definition that is not a text.
-    pub(super) fn into_lines(self) -> Vec<String> {
-        let line = |(_, message, help): (Span, String, String)| match help.is_empty() {
-            true => message,
-            false => format!("{message}; {help}"),
-        };
-        self.0.into_iter().map(line).collect()
+    /// The problems of a definition that is not a text, each on one line.
+    pub(super) fn into_lines(self) -> impl Iterator<Item = (Span, String)> {
+        self.0.into_iter().map(|(span, message, help)| match help.is_empty() {
+            true => (span, message),
+            false => (span, format!("{message}; {help}")),
+        })
     }
 }

@@ -28,7 +28,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 pub use catalog::{Catalog, CatalogError};
-pub use custom::{CustomApp, CustomError, CustomField, CustomPlace};
+pub use custom::{CustomApp, CustomError, CustomField, CustomPart, CustomPlace};
 pub use deny::{Deny, PathPattern, PathPatternError};
 pub use error::AppError;
 pub use field::{FieldDef, FieldError, MAX_PLAIN, MAX_SECRET, Pattern};

@@ -213,6 +213,36 @@ fn a_custom_app_is_an_app() {
 }
 
 #[test]
+fn what_is_wrong_with_a_custom_app_is_told_of_its_part() {
+    let header = |name: &str, template: &str| CustomPlace::Header { name: name.into(), template: template.into() };
+    let places = vec![header("Authorization", "Bearer {key"), header("X-Team", "{team}"), header("Bad Name", "plain")];
+    let plain = ["team".to_owned(), "1bad".to_owned()];
+    let app = CustomApp::gather("Acme".into(), vec!["127.0.0.1".into()], places, &plain);
+    assert_eq!(app.headers.keys().collect::<Vec<_>>(), ["Bad Name", "X-Team"]);
+    let app = CustomApp { base_url: Some("https://{".into()), ..app };
+    let parts: Vec<_> = app.checked().unwrap_err().into_iter().filter_map(|(part, _)| part).collect();
+    let name = CustomPart::Header("Bad Name".into());
+    for part in [CustomPart::Host(0), CustomPart::BaseUrl, CustomPart::Place(0), CustomPart::Field(1), name] {
+        assert!(parts.contains(&part), "{part:?} of {parts:?}");
+    }
+    let places = vec![
+        header("Authorization", "Bearer {key}"),
+        header("X-Team", "{team}"),
+        CustomPlace::Basic { username: "{team}".into(), password: "{key}".into() },
+        CustomPlace::Query { name: "key".into(), template: "{key}".into() },
+        CustomPlace::Segment { index: 1, template: "bot{key}".into() },
+        CustomPlace::Json { pointer: "/key".into(), template: "{key}".into() },
+        CustomPlace::Form { name: "key".into(), template: "{key}".into() },
+    ];
+    let right = CustomApp::gather("Acme".into(), vec!["api.example.com".into()], places, &["team".into()]);
+    let built = right.checked().unwrap();
+    let fields: Vec<_> = built.fields.iter().map(|field| (field.name.as_str(), field.secret)).collect();
+    assert_eq!(fields, [("key", true), ("team", false)]);
+    let elsewhere = CustomApp { base_url: Some("https://evil.example/".into()), ..right };
+    assert_eq!(elsewhere.checked().unwrap_err().first().unwrap().0, Some(CustomPart::BaseUrl));
+}
+
+#[test]
 fn a_custom_app_is_held_to_the_rules_of_every_definition() {
     for host in ["*.com", "github.io", "127.0.0.1", "0x7f.1", "a.b/c", "u@a.b", "[::1]", "a.b.", ""] {
         let error = CustomApp { hosts: vec![host.into()], base_url: None, ..custom() }.app();

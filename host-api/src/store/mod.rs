@@ -66,6 +66,18 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(String, Versioned)>, StoreError>;
 
+    /// What [`Store::scan`] gives, without the values: whoever made something of a value needs it again only
+    /// once its revision is another one.
+    async fn revisions(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Revision)>, StoreError> {
+        let found = self.scan(prefix, after, limit).await?;
+        Ok(found.into_iter().map(|(key, found)| (key, found.revision)).collect())
+    }
+
     /// Up to `limit` records whose key starts with `prefix`, in falling key order, before the
     /// key `before` if one is given.
     async fn scan_back(

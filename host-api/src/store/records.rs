@@ -17,6 +17,8 @@ use super::{Expect, Revision, Store, StoreError, Versioned};
 const MAX_TRIES: usize = 1000;
 /// Records that [`Records::all`] reads at a time.
 const PAGE: usize = 1000;
+/// Records that are read by their keys before it is given way to other tasks.
+const STRIDE: usize = 256;
 
 /// When so many values are in a [`Kept`], all are dropped.
 const MAX_KEPT: usize = 4096;
@@ -43,6 +45,20 @@ impl<V: Clone> Kept<V> {
             kept.clear();
         }
         kept.insert(id.to_owned(), (now, value.clone()));
+    }
+}
+
+/// What each record of one type was made into when all of them were last listed, by id and with the revisions they
+/// had. It is never taken for true: each time the store is asked for the revisions first, so that what any process
+/// has written since is read anew, and the rest is not.
+pub struct Listing<V>(RwLock<Arc<Listed<V>>>);
+
+/// Ids, revisions and what was made of the records, in the order of the ids.
+pub type Listed<V> = Vec<(String, Revision, V)>;
+
+impl<V> Default for Listing<V> {
+    fn default() -> Self {
+        Self(RwLock::default())
     }
 }
 
@@ -99,6 +115,23 @@ impl<T: Record> Records<T> {
         Ok(Some((decode(&key, &value)?, revision)))
     }
 
+    /// The record of each id.
+    ///
+    /// # Errors
+    /// As [`Records::get`].
+    pub async fn get_each(&self, ids: &[&str]) -> Result<Vec<Option<T>>, StoreError> {
+        let mut records = Vec::with_capacity(ids.len());
+        for some in ids.chunks(STRIDE) {
+            let keys: Vec<String> = some.iter().map(|id| Self::key(id)).collect();
+            let found = self.store.get_each(&keys.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+            for (key, found) in keys.iter().zip(found) {
+                records.push(found.map(|found| decode(key, &found.value)).transpose()?);
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(records)
+    }
+
     /// What `make` makes of the record `id`, `found` being what the store has there now.
     /// `kept` must be used with one `make` only.
     ///
@@ -117,6 +150,48 @@ impl<T: Record> Records<T> {
         let made = make(decode(&Self::key(id), &value)?);
         kept.put(id, revision, &made);
         Ok(Some(made))
+    }
+
+    /// What `make` makes of every record, as the store has them now. `D` is what it needs of a record: it may read
+    /// less than there is. `listing` must be used with one `make` only.
+    ///
+    /// # Errors
+    /// As [`Records::list`].
+    pub async fn listed<D: DeserializeOwned, V: Clone>(
+        &self,
+        listing: &Listing<V>,
+        make: impl Fn(D) -> V,
+    ) -> Result<Arc<Listed<V>>, StoreError> {
+        let last = Arc::clone(&listing.0.read().unwrap_or_else(PoisonError::into_inner));
+        let now = self.store.revisions(&Self::key(""), None, usize::MAX).await?;
+        let mut known = last.iter().peekable();
+        let mut listed: Vec<(String, Revision, Option<V>)> = Vec::with_capacity(now.len());
+        for (key, revision) in now {
+            let id = key[T::FOLDER.len() + 1..].to_owned();
+            while known.next_if(|(other, ..)| *other < id).is_some() {}
+            let made = known.next_if(|(other, at, _)| *other == id && *at == revision).map(|(.., made)| made.clone());
+            listed.push((id, revision, made));
+        }
+        let count = listed.len();
+        let mut news: Vec<_> = listed.iter_mut().filter(|(.., made)| made.is_none()).collect();
+        if news.is_empty() && count == last.len() {
+            return Ok(last);
+        }
+        for some in news.chunks_mut(STRIDE) {
+            let keys: Vec<String> = some.iter().map(|(id, ..)| Self::key(id)).collect();
+            let found = self.store.get_each(&keys.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+            for ((new, key), found) in some.iter_mut().zip(&keys).zip(found) {
+                // One that was deleted meanwhile is left out below.
+                let Some(found) = found else { continue };
+                new.1 = found.revision;
+                new.2 = Some(make(decode_as::<T, D>(key, &found.value)?));
+            }
+            tokio::task::yield_now().await;
+        }
+        let listed = listed.into_iter().filter_map(|(id, revision, made)| Some((id, revision, made?)));
+        let listed = Arc::new(listed.collect());
+        *listing.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&listed);
+        Ok(listed)
     }
 
     /// The store that holds them.
@@ -268,6 +343,11 @@ fn encode<T: Record>(key: &str, record: &T) -> Result<Vec<u8>, StoreError> {
 }
 
 fn decode<T: Record>(key: &str, value: &[u8]) -> Result<T, StoreError> {
+    decode_as::<T, T>(key, value)
+}
+
+/// What a `D` has of a record that is a `T`.
+fn decode_as<T: Record, D: DeserializeOwned>(key: &str, value: &[u8]) -> Result<D, StoreError> {
     #[derive(Deserialize)]
     struct Envelope {
         v: u32,

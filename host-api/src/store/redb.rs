@@ -73,6 +73,44 @@ impl RedbStore {
     fn send(&self, job: Job) -> Result<(), StoreError> {
         self.jobs.push(job).map_err(|_| writer_gone())
     }
+
+    /// What `look` makes of up to `limit` records whose key starts with `prefix`, in key order, after `after`.
+    async fn walk<T: Send>(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        look: impl Fn(Revision, &[u8]) -> T + Send + Sync,
+    ) -> Result<Vec<(String, T)>, StoreError> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let mut found: Vec<(String, T)> = Vec::new();
+        loop {
+            let stride = SCAN_STRIDE.min(limit - found.len());
+            let after = found.last().map(|(key, _)| key.as_str()).or(after);
+            let start = match after {
+                Some(after) if after >= prefix => Excluded(after),
+                _ => Included(prefix),
+            };
+            let page = self.shared.read(|records| {
+                let mut page = Vec::with_capacity(stride);
+                for entry in records.range::<&str>((start, Unbounded))?.take(stride) {
+                    let (key, value) = entry?;
+                    if !key.value().starts_with(prefix) {
+                        break;
+                    }
+                    let (revision, value) = value.value();
+                    page.push((key.value().to_owned(), look(revision, value)));
+                }
+                Ok(page)
+            })?;
+            let ended = page.len() < stride;
+            found.extend(page);
+            if ended || found.len() >= limit {
+                return Ok(found);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 fn get(records: &Records, key: &str) -> Result<Option<Versioned>, StorageError> {
@@ -131,34 +169,16 @@ impl Store for RedbStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Versioned)>, StoreError> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        let mut found: Vec<(String, Versioned)> = Vec::new();
-        loop {
-            let stride = SCAN_STRIDE.min(limit - found.len());
-            let after = found.last().map(|(key, _)| key.as_str()).or(after);
-            let start = match after {
-                Some(after) if after >= prefix => Excluded(after),
-                _ => Included(prefix),
-            };
-            let page = self.shared.read(|records| {
-                let mut page = Vec::with_capacity(stride);
-                for entry in records.range::<&str>((start, Unbounded))?.take(stride) {
-                    let (key, value) = entry?;
-                    if !key.value().starts_with(prefix) {
-                        break;
-                    }
-                    let (revision, value) = value.value();
-                    page.push((key.value().to_owned(), Versioned { revision, value: value.to_vec() }));
-                }
-                Ok(page)
-            })?;
-            let ended = page.len() < stride;
-            found.extend(page);
-            if ended || found.len() >= limit {
-                return Ok(found);
-            }
-            tokio::task::yield_now().await;
-        }
+        self.walk(prefix, after, limit, |revision, value| Versioned { revision, value: value.to_vec() }).await
+    }
+
+    async fn revisions(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Revision)>, StoreError> {
+        self.walk(prefix, after, limit, |revision, _| revision).await
     }
 
     async fn scan_back(

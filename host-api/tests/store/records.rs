@@ -112,3 +112,51 @@ async fn a_list_goes_page_by_page_and_stays_in_its_folder() {
     assert_eq!(page.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>(), ["4", "5", "6", "7"]);
     assert_eq!(pets.all().await.unwrap().len(), 10);
 }
+
+#[tokio::test]
+async fn a_listing_is_what_the_store_has_now_whoever_wrote_it_and_reads_again_only_what_is_new() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use keyhole_host_api::store::records::Listing;
+
+    #[derive(Deserialize)]
+    struct Legs {
+        legs: u64,
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let (_, ours) = pets(dir.path());
+    let (other, theirs) = pets(dir.path());
+    raw(&other, "pets-of-others/x", "{}").await;
+    for number in 0..1000 {
+        theirs.put(&format!("{number:04}"), Expect::Absent, &Pet { name: "Pet".into(), legs: number }).await.unwrap();
+    }
+    let (listing, made) = (Listing::default(), AtomicUsize::new(0));
+    let legs = || async {
+        made.store(0, Ordering::Relaxed);
+        let make = |pet: Legs| {
+            made.fetch_add(1, Ordering::Relaxed);
+            pet.legs
+        };
+        let listed = ours.listed(&listing, make).await.unwrap();
+        assert!(listed.is_sorted_by_key(|(id, ..)| id.clone()));
+        for (id, revision, legs) in listed.iter().step_by(97) {
+            let (pet, now) = theirs.get(id).await.unwrap().unwrap();
+            assert_eq!((pet.legs, now), (*legs, *revision));
+        }
+        (listed.len(), listed.iter().map(|(.., legs)| legs).sum::<u64>(), made.load(Ordering::Relaxed))
+    };
+    assert_eq!(legs().await, (1000, 499_500, 1000));
+    assert_eq!(legs().await, (1000, 499_500, 0));
+    theirs.update("0007", |pet| pet.legs = 100_000).await.unwrap();
+    assert_eq!(legs().await, (1000, 599_493, 1));
+    theirs.delete("0007", Expect::Any).await.unwrap();
+    assert_eq!(legs().await, (999, 499_493, 0));
+    // What comes back under a key is another record.
+    theirs.put("0007", Expect::Absent, &Pet { name: "Pet".into(), legs: 1 }).await.unwrap();
+    theirs.put("00070", Expect::Absent, &Pet { name: "Pet".into(), legs: 2 }).await.unwrap();
+    raw(&other, "pets/0008", r#"{"v":1,"name":"Old"}"#).await;
+    assert_eq!(legs().await, (1001, 499_492, 3));
+    raw(&other, "pets/0009", r#"{"v":3,"name":"New","wings":2}"#).await;
+    assert!(ours.listed(&listing, |pet: Legs| pet.legs).await.is_err(), "what can't be read is not passed over");
+}

@@ -1,15 +1,13 @@
 //! `keyhole accounts`: connecting accounts, and who may use them.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Color};
 use keyhole::server::model::{
     AccessView, AccountView, AccountsQuery, ConnectedView, CreatedLink, Deleted, FieldView, Grant, LinkView, Named,
     NewAccount, NewCredentials, NewLink, Rename, SetAccess, Tested, hidden,
 };
-use keyhole_host_api::accounts::{Access, Health, Summary};
-use keyhole_host_api::apps::{CUSTOM, CustomApp, CustomField, CustomPlace, Template};
+use keyhole_host_api::accounts::{Access, Event, Health, Summary};
+use keyhole_host_api::apps::{CUSTOM, CustomApp, CustomPlace, Template};
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::vault::Secret;
 use reqwest::Method;
@@ -190,6 +188,18 @@ struct CustomFlags {
     /// A query parameter of each request, such as 'key={key}'
     #[arg(long, value_name = "NAME=VALUE")]
     query: Vec<String>,
+
+    /// A part of the path of each request by its number from 1, such as '1=bot{token}'
+    #[arg(long, value_name = "NUMBER=VALUE")]
+    segment: Vec<String>,
+
+    /// A value in the JSON body of each request by its pointer, such as '/api_key={key}'
+    #[arg(long, value_name = "POINTER=VALUE")]
+    json_body: Vec<String>,
+
+    /// A field in the form body of each request, such as 'api_key={key}'
+    #[arg(long, value_name = "NAME=VALUE")]
+    form: Vec<String>,
 
     /// Where requests start, such as https://api.example.com/v1/
     #[arg(long, value_name = "URL")]
@@ -519,6 +529,9 @@ impl CustomFlags {
             ("--basic", self.basic.is_some()),
             ("--query", !self.query.is_empty()),
             ("--base-url", self.base_url.is_some()),
+            ("--segment", !self.segment.is_empty()),
+            ("--json-body", !self.json_body.is_empty()),
+            ("--form", !self.form.is_empty()),
             ("--title", self.title.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {
@@ -533,58 +546,48 @@ impl CustomFlags {
         if self.host.is_empty() {
             return Err(Error::usage("the app custom needs a host").help("add --host api.example.com"));
         }
-        let plain = values.plain()?;
-        let mut names: Vec<String> = Vec::new();
-        let mut seen = BTreeSet::new();
-        let mut fields_of = |text: &str, flag: &str| -> Result<bool> {
-            let template = Template::parse(text).map_err(|error| Error::usage(error.to_string()).at(flag))?;
-            for field in template.fields() {
-                if seen.insert(field.to_owned()) {
-                    names.push(field.to_owned());
-                }
-            }
-            Ok(template.fields().next().is_some())
+        let template = |text: &str, flag: &str| match Template::parse(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(Error::usage(error.to_string()).at(flag)),
+        };
+        let pair = |text: &str, flag: &str| match text.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), template(value, flag)?)),
+            None => Err(Error::usage(format!("a {flag} is not of the form NAME=VALUE"))),
         };
         let mut places = Vec::new();
-        let mut headers = BTreeMap::new();
         for header in &self.header {
             let Some((name, value)) = header.split_once(':') else {
                 return Err(Error::usage("a --header is not of the form 'NAME: VALUE'"));
             };
-            let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
-            if fields_of(&value, "--header")? {
-                places.push(CustomPlace::Header { name, template: value });
-            } else {
-                headers.insert(name, value);
-            }
+            let template = template(value.trim(), "--header")?;
+            places.push(CustomPlace::Header { name: name.trim().to_owned(), template });
         }
         if let Some(basic) = &self.basic {
             let (username, password) = basic.split_once(':').unwrap_or((basic, ""));
-            fields_of(username, "--basic")?;
-            fields_of(password, "--basic")?;
-            places.push(CustomPlace::Basic { username: username.to_owned(), password: password.to_owned() });
+            let (username, password) = (template(username, "--basic")?, template(password, "--basic")?);
+            places.push(CustomPlace::Basic { username, password });
         }
         for query in &self.query {
-            let Some((name, template)) = query.split_once('=') else {
-                return Err(Error::usage("a --query is not of the form NAME=VALUE"));
-            };
-            fields_of(template, "--query")?;
-            places.push(CustomPlace::Query { name: name.to_owned(), template: template.to_owned() });
+            let (name, template) = pair(query, "--query")?;
+            places.push(CustomPlace::Query { name, template });
         }
-        for name in plain.keys() {
-            if seen.insert(name.clone()) {
-                names.push(name.clone());
-            }
+        for segment in &self.segment {
+            let (number, template) = pair(segment, "--segment")?;
+            let wrong = |_| Error::usage("a --segment begins with its number, from 1: '1=bot{token}'");
+            places.push(CustomPlace::Segment { index: number.parse().map_err(wrong)?, template });
         }
-        let field = |name: String| CustomField { secret: !plain.contains_key(&name), name };
-        Ok(CustomApp {
-            title: self.title.clone().unwrap_or_default(),
-            hosts: self.host.clone(),
-            base_url: self.base_url.clone(),
-            fields: names.into_iter().map(field).collect(),
-            places,
-            headers,
-        })
+        for json in &self.json_body {
+            let (pointer, template) = pair(json, "--json-body")?;
+            places.push(CustomPlace::Json { pointer, template });
+        }
+        for form in &self.form {
+            let (name, template) = pair(form, "--form")?;
+            places.push(CustomPlace::Form { name, template });
+        }
+        let plain: Vec<String> = values.plain()?.into_keys().collect();
+        let title = self.title.clone().unwrap_or_default();
+        let app = CustomApp::gather(title, self.host.clone(), places, &plain);
+        Ok(CustomApp { base_url: self.base_url.clone(), ..app })
     }
 }
 
@@ -646,7 +649,7 @@ fn deleted_text(deleted: &Deleted) -> String {
 }
 
 fn show(view: &AccountView) -> String {
-    let AccountView { account, workflows } = view;
+    let AccountView { account, workflows, needs, history } = view;
     let bold = style::BOLD;
     let mut about = vec![
         ("id", account.id.to_string()),
@@ -679,7 +682,26 @@ fn show(view: &AccountView) -> String {
     if !workflows.is_empty() {
         about.push(("workflows", workflows.join(", ")));
     }
+    for need in needs {
+        let granted = match need.granted {
+            Some(true) => "",
+            Some(false) => "; not granted, reconnect it to be asked for it",
+            None => "; whether it was granted is not known",
+        };
+        about.push(("needs", format!("{} for {}{granted}", output::visible(&need.scope), need.workflows.join(", "))));
+    }
     about.push(("created", output::local(account.created)));
     about.push(("changed", output::local(account.updated)));
-    format!("{bold}{}{bold:#}\n{}", output::visible(&account.nickname), output::pairs(&about))
+    let mut text = format!("{bold}{}{bold:#}\n{}", output::visible(&account.nickname), output::pairs(&about));
+    let happened = |event: &Event| {
+        let times = if event.times > 1 { format!(", {} times in a row", event.times) } else { String::new() };
+        let by = event.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+        let what = event.what.to_string();
+        format!("\n{}  {}{by}{times}", output::local(event.at), output::visible(&what))
+    };
+    if !history.is_empty() {
+        text += "\n\nwhat happened to it";
+        text.extend(history.iter().map(happened));
+    }
+    text
 }

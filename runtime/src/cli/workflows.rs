@@ -279,8 +279,10 @@ pub fn wrong(error: DeployError, path: &Path) -> Error {
 /// What a deploy did.
 pub fn deployed_text(deployed: &DeployedView) -> String {
     let workflow = &deployed.workflow;
+    let warnings: String =
+        deployed.warnings.iter().map(|warning| format!("\nwarning: {}", output::visible(warning))).collect();
     if !deployed.deployed {
-        return format!("{} is right; nothing was deployed", workflow.name);
+        return format!("{} is right; nothing was deployed{warnings}", workflow.name);
     }
     let mut text = format!("deployed {}, version {}", workflow.name, workflow.version);
     if let Some(hook) = &workflow.hook {
@@ -292,7 +294,7 @@ pub fn deployed_text(deployed: &DeployedView) -> String {
     if !workflow.enabled {
         text += &format!("\nits triggers are off; keyhole workflows enable {} turns them on", workflow.name);
     }
-    text
+    text + &warnings
 }
 
 /// The address of an HTTP trigger, as far as it is known.

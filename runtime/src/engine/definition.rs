@@ -16,6 +16,10 @@ const TEXT_BYTES: usize = 4096;
 const PROPS: usize = 128;
 /// Most options of one prop.
 const OPTIONS: usize = 1000;
+/// Most scopes of one app prop.
+const SCOPES: usize = 100;
+/// Longest scope, in bytes.
+const SCOPE_BYTES: usize = 256;
 
 /// A step's definition, checked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,6 +44,9 @@ pub struct PropDef {
     /// For an app prop: which app.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
+    /// For an app prop: the scopes that its account must have been granted for the step to do its work.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
     /// For a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
@@ -404,9 +411,14 @@ fn prop_of(mut fields: Map<String, Value>, faults: &mut Vec<String>) -> Option<P
             None
         }
     };
+    let scopes = scopes_of(fields.remove("scopes"), faults);
+    if !is_app && !scopes.is_empty() {
+        faults.push("`scopes` belong to props of type app".to_owned());
+    }
     let prop = PropDef {
         kind: kind.unwrap_or(ANY),
         app,
+        scopes,
         label: text_of(fields.remove("label"), "label", faults),
         description: text_of(fields.remove("description"), "description", faults),
         optional: flag_of(fields.remove("optional"), "optional", faults),
@@ -483,6 +495,41 @@ fn options_of(value: Option<Value>, faults: &mut Vec<String>) -> Vec<Value> {
     }
 }
 
+fn scopes_of(value: Option<Value>, faults: &mut Vec<String>) -> Vec<String> {
+    let given = match value {
+        None | Some(Value::Null) => return Vec::new(),
+        Some(Value::Array(given)) if given.len() <= SCOPES => given,
+        Some(Value::Array(given)) => {
+            faults.push(format!("`scopes` has {} entries; {SCOPES} are the limit", given.len()));
+            return Vec::new();
+        }
+        Some(other) => {
+            faults.push(format!("`scopes` must be a list of texts, not {}", brief(&other)));
+            return Vec::new();
+        }
+    };
+    let mut scopes = Vec::with_capacity(given.len());
+    for scope in given {
+        match scope {
+            Value::String(scope) if is_scope(&scope) => {
+                if !scopes.contains(&scope) {
+                    scopes.push(scope);
+                }
+            }
+            other => {
+                faults.push(format!("each of `scopes` is one scope such as \"chat:write\", not {}", brief(&other)))
+            }
+        }
+    }
+    scopes
+}
+
+/// RFC 6749, section 3.3; some services put commas between scopes.
+pub(crate) fn is_scope(text: &str) -> bool {
+    (1..=SCOPE_BYTES).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b','))
+}
+
 fn is_step_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
@@ -530,7 +577,7 @@ mod tests {
     fn step() -> Definition {
         Definition::parse(
             r#"{"name": "post-message", "version": "1.2.3", "description": "Posts", "props": {
-                "slack": {"type": "app", "app": "slack"},
+                "slack": {"type": "app", "app": "slack", "scopes": ["chat:write", "chat:write", "users:read"]},
                 "text": {"type": "string", "label": "Text"},
                 "count": {"type": "integer", "default": 3},
                 "colour": {"type": "string", "options": ["red", {"label": "Blue", "value": "blue"}], "optional": true},
@@ -546,6 +593,7 @@ mod tests {
         let step = step();
         assert_eq!(step.props.keys().collect::<Vec<_>>(), ["slack", "text", "count", "colour", "tags", "anything"]);
         assert_eq!(step.app_props().collect::<Vec<_>>(), [("slack", "slack", true)]);
+        assert_eq!(step.props["slack"].scopes, ["chat:write", "users:read"], "each once");
         assert!(step.props["tags"].configure && !step.props["text"].configure);
         assert_eq!(Definition::parse(&serde_json::to_string(&step).unwrap()).unwrap(), step);
     }
@@ -562,6 +610,9 @@ mod tests {
             "f": {"type": "string", "options": [1]},
             "g": {"type": "data_store", "default": "Not a name"},
             "h": {"type": "data_store[]"},
+            "i": {"type": "string", "scopes": ["a"]},
+            "j": {"type": "app", "app": "slack", "scopes": ["a b"]},
+            "k": {"type": "app", "app": "slack", "scopes": "a"},
         }}));
         for part in [
             "`name` must be",
@@ -570,6 +621,9 @@ mod tests {
             "prop '1x'",
             "prop 'a': `type` is one of app, data_store,",
             "prop 'b': `app` is missing",
+            "prop 'i': `scopes` belong to props of type app",
+            "prop 'j': each of `scopes` is one scope",
+            "prop 'k': `scopes` must be a list of texts",
             "prop 'c': `min` is not a key",
             "prop 'c': `default` must be integer, not \"x\"",
             "prop 'd': `app[]` is not a type",

@@ -49,6 +49,7 @@ mod tests;
 pub use bindings::keyhole::step::types::Input;
 pub use compile::CompileError;
 pub use config::{CodeCacheConfig, CompileLimits, CompileWorker, EngineConfig, EngineError, PoolReport};
+pub(crate) use definition::is_scope;
 pub use definition::{BaseType, Definition, DefinitionError, PropDef, PropType, PropsError};
 pub use host::{Attempt, NoHost, Observer, StepHost};
 pub use inspect::{InspectError, Inspection, inspect};

@@ -166,9 +166,9 @@ pub fn router(api: Arc<Api>) -> Router {
     // What outsiders call has limits of its own.
     let hooks = hooks::routes().merge(callbacks::routes());
     open.merge(closed.route_layer(authenticate.clone()))
+        .layer(guard::body_limit())
         .merge(console::routes(&api))
         .layer(from_fn(guard::within_time))
-        .layer(guard::body_limit())
         .merge(long.route_layer(authenticate))
         .merge(console::long(&api))
         .merge(hooks)

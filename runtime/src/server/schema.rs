@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, RefOr, ResponseBuilder, SecurityRequirement};
 
+use super::model::Need;
 use super::problem::{MEDIA_TYPE, Problem};
 
 /// The name of the only security scheme.
@@ -90,6 +91,39 @@ pub struct Account {
     /// What is known of its tokens, if it was connected by OAuth.
     #[schema(required = false, nullable = false)]
     pub oauth: Option<Tokens>,
+    /// The scopes that its workflows say they need, where it is shown by itself and there are any.
+    #[schema(required = false, nullable = false)]
+    pub needs: Option<Vec<Need>>,
+    /// What happened to it, oldest first, where it is shown by itself.
+    #[schema(required = false, nullable = false)]
+    pub history: Option<Vec<Event>>,
+}
+
+/// Something that happened to an account.
+#[derive(ToSchema)]
+pub struct Event {
+    /// When; the last time, if it happened several times in a row.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// Who did it. None for what Keyhole did by itself.
+    #[schema(required = false, nullable = false)]
+    pub by: Option<String>,
+    /// How often it happened in a row.
+    pub times: u64,
+    /// `connected`, `reconnected`, `refreshed`, `reconnect_needed`, `renamed` or `access`.
+    pub what: String,
+    /// Of a refresh: whether the service gave a new refresh token.
+    #[schema(required = false, nullable = false)]
+    pub rotated: Option<bool>,
+    /// Why it must be reconnected.
+    #[schema(required = false, nullable = false)]
+    pub reason: Option<String>,
+    /// The nickname before, or who could use it.
+    #[schema(required = false, nullable = false)]
+    pub from: Option<String>,
+    /// The nickname since, or who can use it.
+    #[schema(required = false, nullable = false)]
+    pub to: Option<String>,
 }
 
 /// What may be known of an account's tokens.
@@ -320,6 +354,27 @@ pub enum CustomPlace {
         /// Its value.
         template: String,
     },
+    /// A part of the path.
+    Segment {
+        /// Which, from 1: the part after the first `/`.
+        index: u32,
+        /// Its value, such as `bot{token}`.
+        template: String,
+    },
+    /// A value in a JSON body.
+    Json {
+        /// Where, as a JSON pointer (RFC 6901).
+        pointer: String,
+        /// Its value.
+        template: String,
+    },
+    /// A field of a form body.
+    Form {
+        /// Its name.
+        name: String,
+        /// Its value.
+        template: String,
+    },
 }
 
 /// One document of the routes that are open and those that need a token.
@@ -410,8 +465,21 @@ mod tests {
             oauth: Some(tokens.clone()),
         };
         let sparse = accounts::Summary { uid: None, oauth: None, last_used: None, ..account.clone() };
-        let view = |account| AccountView { account, workflows: Vec::new() };
-        fits::<Account>(&view(account), &view(sparse));
+        let view = |account, needs, history| AccountView { account, workflows: Vec::new(), needs, history };
+        let need = Need { scope: "s".into(), workflows: Vec::new(), granted: None };
+        let event = |what| accounts::Event { at: Timestamp::now(), by: Some("alice".parse().unwrap()), times: 1, what };
+        let happened = event(accounts::What::Connected);
+        fits::<Account>(&view(account, vec![need], vec![happened.clone()]), &view(sparse, Vec::new(), Vec::new()));
+        let mut whole = serde_json::to_value(event(accounts::What::Refreshed { rotated: true })).unwrap();
+        for what in [
+            accounts::What::ReconnectNeeded { reason: "r".into() },
+            accounts::What::Renamed { from: "a".into(), to: "b".into() },
+            accounts::What::Access { from: "private".into(), to: "bob".into() },
+        ] {
+            let more = serde_json::to_value(event(what)).unwrap();
+            whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        }
+        fits::<Event>(&whole, &accounts::Event { by: None, ..happened });
         fits::<Tokens>(&tokens, &accounts::Tokens { expires: None, ..tokens.clone() });
         let used = broker::Use {
             id: "i".into(),

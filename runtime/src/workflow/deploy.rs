@@ -2,16 +2,16 @@
 //! templates, and then takes the place of the version before, at once. Runs under way end on the version that
 //! they began with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use indexmap::IndexMap;
 use jiff::Timestamp;
-use keyhole_host_api::accounts::{AccountId, FindError, Summary};
+use keyhole_host_api::accounts::{AccountId, FindError, Row};
 use keyhole_host_api::members::MemberId;
-use keyhole_host_api::store::records::Records;
+use keyhole_host_api::store::records::{Listing, Records};
 use keyhole_host_api::store::{Expect, Store, StoreError};
 use serde_json::{Map, Value};
 use toml::Spanned;
@@ -23,7 +23,7 @@ use super::file::{File, FileError, HTTP_REQUEST, Step, WORKFLOW, is_name};
 use super::files::{self, PlannedFile};
 use super::record::{PlannedLink, PlannedStep, Version, Workflow, WorkflowId};
 use super::template::is_template;
-use super::{call, http_request};
+use super::{call, http_request, scopes};
 use crate::engine::Definition;
 
 /// What a digest in a file begins with.
@@ -61,6 +61,7 @@ pub enum DeployError {
 pub struct Workflows {
     store: Arc<dyn Store>,
     pub(super) heads: Records<Workflow>,
+    listing: Listing<Arc<Workflow>>,
     pub(super) versions: Records<Version>,
     work: Arc<Work>,
     /// Since when this process has known that a workflow is deleted.
@@ -70,13 +71,8 @@ pub struct Workflows {
 impl Workflows {
     /// Those in `store`, checked against what `work` has.
     pub fn new(store: Arc<dyn Store>, work: Arc<Work>) -> Self {
-        Self {
-            heads: Records::new(store.clone()),
-            versions: Records::new(store.clone()),
-            store,
-            work,
-            gone: Mutex::default(),
-        }
+        let (heads, versions) = (Records::new(store.clone()), Records::new(store.clone()));
+        Self { heads, listing: Listing::default(), versions, store, work, gone: Mutex::default() }
     }
 
     /// What they are run with.
@@ -104,16 +100,17 @@ impl Workflows {
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn list(&self, owner: Option<&MemberId>) -> Result<Vec<Workflow>, StoreError> {
-        let all = self.heads.all().await?.into_iter().map(|(_, workflow, _)| workflow);
-        Ok(all.filter(|workflow| owner.is_none_or(|owner| workflow.owner == *owner)).collect())
+    pub async fn list(&self, owner: Option<&MemberId>) -> Result<Vec<Arc<Workflow>>, StoreError> {
+        let all = self.heads.listed(&self.listing, Arc::<Workflow>::new).await?;
+        let all = all.iter().map(|(.., workflow)| workflow);
+        Ok(all.filter(|workflow| owner.is_none_or(|owner| workflow.owner == *owner)).cloned().collect())
     }
 
     /// Those whose steps use the account.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn using(&self, account: &AccountId) -> Result<Vec<Workflow>, StoreError> {
+    pub async fn using(&self, account: &AccountId) -> Result<Vec<Arc<Workflow>>, StoreError> {
         let mut all = self.list(None).await?;
         all.retain(|workflow| workflow.accounts.contains(account));
         Ok(all)
@@ -165,7 +162,7 @@ impl Workflows {
                 signature.check().map_err(|message| wrong(place(), message.to_owned()))?;
                 let account = used.account(&signature.secret, Some("webhook")).await?;
                 // From here on by its id: another account may come to have the nickname, another member's even.
-                signature.secret = account.map_err(|message| wrong(place(), message))?.id.to_string();
+                signature.secret = account.map_err(|message| wrong(place(), message))?.id().to_string();
             }
             if http.body_limit == 0 || http.body_limit > 8 << 20 {
                 return Err(wrong(place_of(text, "body_limit"), "a body may have up to 8 MiB".to_owned()));
@@ -194,7 +191,7 @@ impl Workflows {
         used: &mut Used<'_>,
     ) -> Result<Result<PlannedStep, (Range<usize>, String)>, DeployError> {
         let uses = step.uses.get_ref().as_str();
-        let (mut links, mut attached) = (BTreeMap::new(), None);
+        let (mut links, mut attached) = (BTreeMap::<String, PlannedLink>::new(), None);
         let uses = if uses == HTTP_REQUEST {
             if let Err(wrong) = check_http_request(step) {
                 return Ok(Err(wrong));
@@ -209,7 +206,8 @@ impl Workflows {
                     Ok(account) => account,
                     Err(message) => return Ok(Err((named.span(), message))),
                 };
-                links.insert(prop.clone(), PlannedLink { app: account.app.clone(), account: Some(account.id) });
+                let (app, account) = (account.app().to_owned(), Some(account.id().clone()));
+                links.insert(prop.clone(), PlannedLink { app, account, scopes: BTreeSet::new() });
             }
             attached = match used.file(step) {
                 Ok(attached) => attached,
@@ -259,7 +257,7 @@ impl Workflows {
             for (prop, app, required) in loaded.definition.app_props() {
                 let account = match step.links.get(prop) {
                     Some(named) => match used.account(named.get_ref(), Some(app)).await? {
-                        Ok(account) => Some(account.id),
+                        Ok(account) => Some(account.id().clone()),
                         Err(message) => return Ok(Err((named.span(), message))),
                     },
                     None if required => {
@@ -270,7 +268,8 @@ impl Workflows {
                     }
                     None => None,
                 };
-                links.insert(prop.to_owned(), PlannedLink { app: app.to_owned(), account });
+                let scopes = loaded.definition.props[prop].scopes.iter().cloned().collect();
+                links.insert(prop.to_owned(), PlannedLink { app: app.to_owned(), account, scopes });
             }
             if let Some((prop, named)) = step.links.iter().find(|(prop, _)| !links.contains_key(*prop)) {
                 let names: Vec<_> = loaded.definition.app_props().map(|(name, ..)| name).collect();
@@ -284,6 +283,9 @@ impl Workflows {
             }
             digest
         };
+        if let Err(wrong) = scopes::add(step, &mut links) {
+            return Ok(Err(wrong));
+        }
         let timeout = step.timeout.unwrap_or(file.limits.timeout);
         Ok(Ok(PlannedStep {
             name: step.name.get_ref().clone(),
@@ -348,6 +350,7 @@ impl Workflows {
                 trigger: file.trigger.clone(),
                 limits: file.limits.clone(),
                 accounts: accounts.clone(),
+                scopes: version.scopes(),
                 steps: version.steps.iter().map(|step| step.name.clone()).collect(),
             };
             let expect = before.map_or(Expect::Absent, |(_, revision)| Expect::Revision(revision));
@@ -409,7 +412,7 @@ const ON_ERROR: &str = "on_error";
 /// The accounts and files that a workflow's steps use, looked up once.
 struct Used<'d> {
     owner: &'d MemberId,
-    accounts: Option<Vec<Summary>>,
+    accounts: Option<Vec<Row>>,
     work: &'d Work,
     found: Vec<AccountId>,
     deploy: &'d Deploy,
@@ -453,17 +456,17 @@ impl Used<'_> {
     }
 
     /// The account that the owner means, if they may use it and it is for `app`.
-    async fn account(&mut self, named: &str, app: Option<&str>) -> Result<Result<Summary, String>, StoreError> {
+    async fn account(&mut self, named: &str, app: Option<&str>) -> Result<Result<Row, String>, StoreError> {
         let all = match &mut self.accounts {
             Some(all) => all,
-            none => none.insert(self.work.accounts.list(self.owner).await?),
+            none => none.insert(self.work.accounts.rows(self.owner).await?),
         };
-        let mut fitting = all.iter().filter(|account| account.id.as_str() == named || account.nickname == named);
+        let mut fitting = all.iter().filter(|account| account.id().as_str() == named || account.nickname() == named);
         let account = match (fitting.next(), fitting.next()) {
             (Some(one), None) => one.clone(),
             (Some(_), Some(_)) => {
-                let ids =
-                    all.iter().filter(|account| account.nickname == named).map(|account| account.id.clone()).collect();
+                let called = all.iter().filter(|account| account.nickname() == named);
+                let ids = called.map(|account| account.id().clone()).collect();
                 return Ok(Err(FindError::Ambiguous { name: named.to_owned(), ids }.to_string()));
             }
             (None, _) => return Ok(Err(FindError::NotThere(named.to_owned()).to_string())),
@@ -471,16 +474,17 @@ impl Used<'_> {
         if !account.usable {
             return Ok(Err(format!(
                 "{} may not use the account '{named}'; ask its owner, {}",
-                self.owner, account.owner
+                self.owner,
+                account.owner()
             )));
         }
         if let Some(app) = app
-            && account.app != app
+            && account.app() != app
         {
-            return Ok(Err(format!("the prop takes an account for {app}, and '{named}' is for {}", account.app)));
+            return Ok(Err(format!("the prop takes an account for {app}, and '{named}' is for {}", account.app())));
         }
-        if !self.found.contains(&account.id) {
-            self.found.push(account.id.clone());
+        if !self.found.contains(account.id()) {
+            self.found.push(account.id().clone());
         }
         Ok(Ok(account))
     }

@@ -185,6 +185,10 @@ pub struct Step {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
     pub links: IndexMap<String, Spanned<String>>,
+    /// The scopes that the account of an app prop must have been granted, besides those that its component names.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Vec<String>>")]
+    pub scopes: BTreeMap<String, Spanned<Vec<String>>>,
     /// Hosts that it may send requests without a credential to: `HOST`, `HOST:PORT` or `http://HOST`.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]

@@ -3,6 +3,8 @@
 //! A run that ends leaves several records, written in an order in which a cut at any point can be mended: what
 //! it leaves behind first, then that it has ended, and only then what made it pending is taken away.
 
+mod list;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use keyhole_host_api::store::records::Records;
 use keyhole_host_api::store::{Expect, Revision, Store, StoreError};
 
 use tokio::sync::watch;
+
+pub use list::{Listed, Of, Page};
 
 use super::record::{Cause, Details, Live, Pending, Run, RunStatus, Started, StepRecord, Waits, WorkflowId};
 
@@ -200,72 +204,6 @@ impl History {
         Ok(Some((run, Details { event: pending.event, steps, exit: None })))
     }
 
-    /// The newest runs of the workflows that `of` takes, before the run `before`, up to `limit`, of those that
-    /// `wanted` takes.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    pub async fn list(
-        &self,
-        of: &Of,
-        before: Option<&str>,
-        limit: usize,
-        wanted: impl Fn(&Run) -> bool,
-    ) -> Result<Vec<Run>, StoreError> {
-        let mut found = Vec::new();
-        match of {
-            Of::Workflow(workflow) => {
-                let folder = format!("{BY_WORKFLOW}{workflow}/");
-                let mut before = before.map(|run| format!("{folder}{run}"));
-                while found.len() < limit {
-                    let page = self.store.scan_back(&folder, before.as_deref(), PAGE.min(limit)).await?;
-                    let Some((last, _)) = page.last() else { break };
-                    before = Some(last.clone());
-                    for (key, _) in &page {
-                        if found.len() == limit {
-                            break;
-                        }
-                        found.extend(self.run(&key[folder.len()..]).await?.filter(&wanted));
-                    }
-                }
-            }
-            Of::Owner(owner) => {
-                // Under way or ended, merged by their ids, which sort by time.
-                let mut before = before.map(str::to_owned);
-                while found.len() < limit {
-                    let page = self.both(before.as_deref()).await?;
-                    let Some(last) = page.last() else { break };
-                    before = Some(last.id.clone());
-                    for run in page {
-                        let theirs = owner.as_deref().is_none_or(|owner| run.workflow.parts().0 == owner);
-                        if theirs && wanted(&run) && found.len() < limit {
-                            found.push(run);
-                        }
-                    }
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// A page of runs of all workflows, the newest first.
-    async fn both(&self, before: Option<&str>) -> Result<Vec<Run>, StoreError> {
-        let key = |folder: &str| before.map(|run| format!("{folder}{run}"));
-        let (pending, runs) = (Records::<Pending>::key(""), Records::<Run>::key(""));
-        let waiting = self.store.scan_back(&pending, key(&pending).as_deref(), PAGE).await?;
-        let ended = self.store.scan_back(&runs, key(&runs).as_deref(), PAGE).await?;
-        let mut ids: Vec<&str> = waiting.iter().map(|(key, _)| &key[pending.len()..]).collect();
-        ids.extend(ended.iter().map(|(key, _)| &key[runs.len()..]));
-        ids.sort_unstable_by(|one, other| other.cmp(one));
-        ids.dedup();
-        ids.truncate(PAGE);
-        let mut page = Vec::with_capacity(ids.len());
-        for id in ids {
-            page.extend(self.run(id).await?);
-        }
-        Ok(page)
-    }
-
     /// Every run that is pending, a page at a time.
     pub(super) async fn pending_after(
         &self,
@@ -421,15 +359,6 @@ enum Prune {
 
 /// Records that are read at a time.
 const PAGE: usize = 200;
-
-/// Whose runs are listed.
-#[derive(Clone, Debug)]
-pub enum Of {
-    /// Those of one workflow.
-    Workflow(WorkflowId),
-    /// Those of one owner's workflows, or all.
-    Owner(Option<String>),
-}
 
 fn by_workflow(workflow: &WorkflowId, run: &str) -> String {
     format!("{BY_WORKFLOW}{workflow}/{run}")

@@ -20,6 +20,7 @@ pub mod record;
 pub mod render;
 mod runner;
 mod schedule;
+pub mod scopes;
 mod template;
 mod tidy;
 mod trace;

@@ -5,7 +5,7 @@
 //! short one for lists, a long one with everything. No record holds a credential or a placeholder: what steps
 //! return comes from the engine with labels in their place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -46,6 +46,9 @@ pub struct Workflow {
     pub limits: Limits,
     /// The accounts that its steps use.
     pub accounts: Vec<AccountId>,
+    /// The scopes that its steps need of them, for those of which they say so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scopes: BTreeMap<AccountId, BTreeSet<String>>,
     /// The names of its steps, in order.
     pub steps: Vec<String>,
 }
@@ -54,6 +57,19 @@ impl Workflow {
     /// Its place in the store: `owner/name`.
     pub fn id(&self) -> WorkflowId {
         WorkflowId(format!("{}/{}", self.owner, self.name))
+    }
+}
+
+impl Version {
+    /// The scopes that its steps need of each account.
+    pub fn scopes(&self) -> BTreeMap<AccountId, BTreeSet<String>> {
+        let mut scopes: BTreeMap<AccountId, BTreeSet<String>> = BTreeMap::new();
+        for link in self.steps.iter().flat_map(|step| step.links.values()) {
+            if let Some(account) = link.account.as_ref().filter(|_| !link.scopes.is_empty()) {
+                scopes.entry(account.clone()).or_default().extend(link.scopes.iter().cloned());
+            }
+        }
+        scopes
     }
 }
 
@@ -143,6 +159,9 @@ pub struct PlannedLink {
     /// The account. None for an app prop that is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
+    /// The scopes that it needs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub scopes: BTreeSet<String>,
 }
 
 /// What started a run.

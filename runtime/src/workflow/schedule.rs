@@ -57,7 +57,7 @@ impl Schedule {
             {
                 at = later;
             }
-            self.next.insert(id, (at, workflow));
+            self.next.insert(id, (at, Workflow::clone(&workflow)));
         }
         self.read_at = Some(changed);
         Ok(())

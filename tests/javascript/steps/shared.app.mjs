@@ -2,6 +2,7 @@ export default {
   type: "app",
   app: "bearer_crm",
   optional: true,
+  scopes: ["contacts.read"],
   propDefinitions: {
     list: {
       type: "string",

@@ -1,6 +1,6 @@
 //! `#[derive(Props)]`: a struct becomes the declaration and the reader of a step's props.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::meta::ParseNestedMeta;
 use syn::spanned::Spanned;
@@ -60,6 +60,7 @@ pub fn expand(item: &DeriveInput) -> Result<TokenStream> {
 struct Prop {
     name: String,
     app: Option<LitStr>,
+    scopes: Option<(Span, String)>,
     label: Option<String>,
     description: Option<String>,
     default: Option<String>,
@@ -86,6 +87,9 @@ impl Prop {
         if prop.description.is_none() {
             prop.description = crate::doc_comment(&field.attrs);
         }
+        if let (Some((span, _)), None) = (&prop.scopes, &prop.app) {
+            return Err(Error::new(*span, "scopes are an app prop's: name the app, such as app = \"slack\""));
+        }
         if let Some(app) = &prop.app
             && (prop.default.is_some() || prop.options.is_some() || prop.secret || prop.configure)
         {
@@ -102,6 +106,13 @@ impl Prop {
                 return Err(Error::new(app.span(), "name the app, such as \"slack\""));
             }
             self.app = Some(app);
+        } else if meta.path.is_ident("scopes") {
+            let list: Expr = meta.value()?.parse()?;
+            let text = |item: &Expr| matches!(item, Expr::Lit(ExprLit { lit: Lit::Str(_), .. }));
+            if !matches!(&list, Expr::Array(array) if array.elems.iter().all(text)) {
+                return Err(Error::new(list.span(), "scopes are a list of texts: [\"chat:write\"]"));
+            }
+            self.scopes = Some((list.span(), json(&list)?));
         } else if meta.path.is_ident("name") {
             self.name = text(&meta)?;
             if self.name.is_empty() {
@@ -125,7 +136,7 @@ impl Prop {
             self.secret = true;
         } else {
             return Err(meta.error(
-                "not part of a prop: use app, default, description, label, name, options, configure or secret",
+                "not part of a prop: use app, scopes, default, description, label, name, options, configure or secret",
             ));
         }
         Ok(())
@@ -136,6 +147,7 @@ impl Prop {
         let ty = &field.ty;
         let name = &self.name;
         let app = option(self.app.as_ref().map(LitStr::value).as_deref());
+        let scopes = option(self.scopes.as_ref().map(|(_, list)| list.as_str()));
         let label = option(self.label.as_deref());
         let description = option(self.description.as_deref());
         let default = option(self.default.as_deref());
@@ -155,6 +167,7 @@ impl Prop {
             name: #name,
             kind: #kind,
             app: #app,
+            scopes: #scopes,
             label: #label,
             description: #description,
             optional: #optional,

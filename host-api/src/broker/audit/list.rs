@@ -167,6 +167,21 @@ impl Audit {
     /// # Errors
     /// Whatever the store says.
     pub async fn page(&self, filter: &Filter, before: Option<&str>, limit: usize) -> Result<Page, AuditError> {
+        self.page_within(filter, before, limit, usize::MAX).await
+    }
+
+    /// As [`Audit::page`], of no more than `looks` records, whether or not `filter` takes them: where that ends
+    /// it, the page before it begins there.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn page_within(
+        &self,
+        filter: &Filter,
+        before: Option<&str>,
+        limit: usize,
+        looks: usize,
+    ) -> Result<Page, AuditError> {
         let before = before.map(|before| format!("{FOLDER}{before}"));
         let from = filter.starts();
         // Backwards, so an outcome comes before its intent, also one that is on another page.
@@ -180,7 +195,7 @@ impl Audit {
         let mut outcomes: HashMap<String, Use> = HashMap::new();
         let mut uses = Vec::new();
         let mut ended = limit == 0;
-        let mut at = None;
+        let (mut at, mut looked, mut past) = (None, 0, None);
         while !ended {
             let page = self.store.scan_back(FOLDER, last.as_deref(), PAGE).await?;
             ended = page.len() < PAGE;
@@ -191,6 +206,17 @@ impl Audit {
                 }
                 last = Some(key);
                 let Some(key) = &last else { break };
+                // Those behind the place were looked at before, for another page.
+                if before.as_ref().is_none_or(|before| key < before) {
+                    if looked == looks {
+                        // This one is the next page's first.
+                        at = past.take();
+                        ended = true;
+                        break;
+                    }
+                    looked += 1;
+                    past = key.strip_prefix(FOLDER).map(str::to_owned);
+                }
                 let Some(Entry { phase, used, .. }) = read(key, &found.value) else { continue };
                 let used = match phase {
                     Phase::Outcome => {

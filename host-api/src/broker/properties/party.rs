@@ -90,6 +90,7 @@ pub(super) fn handed() -> &'static Handed {
             uid: None,
             custom: None,
             oauth: None,
+            history: Vec::new(),
             sealed: serde_json::from_value(sealed).unwrap_or_else(|error| panic!("{error}")),
         };
         let mut table = Table::default();

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use keyhole_host_api::accounts::{Access, Health};
-use keyhole_host_api::broker::Use;
+use keyhole_host_api::accounts::{Access, Event, Health};
+use keyhole_host_api::broker::audit::Page;
 use maud::{Markup, html};
 
 use super::accounts::{Search, actions};
+use super::audit::LOOKS;
 use super::audit_table;
 use super::frame::{self, Part, Wrong, alert};
 use super::parts::{access, ago, health, icon, title_of};
@@ -56,7 +57,7 @@ async fn shown(api: &Arc<Api>, visitor: &Visitor, id: &str, notice: Markup) -> R
         since: Some(one.created),
         ..AuditQuery::default()
     };
-    let uses = routes::audit::page(api, &visitor.caller, &query).await?.uses;
+    let page = routes::audit::page(api, &visitor.caller, &query, LOOKS).await?;
     let content = html! {
         p .crumb { a href="/accounts" { "Accounts" } }
         (heading(api, visitor, &one))
@@ -69,7 +70,7 @@ async fn shown(api: &Arc<Api>, visitor: &Visitor, id: &str, notice: Markup) -> R
                 } @else { p { "Its owner, " (one.owner) ", can do that. Runs that need it wait." } }
             }
         }
-        div .card { (facts(api, &one)) }
+        div .card { (facts(api, visitor, &one)) }
         h2 { "Workflows" }
         @if one.workflows.is_empty() { p .soft { "No workflow uses it." } }
         @else {
@@ -78,8 +79,9 @@ async fn shown(api: &Arc<Api>, visitor: &Visitor, id: &str, notice: Markup) -> R
                 @if one.workflows.len() > NAMED { li { "and " (one.workflows.len() - NAMED) " more" } }
             }
         }
+        @if !one.history.is_empty() { h2 #history { "History" } (happened(&one.history)) }
         h2 #activity { "Activity" }
-        (activity(api, &one, &uses))
+        (activity(api, &one, &page))
     };
     Ok(frame::page(visitor, Part::Accounts, &one.nickname, content))
 }
@@ -94,7 +96,7 @@ fn heading(api: &Api, visitor: &Visitor, one: &AccountView) -> Markup {
     }
 }
 
-fn facts(api: &Api, one: &AccountView) -> Markup {
+fn facts(api: &Api, visitor: &Visitor, one: &AccountView) -> Markup {
     let asked = api.catalog().get(&one.app).and_then(|app| app.oauth.as_ref().map(|def| def.scopes.clone()));
     html! {
         dl .facts {
@@ -130,6 +132,7 @@ fn facts(api: &Api, one: &AccountView) -> Markup {
                     @if tokens.refreshes > 0 { ", refreshed " (tokens.refreshes) " times since it was connected" }
                 }
             }
+            @if !one.needs.is_empty() { dt { "Scopes needed" } dd { (needs(one, one.owner == visitor.member.id)) } }
             dt { "Connected" } dd { (ago(one.created)) }
             dt { "Last changed" } dd { (ago(one.updated)) }
             dt { "Used" }
@@ -141,11 +144,61 @@ fn facts(api: &Api, one: &AccountView) -> Markup {
     }
 }
 
-fn activity(api: &Api, one: &AccountView, uses: &[Use]) -> Markup {
+/// What happened to it, the newest first.
+fn happened(history: &[Event]) -> Markup {
     html! {
-        @if uses.is_empty() { p .soft { "Nothing that you may see has used it." } }
+        div .scroll tabindex="0" role="region" aria-label="History" {
+            table {
+                thead { tr { th scope="col" { "When" } th scope="col" { "What" } th scope="col" { "Who" } } }
+                tbody {
+                    @for event in history.iter().rev() {
+                        tr {
+                            td { (ago(event.at)) }
+                            td { (event.what) @if event.times > 1 { ", " (event.times) " times in a row" } }
+                            td { @match &event.by { Some(by) => (by), None => { span .soft { "Keyhole" } } } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The scopes that its workflows need, and whether they were granted.
+fn needs(one: &AccountView, own: bool) -> Markup {
+    html! {
+        ul {
+            @for need in &one.needs {
+                li {
+                    code { (need.scope) } " for "
+                    @for (at, workflow) in need.workflows.iter().take(NAMED).enumerate() {
+                        @if at > 0 { ", " } a href=(format!("/workflows/{workflow}")) { (workflow) }
+                    }
+                    @if need.workflows.len() > NAMED { " and " (need.workflows.len() - NAMED) " more" }
+                    " "
+                    @match need.granted {
+                        Some(true) => { span .mark .good { "granted" } }
+                        Some(false) => { span .mark .wait { "not granted" } }
+                        None => { span .soft { "whether it was granted is not known" } }
+                    }
+                }
+            }
+        }
+        @if one.needs.iter().any(|need| need.granted == Some(false)) {
+            @if own { p { a href=(format!("/accounts/{}/reconnect", one.id)) { "Reconnect to grant them" } } }
+            @else { p .soft { "Its owner, " (one.owner) ", is asked for them when they reconnect it." } }
+        }
+    }
+}
+
+fn activity(api: &Api, one: &AccountView, page: &Page) -> Markup {
+    html! {
+        @if page.uses.is_empty() && page.before.is_some() {
+            p .soft { "None of the " (LOOKS) " newest records of the audit is of it." }
+            p { a href=(format!("/audit?account={}", one.id)) { "Look further back" } }
+        } @else if page.uses.is_empty() { p .soft { "Nothing that you may see has used it." } }
         @else {
-            (audit_table::table(api, uses))
+            (audit_table::table(api, &page.uses))
             p { a href=(format!("/audit?account={}", one.id)) { "All of it, with filters" } }
         }
     }

@@ -13,7 +13,7 @@ use super::parts::{access, ago, health, icon, matches, of_page, pages, title_of}
 use super::session::Visitor;
 use crate::server::Api;
 use crate::server::extract::Query;
-use crate::server::model::{AccountView, AccountsQuery};
+use crate::server::model::AccountView;
 use crate::server::routes;
 
 #[derive(Deserialize, Default)]
@@ -30,13 +30,14 @@ pub(super) async fn list(
     visitor: Visitor,
     Query(search): Query<Search>,
 ) -> Result<Response, Wrong> {
-    let query = Query(AccountsQuery::default());
-    let mut accounts = routes::accounts::list(State(api.clone()), visitor.caller.clone(), query).await?.0;
-    let none = accounts.is_empty();
-    accounts
-        .retain(|one| matches(&search.q, &[&one.nickname, &one.app, &title_of(&api, &one.app), one.owner.as_str()]));
-    accounts.sort_by_cached_key(|one| (one.health == Health::Ok, one.nickname.to_lowercase()));
+    let mut found = api.accounts.rows(&visitor.member.id).await?;
+    let none = found.is_empty();
+    found.retain(|one| {
+        matches(&search.q, &[one.nickname(), one.app(), &title_of(&api, one.app()), one.owner().as_str()])
+    });
+    found.sort_by_cached_key(|one| (*one.health() == Health::Ok, one.nickname().to_lowercase()));
     let page = search.page.max(1);
+    let accounts = routes::accounts::views(&api, &visitor.caller, of_page(&found, page)).await?;
     let content = html! {
         div .head {
             h1 { "Accounts" }
@@ -59,11 +60,11 @@ pub(super) async fn list(
                 button { "Search" }
             }
             div #list {
-                p .soft role="status" { (accounts.len()) @if accounts.len() == 1 { " account" } @else { " accounts" } }
+                p .soft role="status" { (found.len()) @if found.len() == 1 { " account" } @else { " accounts" } }
                 @if !accounts.is_empty() {
-                    ul .rows { @for one in of_page(&accounts, page) { (row(&api, &visitor, one)) } }
+                    ul .rows { @for one in &accounts { (row(&api, &visitor, one)) } }
                 }
-                (pages("/accounts", &search.q, page, accounts.len()))
+                (pages("/accounts", &search.q, page, found.len()))
             }
         }
     };

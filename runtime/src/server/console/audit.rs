@@ -24,6 +24,8 @@ use crate::server::routes;
 
 /// Requests on one page.
 const ROWS: u32 = 50;
+/// Records that one page looks at, to find those that fit.
+pub(super) const LOOKS: usize = 4000;
 
 /// What the form sends: what is empty was not asked for.
 #[derive(Deserialize, Default)]
@@ -127,7 +129,7 @@ pub(super) async fn list(
     Query(asked): Query<Asked>,
 ) -> Result<Response, Wrong> {
     let page = match asked.query(&api, &visitor).await {
-        Ok(query) => routes::audit::page(&api, &visitor.caller, &query).await,
+        Ok(query) => routes::audit::page(&api, &visitor.caller, &query, LOOKS).await,
         Err(problem) => Err(problem),
     };
     let mut page = match page {
@@ -142,7 +144,9 @@ pub(super) async fn list(
     let content = html! {
         (head(&visitor))
         (form(&visitor, &asked))
-        @if page.uses.is_empty() { p .soft role="status" { "No request is recorded that fits." } }
+        @if page.uses.is_empty() && page.before.is_some() {
+            p .soft role="status" { "None of the " (LOOKS) " records that were looked at fits. There are older ones." }
+        } @else if page.uses.is_empty() { p .soft role="status" { "No request is recorded that fits." } }
         @else { (audit_table::table(&api, &page.uses)) }
         nav .pages aria-label="Pages" {
             span { @if !asked.before.is_empty() { a href=(asked.address(None)) { "Newest" } } }

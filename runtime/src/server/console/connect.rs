@@ -50,7 +50,7 @@ pub(super) async fn choose(
             @if apps.is_empty() {
                 div .card {
                     p { "The catalog has no such app." }
-                    p { "Any service with a key can be connected from a terminal: " code { "keyhole accounts connect custom --help" } }
+                    p { "Any service with a key can be connected: " a href="/accounts/new/custom" { "describe it" } "." }
                 }
             } @else {
                 ul .rows {
@@ -66,6 +66,9 @@ pub(super) async fn choose(
                 }
             }
             (pages("/accounts/new", &search.q, page, apps.len()))
+            @if !apps.is_empty() {
+                p { "It is none of them? " a href="/accounts/new/custom" { "Connect a service of your own" } "." }
+            }
         }
     };
     Ok(frame::page(&visitor, Part::Accounts, "Connect an account", content))
@@ -78,6 +81,8 @@ struct Connecting<'a> {
     account: Option<&'a AccountView>,
     /// What is missing before anybody can connect.
     unready: Option<Markup>,
+    /// What is asked for, where that is more than the definition says.
+    scopes: Option<Vec<String>>,
 }
 
 impl<'a> Connecting<'a> {
@@ -87,7 +92,11 @@ impl<'a> Connecting<'a> {
         app: &'a App,
         account: Option<&'a AccountView>,
     ) -> Result<Self, Problem> {
-        Ok(Self { app, fields: asked(app), account, unready: unready(api, visitor, app).await? })
+        let scopes = match account {
+            Some(account) => routes::oauth::scopes(api, &visitor.member.id, &account.id).await?,
+            None => None,
+        };
+        Ok(Self { app, fields: asked(app), account, unready: unready(api, visitor, app).await?, scopes })
     }
 
     fn leaves(&self) -> bool {
@@ -142,6 +151,9 @@ impl<'a> Connecting<'a> {
                     }
                     @if self.leaves() {
                         p { "You go on at " (self.app.title) ", where you are asked to allow it, and come back here." }
+                        @if let Some(scopes) = &self.scopes {
+                            p { "For the workflows that use it you are asked for these scopes: " (scopes.join(", ")) }
+                        }
                     }
                     p .soft { "It is yours, and private until you say who else may use it. No step ever sees its keys." }
                     div .buttons {
@@ -178,7 +190,7 @@ impl<'a> Connecting<'a> {
             account: self.account.map(|account| account.id.clone()),
             other_identity: posted.one("other_identity").is_some(),
             untested: posted.one("untested").is_some(),
-            scopes: None,
+            scopes: self.scopes.clone(),
         }
     }
 }
@@ -212,10 +224,10 @@ async fn unready(api: &Api, visitor: &Visitor, app: &App) -> Result<Option<Marku
 fn app_of(api: &Api, name: &str) -> Result<Arc<App>, Problem> {
     match api.catalog().get(name).filter(|app| app.name != CUSTOM) {
         Some(app) => Ok(app.clone()),
-        None => Err(routes::apps::find(api.catalog(), name).err().unwrap_or_else(|| {
-            Problem::not_there("a service of your own is connected from a terminal")
-                .help("keyhole accounts connect custom --help")
-        })),
+        None => {
+            let none = || Problem::not_there(format!("there is no app {name}"));
+            Err(routes::apps::find(api.catalog(), name).err().unwrap_or_else(none))
+        }
     }
 }
 
@@ -274,7 +286,7 @@ async fn by_oauth(api: &Arc<Api>, connecting: &Connecting<'_>, posted: &Posted) 
 }
 
 /// Leads to the account; what its owner should know is said first.
-fn finished(visitor: &Visitor, connected: &ConnectedView, done: &str) -> Response {
+pub(super) fn finished(visitor: &Visitor, connected: &ConnectedView, done: &str) -> Response {
     if connected.warnings.is_empty() {
         return connected_at(&connected.id, done);
     }
@@ -330,11 +342,7 @@ async fn own(api: &Arc<Api>, visitor: &Visitor, id: &str) -> Result<(AccountView
     if account.owner != visitor.member.id {
         return Err(Problem::not_allowed(format!("only its owner, {}, can reconnect it", account.owner)));
     }
-    if account.app == CUSTOM {
-        return Err(Problem::wrong("a service of your own is reconnected from a terminal")
-            .help(format!("keyhole accounts reconnect {}", account.id)));
-    }
-    let app = api.catalog().get(&account.app).cloned().ok_or_else(|| {
+    let app = api.accounts.definition(&visitor.member.id, &account.id).await?.ok_or_else(|| {
         Problem::conflict(format!("the app {} of this account is no longer defined", account.app))
             .help("an admin gives its definition back with --apps DIR")
     })?;

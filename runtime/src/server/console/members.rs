@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use keyhole_host_api::accounts::{AccountId, Row};
 use keyhole_host_api::members::Role;
 use maud::{Markup, html};
 
@@ -17,7 +18,7 @@ use super::session::{Posted, Visitor};
 use crate::server::Api;
 use crate::server::caller::Act;
 use crate::server::extract::{Body, Path, Query};
-use crate::server::model::{AccountView, AccountsQuery, DeletedWithMember, MemberView, NewMember, Removed};
+use crate::server::model::{DeletedWithMember, MemberView, NewMember, Removed};
 use crate::server::problem::Problem;
 use crate::server::routes;
 
@@ -172,26 +173,19 @@ pub(super) async fn ask_remove(
     let members = routes::members::list(State(api.clone()), visitor.caller.clone()).await?.0;
     let found = members.into_iter().find(|one| one.name.as_str() == name);
     let member = found.ok_or_else(|| Problem::not_there(format!("there is no member {name}")))?;
-    let every = Query(AccountsQuery::default());
-    let mut accounts = routes::accounts::list(State(api.clone()), visitor.caller.clone(), every).await?.0;
-    accounts.retain(|account| account.owner == member.name);
-    let ids: HashSet<String> = accounts.iter().map(|account| account.id.to_string()).collect();
-    let mut workflows = routes::workflows::list(State(api.clone()), visitor.caller.clone()).await?.0;
-    workflows.retain(|one| one.owner == member.name.as_str() || one.accounts.iter().any(|id| ids.contains(id)));
-    let workflows: Vec<String> = workflows.into_iter().map(|one| format!("{}/{}", one.owner, one.name)).collect();
+    let mut accounts = api.accounts.rows(&visitor.member.id).await?;
+    accounts.retain(|account| *account.owner() == member.name);
+    let ids: HashSet<&AccountId> = accounts.iter().map(Row::id).collect();
+    let mut workflows = routes::workflows::heads(&api, &visitor.caller).await?;
+    workflows.retain(|one| one.owner == member.name || one.accounts.iter().any(|id| ids.contains(id)));
+    let workflows: Vec<String> = workflows.iter().map(|one| one.id().to_string()).collect();
     let content = confirm(&api, &visitor, &member, &accounts, &workflows);
     Ok(frame::page(&visitor, Part::Members, "Remove a member", content))
 }
 
-fn confirm(
-    api: &Api,
-    visitor: &Visitor,
-    member: &MemberView,
-    accounts: &[AccountView],
-    workflows: &[String],
-) -> Markup {
+fn confirm(api: &Api, visitor: &Visitor, member: &MemberView, accounts: &[Row], workflows: &[String]) -> Markup {
     let accounts: Vec<String> =
-        accounts.iter().map(|one| format!("{} ({})", one.nickname, title_of(api, &one.app))).collect();
+        accounts.iter().map(|one| format!("{} ({})", one.nickname(), title_of(api, one.app()))).collect();
     html! {
         p .crumb { a href="/members" { "Members" } }
         div .head { h1 { "Remove " (member.name) "?" } }

@@ -10,6 +10,7 @@ mod audit;
 mod audit_table;
 mod connect;
 mod connect_link;
+mod custom;
 mod frame;
 mod import;
 mod members;
@@ -25,12 +26,14 @@ mod workflows;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderMap, Uri, header};
-use axum::middleware::from_fn_with_state;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 
 use super::Api;
+use super::guard;
 use super::problem::{self, Problem};
 
 pub(super) use frame::{Wrong, bare};
@@ -51,6 +54,8 @@ pub(super) fn long(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/audit/verify", post(audit::verify))
         .route("/settings/vault/check", post(vault::check))
         .route("/settings/vault/rotate", get(vault::ask_rotate).post(vault::rotate))
+        .layer(DefaultBodyLimit::max(guard::MAX_BODY))
+        .route_layer(map_response(too_long))
         .route_layer(from_fn_with_state(api.clone(), session::sign_in_first))
 }
 
@@ -59,6 +64,7 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
     let closed = Router::new()
         .route("/accounts", get(accounts::list))
         .route("/accounts/new", get(connect::choose))
+        .route("/accounts/new/custom", get(custom::ask).post(custom::connect))
         .route("/accounts/new/{app}", get(connect::ask).post(connect::connect))
         .route("/accounts/{account}", get(account::show))
         .route("/accounts/{account}/access", get(access::show).post(access::set))
@@ -94,6 +100,7 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/settings/links/{link}/revoke", post(tokens::revoke_link))
         .route("/sign-out", post(sign_in::out))
         .route("/sign-out/everywhere", post(sign_in::out_everywhere))
+        .route_layer(map_response(too_long))
         .route_layer(from_fn_with_state(api.clone(), session::sign_in_first));
     Router::new()
         .route("/", get(async || Redirect::to("/accounts")))
@@ -102,5 +109,16 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/sign-in/{link}", get(sign_in::ask_link).post(sign_in::by_link))
         .route("/set-up/{key}", get(sign_in::ask_set_up).post(sign_in::set_up))
         .merge(connect_link::routes())
+        .layer(map_response(too_long))
         .merge(closed)
+        // A form that is too long is answered as a page, which a layer around these would not do.
+        .layer(DefaultBodyLimit::max(guard::MAX_BODY))
+}
+
+/// Says of a form that is too long that it is.
+async fn too_long(response: Response) -> Response {
+    match response.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Wrong::from(guard::too_long()).into_response(),
+        _ => response,
+    }
 }

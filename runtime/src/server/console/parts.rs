@@ -140,6 +140,9 @@ pub(super) fn of_page<T>(rows: &[T], page: usize) -> &[T] {
 
 /// Whether every word of `query` is in one of `texts`, in any case.
 pub(super) fn matches(query: &str, texts: &[&str]) -> bool {
+    if query.trim().is_empty() {
+        return true;
+    }
     let texts: Vec<String> = texts.iter().map(|text| text.to_lowercase()).collect();
     query.to_lowercase().split_whitespace().all(|word| texts.iter().any(|text| text.contains(word)))
 }

@@ -32,6 +32,8 @@ use crate::server::routes;
 
 /// Runs on one page.
 const ROWS: u32 = 50;
+/// Runs that one page looks at, to find those with a status.
+const LOOKS: usize = 2000;
 /// Bytes of events, values and logs that a run's page shows in all: what is longer is for the terminal.
 const SHOWN: usize = 56 << 10;
 /// Longest single one of them.
@@ -64,12 +66,13 @@ pub(super) async fn list(
         before: given(&search.before),
         limit: ROWS,
     };
-    let runs = routes::runs::list(State(api), visitor.caller.clone(), Query(query)).await?.0;
-    let older = runs.last().filter(|_| runs.len() == ROWS as usize).map(|last| {
+    let listed = routes::runs::page(&api, &visitor.caller, &query, LOOKS).await?;
+    let older = listed.more.map(|last| {
         let mut pairs = url::form_urlencoded::Serializer::new(String::new());
         pairs.append_pair("workflow", &search.workflow).append_pair("status", &search.status);
-        format!("/runs?{}", pairs.append_pair("before", &last.id).finish())
+        format!("/runs?{}", pairs.append_pair("before", &last).finish())
     });
+    let runs: Vec<RunView> = listed.runs.into_iter().map(RunView::from).collect();
     let content = html! {
         div .head { h1 { "Runs" } }
         form .line role="search" action="/runs" data-list="list" {
@@ -87,7 +90,10 @@ pub(super) async fn list(
             button { "Show" }
         }
         div #list {
-            @if runs.is_empty() { p .soft role="status" { "There are no such runs." } } @else { (rows(&runs)) }
+            @if runs.is_empty() && older.is_some() {
+                p .soft role="status" { "None of the " (LOOKS) " runs that were looked at is such a run. There are older ones." }
+            } @else if runs.is_empty() { p .soft role="status" { "There are no such runs." } }
+            @else { (rows(&runs)) }
             @if older.is_some() || !search.before.is_empty() {
                 nav .pages aria-label="Pages" {
                     span { @if !search.before.is_empty() { a href="/runs" { "Newest" } } }

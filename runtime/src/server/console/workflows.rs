@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keyhole_host_api::accounts::Health;
+use keyhole_host_api::accounts::{Health, Row};
 use maud::{Markup, html};
 use toml_edit::{DocumentMut, Item, Value};
 
@@ -19,14 +19,13 @@ use super::runs::{dots, rows};
 use super::session::{Posted, Visitor};
 use crate::server::Api;
 use crate::server::extract::{Body, Path, Query};
-use crate::server::model::{
-    AccountView, AccountsQuery, NewRun, NewWorkflow, RunView, RunsQuery, SetWorkflow, WorkflowView,
-};
+use crate::server::model::{NewRun, NewWorkflow, RunView, RunsQuery, SetWorkflow, WorkflowView};
 use crate::server::problem::Problem;
 use crate::server::routes;
 use crate::workflow::DIGEST;
-use crate::workflow::history::Of;
+use crate::workflow::history::{Of, Page};
 use crate::workflow::record::{PlannedStep, Version, WorkflowId};
+use crate::workflow::scopes;
 
 /// Runs of each workflow that the list tells of.
 const MARKS: usize = 12;
@@ -40,17 +39,17 @@ pub(super) async fn list(
     visitor: Visitor,
     Query(search): Query<Search>,
 ) -> Result<Response, Wrong> {
-    let mut all = routes::workflows::list(State(api.clone()), visitor.caller.clone()).await?.0;
+    let mut all = routes::workflows::heads(&api, &visitor.caller).await?;
     let none = all.is_empty();
-    all.retain(|one| matches(&search.q, &[&one.name, &one.owner, one.description.as_deref().unwrap_or("")]));
+    all.retain(|one| matches(&search.q, &[&one.name, one.owner.as_str(), one.description.as_deref().unwrap_or("")]));
     let page = search.page.max(1);
     let mut shown = Vec::new();
-    for one in of_page(&all, page) {
+    for one in routes::workflows::views(&api, &visitor.caller, of_page(&all, page))? {
         let own = one.owner == visitor.member.id.as_str();
         let runs = match own {
             true => {
                 let of = Of::Workflow(WorkflowId(format!("{}/{}", one.owner, one.name)));
-                api.runner.history().list(&of, None, MARKS, |_| true).await?
+                api.runner.history().list(&of, Page { before: None, limit: MARKS, looks: MARKS }, |_| true).await?.runs
             }
             false => Vec::new(),
         };
@@ -152,10 +151,7 @@ async fn shown(
         None => Vec::new(),
     };
     let accounts = match &version {
-        Some(_) => {
-            let query = Query(AccountsQuery::default());
-            routes::accounts::list(State(api.clone()), visitor.caller.clone(), query).await?.0
-        }
+        Some(_) => api.accounts.rows(&visitor.member.id).await?,
         None => Vec::new(),
     };
     Ok(html! {
@@ -225,7 +221,7 @@ pub(super) fn start(visitor: &Visitor, workflow: &str, title: &str, event: &str,
 }
 
 /// Which account each app prop uses, to be chosen from those that the owner may use.
-fn links(api: &Api, visitor: &Visitor, one: &WorkflowView, version: &Version, accounts: &[AccountView]) -> Markup {
+fn links(api: &Api, visitor: &Visitor, one: &WorkflowView, version: &Version, accounts: &[Row]) -> Markup {
     let to = address(one);
     let any = version.steps.iter().any(|step| !step.links.is_empty());
     html! {
@@ -238,8 +234,10 @@ fn links(api: &Api, visitor: &Visitor, one: &WorkflowView, version: &Version, ac
                         strong { (step.name) } " " span .soft { (short(&step.uses)) }
                         @for (prop, link) in &step.links {
                             @let id = format!("link-{at}-{prop}");
-                            @let fitting = || accounts.iter().filter(|one| one.usable && one.app == link.app);
-                            @let there = link.account.as_ref().is_some_and(|id| fitting().any(|one| one.id == *id));
+                            @let fitting = || accounts.iter().filter(|one| one.usable && one.app() == link.app);
+                            @let there = link.account.as_ref().is_some_and(|id| fitting().any(|one| one.id() == id));
+                            @let linked = link.account.as_ref().and_then(|id| accounts.iter().find(|one| one.id() == id));
+                            @let lacking = linked.map(|one| scopes::lacking(&link.scopes, one.scopes())).unwrap_or_default();
                             label for=(id) { (prop) " " span .soft { "(" (title_of(api, &link.app)) ")" } }
                             @if fitting().nth(CHOICES).is_some() {
                                 input id=(id) name=(format!("{at}.{prop}")) value=[&link.account] autocomplete="off"
@@ -253,13 +251,19 @@ fn links(api: &Api, visitor: &Visitor, one: &WorkflowView, version: &Version, ac
                                     Some(_) => {}
                                 }
                                 @for one in fitting() {
-                                    option value=(one.id) selected[link.account.as_ref() == Some(&one.id)] {
-                                        (one.nickname)
-                                        @if one.owner != visitor.member.id { " (" (one.owner) "’s)" }
-                                        @if one.health != Health::Ok { " – reconnect needed" }
+                                    option value=(one.id()) selected[link.account.as_ref() == Some(one.id())] {
+                                        (one.nickname())
+                                        @if *one.owner() != visitor.member.id { " (" (one.owner()) "’s)" }
+                                        @if *one.health() != Health::Ok { " – reconnect needed" }
                                     }
                                 }
                             } }
+                            @if let Some(account) = linked.filter(|_| !lacking.is_empty()) {
+                                p {
+                                    span .mark .wait { "not granted" } " " (lacking.join(", ")) " – "
+                                    a href=(format!("/accounts/{}", account.id())) { "see the account" }
+                                }
+                            }
                         }
                     }
                 }

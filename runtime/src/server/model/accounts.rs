@@ -1,6 +1,6 @@
 //! Accounts, and what may be done with them.
 
-use keyhole_host_api::accounts::{Access, AccountId, Summary};
+use keyhole_host_api::accounts::{Access, AccountId, Event, Summary};
 use keyhole_host_api::apps::CustomApp;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::oauth::Upstream;
@@ -161,6 +161,23 @@ pub struct AccountView {
     pub account: Summary,
     /// The workflows that use it, `OWNER/NAME`: all to its owner and to an admin, their own to others.
     pub workflows: Vec<String>,
+    /// The scopes that those say they need, where the account is shown by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Need>,
+    /// What happened to it, oldest first, where it is shown by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Event>,
+}
+
+/// A scope that workflows need of an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Need {
+    /// The scope.
+    pub scope: String,
+    /// The workflows, `OWNER/NAME`.
+    pub workflows: Vec<String>,
+    /// Whether the service granted it. Null where it did not say, and for accounts without OAuth.
+    pub granted: Option<bool>,
 }
 
 impl std::ops::Deref for AccountView {

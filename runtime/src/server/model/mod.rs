@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 pub use accounts::{
-    AccessView, AccountView, AccountsQuery, ConnectedView, Deleted, Grant, NewAccount, NewCredentials, Rename,
+    AccessView, AccountView, AccountsQuery, ConnectedView, Deleted, Grant, Need, NewAccount, NewCredentials, Rename,
     SetAccess, Tested,
 };
 pub use apps::{AppSummary, AppView, FieldView, Forgotten, NewClient, OAuthView};

@@ -35,6 +35,9 @@ pub struct DeployedView {
     pub workflow: WorkflowView,
     /// Whether it was deployed, or only checked.
     pub deployed: bool,
+    /// What its owner should know, such as scopes that an account was not granted.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// A workflow.

@@ -1,13 +1,13 @@
 //! Members' accounts. A path names one by its id, or by its nickname among those that the
 //! caller may see.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use keyhole_host_api::accounts::{AccountId, ChangeError, Connect, Prepared, Summary};
+use keyhole_host_api::accounts::{AccountId, ChangeError, Connect, Prepared, Row, Summary};
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::oauth::TestError;
 use utoipa_axum::router::OpenApiRouter;
@@ -17,8 +17,8 @@ use super::{Answer, account};
 use crate::server::caller::{Act, Caller};
 use crate::server::extract::{Body, Path, Query};
 use crate::server::model::{
-    AccessView, AccountView, AccountsQuery, ConnectedView, Deleted, Grant, Named, NewAccount, NewCredentials, Rename,
-    SetAccess, Tested, secrets,
+    AccessView, AccountView, AccountsQuery, ConnectedView, Deleted, Grant, Named, Need, NewAccount, NewCredentials,
+    Rename, SetAccess, Tested, secrets,
 };
 use crate::server::problem::Problem;
 use crate::server::{Api, schema};
@@ -43,20 +43,28 @@ pub(in crate::server) async fn list(
     caller: Caller,
     Query(query): Query<AccountsQuery>,
 ) -> Answer<Vec<AccountView>> {
-    let mut accounts = api.accounts.list(caller.member()?).await?;
-    accounts.retain(|account| query.app.as_ref().is_none_or(|app| *app == account.app));
+    let mut found = api.accounts.rows(caller.member()?).await?;
+    found.retain(|account| query.app.as_ref().is_none_or(|app| app == account.app()));
+    Ok(Json(views(&api, &caller, &found).await?))
+}
+
+/// What the caller, for whom `rows` were listed, may see of them.
+pub(in crate::server) async fn views(api: &Api, caller: &Caller, rows: &[Row]) -> Result<Vec<AccountView>, Problem> {
+    let accounts = api.accounts.summaries(caller.member()?, rows).await?;
+    let mut using: HashMap<&AccountId, Vec<&Workflow>> = rows.iter().map(|row| (row.id(), Vec::new())).collect();
     let workflows = api.workflows.list(None).await?;
-    let mut using: HashMap<&AccountId, Vec<&Workflow>> = HashMap::new();
     for workflow in &workflows {
         for account in &workflow.accounts {
-            using.entry(account).or_default().push(workflow);
+            if let Some(using) = using.get_mut(account) {
+                using.push(workflow);
+            }
         }
     }
     let one = |account: Summary| {
         let using = using.remove(&account.id).unwrap_or_default();
-        view(account, &caller, using)
+        view(account, caller, using)
     };
-    Ok(Json(accounts.into_iter().map(one).collect::<Result<_, _>>()?))
+    accounts.into_iter().map(one).collect()
 }
 
 /// What the caller may see of an account, which the workflows in `using` use.
@@ -72,7 +80,7 @@ fn view<'w>(
         .filter(|workflow| all || workflow.owner == *member)
         .map(|workflow| workflow.id().to_string())
         .collect();
-    Ok(AccountView { account, workflows })
+    Ok(AccountView { account, workflows, needs: Vec::new(), history: Vec::new() })
 }
 
 /// Show an account. Its secrets are never shown
@@ -86,7 +94,30 @@ pub(in crate::server) async fn show(
 ) -> Answer<AccountView> {
     let found = account(&api, &caller, &named).await?;
     let workflows = api.workflows.using(&found.id).await?;
-    Ok(Json(view(found, &caller, &workflows)?))
+    let history = api.accounts.history(caller.member()?, &found.id).await?;
+    let view = view(found, &caller, workflows.iter().map(AsRef::as_ref))?;
+    let needs = needs(&view, &workflows);
+    Ok(Json(AccountView { needs, history, ..view }))
+}
+
+/// The scopes that those of `workflows` need which the caller is shown.
+fn needs(account: &AccountView, workflows: &[Arc<Workflow>]) -> Vec<Need> {
+    let mut needs: BTreeMap<&String, Vec<String>> = BTreeMap::new();
+    for workflow in workflows {
+        let id = workflow.id().to_string();
+        if account.workflows.contains(&id) {
+            for scope in workflow.scopes.get(&account.id).into_iter().flatten() {
+                needs.entry(scope).or_default().push(id.clone());
+            }
+        }
+    }
+    let granted = account.oauth.as_ref().map(|tokens| &tokens.scopes).filter(|granted| !granted.is_empty());
+    let need = |(scope, workflows): (&String, Vec<String>)| Need {
+        scope: scope.clone(),
+        workflows,
+        granted: granted.map(|granted| granted.contains(scope)),
+    };
+    needs.into_iter().map(need).collect()
 }
 
 /// Connect an account with its keys. It is yours, and private

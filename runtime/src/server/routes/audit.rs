@@ -54,8 +54,8 @@ async fn visible(api: &Api, caller: &Caller, filter: Filter) -> Result<Filter, P
         return Ok(filter);
     }
     let member = caller.member()?;
-    let accounts = api.accounts.list(member).await?;
-    let own = accounts.into_iter().filter(|account| account.owner == *member).map(|account| account.id.to_string());
+    let accounts = api.accounts.rows(member).await?;
+    let own = accounts.iter().filter(|account| account.owner() == member).map(|account| account.id().to_string());
     Ok(Filter { concerning: Some(Concerning { member: member.to_string(), accounts: own.collect() }), ..filter })
 }
 
@@ -67,7 +67,7 @@ pub(in crate::server) async fn list(
     caller: Caller,
     Query(query): Query<AuditQuery>,
 ) -> Result<Response, Problem> {
-    let page = page(&api, &caller, &query).await?;
+    let page = page(&api, &caller, &query, usize::MAX).await?;
     let mut response = Json(page.uses).into_response();
     if let Some(before) = page.before {
         let next = AuditQuery { before: Some(before), ..query };
@@ -78,11 +78,16 @@ pub(in crate::server) async fn list(
     Ok(response)
 }
 
-/// The page that `query` asks for, of what the caller may see.
-pub(in crate::server) async fn page(api: &Api, caller: &Caller, query: &AuditQuery) -> Result<Page, Problem> {
+/// The page that `query` asks for, of what the caller may see, for which at most so many records are looked at.
+pub(in crate::server) async fn page(
+    api: &Api,
+    caller: &Caller,
+    query: &AuditQuery,
+    looks: usize,
+) -> Result<Page, Problem> {
     let filter = visible(api, caller, query.filter()).await?;
     let limit = usize::try_from(query.limit.min(MOST_LISTED)).unwrap_or(usize::MAX);
-    Ok(api.broker.audit().page(&filter, query.before.as_deref(), limit).await?)
+    Ok(api.broker.audit().page_within(&filter, query.before.as_deref(), limit, looks).await?)
 }
 
 /// The query that says what `query` says.

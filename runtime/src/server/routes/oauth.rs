@@ -3,12 +3,14 @@
 //!
 //! A browser that comes without a token uses a connect link instead (`page.rs`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use keyhole_host_api::accounts::AccountId;
+use keyhole_host_api::members::MemberId;
 use keyhole_host_api::oauth::{DevicePoll, Start};
 use url::{Host, Url};
 use utoipa_axum::router::OpenApiRouter;
@@ -49,7 +51,8 @@ pub(in crate::server) async fn begin(
         return Err(Problem::wrong("redirect_uri is not on a loopback address")
             .help("give http://127.0.0.1:PORT/…, or make a connect link for a browser elsewhere"));
     }
-    let begun = api.oauth().begin(member, to_start(start)?, &redirect).await?;
+    let start = to_start(&api, member, start).await?;
+    let begun = api.oauth().begin(member, start, &redirect).await?;
     Ok(Json(BegunView { url: begun.url.into(), state: begun.state, expires: begun.expires }))
 }
 
@@ -74,7 +77,9 @@ pub(in crate::server) async fn device(
     caller: Caller,
     Body(start): Body<StartOAuth>,
 ) -> Answer<DeviceView> {
-    let begun = api.oauth().begin_device(caller.member()?, to_start(start)?).await?;
+    let member = caller.member()?;
+    let start = to_start(&api, member, start).await?;
+    let begun = api.oauth().begin_device(member, start).await?;
     Ok(Json(DeviceView {
         ticket: begun.ticket,
         user_code: begun.user_code,
@@ -107,7 +112,9 @@ pub(in crate::server) async fn client(
     caller: Caller,
     Body(start): Body<StartOAuth>,
 ) -> Result<(StatusCode, Json<ConnectedView>), Problem> {
-    let connected = api.oauth().connect_client(caller.member()?, to_start(start)?).await?;
+    let member = caller.member()?;
+    let start = to_start(&api, member, start).await?;
+    let connected = api.oauth().connect_client(member, start).await?;
     Ok((StatusCode::CREATED, Json(connected.into())))
 }
 
@@ -120,7 +127,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn to_start(start: StartOAuth) -> Result<Start, Problem> {
+async fn to_start(api: &Api, by: &MemberId, start: StartOAuth) -> Result<Start, Problem> {
     let account =
         match start.account {
             // What can't be an id is no account's.
@@ -129,13 +136,35 @@ fn to_start(start: StartOAuth) -> Result<Start, Problem> {
             })?),
             None => None,
         };
+    let scopes = match (start.scopes, &account) {
+        (None, Some(account)) => scopes(api, by, account).await?,
+        (scopes, _) => scopes,
+    };
     Ok(Start {
         app: start.app,
         nickname: start.nickname,
         fields: secrets(start.fields),
-        scopes: start.scopes,
+        scopes,
         account,
         other_identity: start.other_identity,
         untested: !start.test,
     })
+}
+
+/// The scopes to ask for when `by` connects their account anew: the definition's, and those that the workflows which
+/// use it say they need. None to leave it to the definition.
+pub(in crate::server) async fn scopes(
+    api: &Api,
+    by: &MemberId,
+    account: &AccountId,
+) -> Result<Option<Vec<String>>, Problem> {
+    let Some(account) = api.accounts.get(by, account).await?.filter(|account| account.owner == *by) else {
+        return Ok(None);
+    };
+    let using = api.workflows.using(&account.id).await?;
+    let needed: BTreeSet<&String> = using.iter().flat_map(|one| one.scopes.get(&account.id)).flatten().collect();
+    let Some(def) = api.catalog().get(&account.app).and_then(|app| app.oauth.as_ref()) else { return Ok(None) };
+    let more = needed.into_iter().filter(|scope| !def.scopes.contains(scope)).cloned();
+    let all: Vec<String> = def.scopes.iter().cloned().chain(more).collect();
+    Ok((all.len() > def.scopes.len()).then_some(all))
 }

@@ -18,8 +18,8 @@ use crate::server::extract::{Body, Path, Query};
 use crate::server::model::{NewRun, RetryRun, RunDetail, RunView, RunsQuery, StartedRun, status_of};
 use crate::server::problem::Problem;
 use crate::workflow::Told;
-use crate::workflow::history::Of;
-use crate::workflow::record::{Cause, Run, Waits};
+use crate::workflow::history::{Listed, Of, Page};
+use crate::workflow::record::{Cause, Run, Waits, WorkflowId};
 
 /// How long a caller who waits for a run is kept.
 const WAIT: Duration = Duration::from_secs(60);
@@ -97,16 +97,27 @@ pub(in crate::server) async fn list(
     caller: Caller,
     Query(query): Query<RunsQuery>,
 ) -> Answer<Vec<RunView>> {
+    let listed = page(&api, &caller, &query, usize::MAX).await?;
+    Ok(Json(listed.runs.into_iter().map(RunView::from).collect()))
+}
+
+/// The runs that `query` asks for, of which at most so many are looked at.
+pub(in crate::server) async fn page(
+    api: &Api,
+    caller: &Caller,
+    query: &RunsQuery,
+    looks: usize,
+) -> Result<Listed, Problem> {
     let member = caller.member()?;
     let of = match &query.workflow {
         Some(named) => {
             let (owner, name) = named.split_once('/').unwrap_or((member.as_str(), named));
             if owner != member.as_str() {
-                return Ok(Json(Vec::new()));
+                return Ok(Listed::default());
             }
-            Of::Workflow(crate::workflow::record::WorkflowId(format!("{owner}/{name}")))
+            Of::Workflow(WorkflowId(format!("{owner}/{name}")))
         }
-        None => Of::Owner(Some(member.to_string())),
+        None => Of::Owner(member.to_string()),
     };
     let status = match &query.status {
         Some(word) => Some(status_of(word).ok_or_else(|| {
@@ -119,8 +130,8 @@ pub(in crate::server) async fn list(
     let wanted = |run: &Run| {
         status.is_none_or(|status| run.status == status) && query.since.is_none_or(|since| run.accepted >= since)
     };
-    let runs = api.runner.history().list(&of, query.before.as_deref(), limit, wanted).await?;
-    Ok(Json(runs.into_iter().map(RunView::from).collect()))
+    let page = Page { before: query.before.as_deref(), limit, looks };
+    Ok(api.runner.history().list(&of, page, wanted).await?)
 }
 
 /// Show a run: its event, and what each step was given, did and left

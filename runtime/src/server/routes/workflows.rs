@@ -22,7 +22,7 @@ use crate::server::extract::{Body, Path};
 use crate::server::model::{ComponentView, DeployedView, NewWorkflow, SetWorkflow, WorkflowName, WorkflowView};
 use crate::server::problem::Problem;
 use crate::workflow::record::{Workflow, WorkflowId};
-use crate::workflow::{Component, Deploy, FILES_BYTES, file};
+use crate::workflow::{Component, Deploy, FILES_BYTES, file, scopes};
 
 /// Longest component, in bytes; the engine's own limit is lower.
 const COMPONENT: usize = 128 << 20;
@@ -55,15 +55,25 @@ pub(in crate::server) async fn file_schema() -> Json<Value> {
 #[utoipa::path(get, path = "/api/workflows", tag = "workflows", operation_id = "workflows_list",
     responses((status = 200, body = [WorkflowView])))]
 pub(in crate::server) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<WorkflowView>> {
+    let found = heads(&api, &caller).await?;
+    Ok(Json(views(&api, &caller, &found)?))
+}
+
+/// The workflows that the caller may see.
+pub(in crate::server) async fn heads(api: &Api, caller: &Caller) -> Result<Vec<Arc<Workflow>>, Problem> {
     let member = caller.member()?;
     let all = caller.may(Act::KeepWorkflows);
-    let workflows = api.workflows.list(if all { None } else { Some(member) }).await?;
-    let now = Timestamp::now();
-    let one = |workflow: Workflow| {
-        let own = workflow.owner == *member;
-        view(&api, workflow, own, now)
-    };
-    Ok(Json(workflows.into_iter().map(one).collect()))
+    Ok(api.workflows.list(if all { None } else { Some(member) }).await?)
+}
+
+/// What the caller may see of those.
+pub(in crate::server) fn views(
+    api: &Api,
+    caller: &Caller,
+    heads: &[Arc<Workflow>],
+) -> Result<Vec<WorkflowView>, Problem> {
+    let (member, now) = (caller.member()?, Timestamp::now());
+    Ok(heads.iter().map(|head| view(api, Workflow::clone(head), head.owner == *member, now)).collect())
 }
 
 /// Deploy a workflow of yours. It takes the place of the version before; runs under way end on that one
@@ -85,7 +95,8 @@ pub(in crate::server) async fn deploy(
     let deploy = Deploy { file: new.file, components: new.components, files };
     if !new.check {
         let workflow = api.workflows.deploy(owner, &deploy).await?;
-        return Ok(Json(DeployedView { workflow: view(&api, workflow, true, now), deployed: true }));
+        let warnings = warnings(&api, &workflow).await?;
+        return Ok(Json(DeployedView { workflow: view(&api, workflow, true, now), deployed: true, warnings }));
     }
     let (file, version, accounts) = api.workflows.check(owner, &deploy).await?;
     let before = api.workflows.get(&WorkflowId::new(owner, file.name.get_ref())).await?;
@@ -100,9 +111,19 @@ pub(in crate::server) async fn deploy(
         trigger: file.trigger,
         limits: file.limits,
         accounts,
+        scopes: version.scopes(),
         steps: version.steps.into_iter().map(|step| step.name).collect(),
     };
-    Ok(Json(DeployedView { workflow: WorkflowView::new(workflow, false, now), deployed: false }))
+    let warnings = warnings(&api, &workflow).await?;
+    Ok(Json(DeployedView { workflow: WorkflowView::new(workflow, false, now), deployed: false, warnings }))
+}
+
+/// What the owner of a workflow should know of its accounts.
+async fn warnings(api: &Api, workflow: &Workflow) -> Result<Vec<String>, Problem> {
+    if workflow.scopes.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(scopes::warnings(workflow, &api.accounts.rows(&workflow.owner).await?))
 }
 
 /// Show a workflow; its file to its owner

@@ -17,7 +17,7 @@ from keyhole_sdk import ConfigurationError
 name = "python-api"
 version = "1.2.3"
 props = {
-    "bearer": {"type": "app", "app": "bearer_crm", "optional": True},
+    "bearer": {"type": "app", "app": "bearer_crm", "optional": True, "scopes": ["contacts.read"]},
     "basic": {"type": "app", "app": "basic_pay", "optional": True},
     "maps": {"type": "app", "app": "query_maps", "optional": True},
     "text": {"type": "string", "default": "hello", "description": "Some text"},
