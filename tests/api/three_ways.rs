@@ -136,6 +136,8 @@ fn day(way: &Way, here: Option<&Keyhole>) -> Vec<(String, String)> {
     run(&["--json", "sessions", "list"], "");
     run(&["sessions", "end", "nothing"], "");
     run(&["sessions", "end-all", "bob"], "");
+    run(&["members", "unbind", "bob"], "");
+    run(&["members", "unbind", "nobody"], "");
     run(&["sign-in", "--expires", "8d"], "");
     run(&["members", "remove", "carol"], "");
     run(&["members", "remove", "carol"], "");

@@ -8,6 +8,7 @@ mod house;
 mod looks;
 mod many;
 mod members;
+mod oidc;
 mod routes;
 mod sessions;
 mod sign_in;

@@ -168,6 +168,7 @@ pub async fn begin(
     let own = Own { listen, names: name_of(&public_url).into_iter().collect() };
     egress.own = own.clone();
     let api = home.api(settings, egress, Some(public_url.clone())).await?;
+    api.oidc.change(settings.oidc()?);
     api.runner.reached_at(own.clone(), public_url);
     api.serve_runs().await?;
     Ok(Begun { home, api, own })
@@ -235,9 +236,11 @@ impl Reload {
     async fn read_again(&self) -> Result<Settings> {
         let fresh = self.settings.again()?;
         let mut egress = fresh.egress(&self.flags)?;
+        let oidc = fresh.oidc()?;
         egress.own = self.own.clone();
         egress.own.add(reached(&self.store).await?);
         self.api.broker.change(egress)?;
+        self.api.oidc.change(oidc);
         self.api.data().set_most(fresh.store_size);
         Ok(fresh)
     }

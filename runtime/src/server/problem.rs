@@ -8,6 +8,7 @@ use keyhole_host_api::accounts::{ChangeError, ConnectError, FindError};
 use keyhole_host_api::broker::AuditError;
 use keyhole_host_api::members::MemberError;
 use keyhole_host_api::oauth::OAuthError;
+use keyhole_host_api::oidc::OidcError;
 use keyhole_host_api::store::StoreError;
 use keyhole_host_api::tokens::{LinkError, SessionError, TokenError};
 use keyhole_host_api::upkeep::backup::BackupError;
@@ -313,6 +314,22 @@ impl From<OAuthError> for Problem {
                 Self::upstream(error.to_string())
             }
             error => Self::wrong(error.to_string()),
+        }
+    }
+}
+
+impl From<OidcError> for Problem {
+    fn from(error: OidcError) -> Self {
+        const TITLE: &str = "The sign-in did not go through";
+        match error {
+            OidcError::Member(error) => error.into(),
+            OidcError::Store(error) => error.into(),
+            OidcError::Random(_) => Self::internal(&error),
+            OidcError::NotSetUp => Self::not_there(error.to_string()),
+            OidcError::Unreachable { .. } | OidcError::Metadata { .. } | OidcError::Token { .. } => {
+                Self::new(StatusCode::FAILED_DEPENDENCY, "service", TITLE, error.to_string())
+            }
+            error => Self::new(StatusCode::FORBIDDEN, "sign-in", TITLE, error.to_string()),
         }
     }
 }
