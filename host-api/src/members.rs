@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Departed, Sweep};
 use crate::oidc::Bindings;
+use crate::passkeys::Passkeys;
 use crate::store::records::{Kept, Record, Records};
 use crate::store::{Expect, Store, StoreError, Versioned};
 use crate::tokens::{ConnectAccount, Links, Sessions, SignIn, Tokens};
@@ -276,6 +277,7 @@ impl Members {
         Links::<SignIn>::sweep(&self.store, id).await?;
         Sessions::sweep(&self.store, id).await?;
         Bindings::sweep(&self.store, id).await?;
+        Passkeys::sweep(&self.store, id).await?;
         self.records.update(id.as_str(), |member| member.swept = member.removed.is_some()).await?;
         Ok(departed)
     }

@@ -3,12 +3,14 @@
 use keyhole_tests::workspace::root;
 
 /// Those that need nobody to be signed in.
-const OPEN: [&str; 8] = [
+const OPEN: [&str; 10] = [
     "/",
     "/assets/{edition}/{name}",
     "/sign-in",
     "/sign-in/oidc",
     "/sign-in/oidc/callback",
+    "/sign-in/passkey",
+    "/sign-in/passkey/begin",
     "/sign-in/{link}",
     "/set-up/{key}",
     "/connect/{link}",

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::text::KeyId;
+use crate::passkeys::PasskeyId;
 
 /// What a session rests on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub enum Basis {
     Token(KeyId),
     /// What binds its member to a person of the OpenID provider.
     Oidc(KeyId),
+    /// The passkey that it was begun with.
+    Passkey(PasskeyId),
 }
 
 /// As it lies in a record, among the record's own members.
@@ -25,6 +28,8 @@ struct Kept {
     token: Option<KeyId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     oidc: Option<KeyId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    passkey: Option<PasskeyId>,
 }
 
 impl TryFrom<Kept> for Basis {
@@ -32,9 +37,10 @@ impl TryFrom<Kept> for Basis {
 
     fn try_from(kept: Kept) -> Result<Self, Self::Error> {
         match kept {
-            Kept { token: None, oidc: None } => Ok(Self::Itself),
-            Kept { token: Some(id), oidc: None } => Ok(Self::Token(id)),
-            Kept { token: None, oidc: Some(id) } => Ok(Self::Oidc(id)),
+            Kept { token: None, oidc: None, passkey: None } => Ok(Self::Itself),
+            Kept { token: Some(id), oidc: None, passkey: None } => Ok(Self::Token(id)),
+            Kept { token: None, oidc: Some(id), passkey: None } => Ok(Self::Oidc(id)),
+            Kept { token: None, oidc: None, passkey: Some(id) } => Ok(Self::Passkey(id)),
             _ => Err("it rests on several things"),
         }
     }
@@ -42,11 +48,12 @@ impl TryFrom<Kept> for Basis {
 
 impl From<Basis> for Kept {
     fn from(basis: Basis) -> Self {
-        let mut kept = Self { token: None, oidc: None };
+        let mut kept = Self { token: None, oidc: None, passkey: None };
         match basis {
             Basis::Itself => {}
             Basis::Token(id) => kept.token = Some(id),
             Basis::Oidc(id) => kept.oidc = Some(id),
+            Basis::Passkey(id) => kept.passkey = Some(id),
         }
         kept
     }
@@ -65,7 +72,8 @@ mod tests {
             basis: Basis,
         }
         let id = KeyId::generate();
-        for basis in [Basis::Itself, Basis::Token(id.clone()), Basis::Oidc(id.clone())] {
+        let passkey = "0123456789abcdef0123456789abcdef".parse().unwrap();
+        for basis in [Basis::Itself, Basis::Token(id.clone()), Basis::Oidc(id.clone()), Basis::Passkey(passkey)] {
             let text = serde_json::to_string(&Around { name: "x".to_owned(), basis: basis.clone() }).unwrap();
             assert_eq!(serde_json::from_str::<Around>(&text).unwrap().basis, basis, "{text}");
         }

@@ -17,6 +17,7 @@ use super::basis::Basis;
 use super::text::{Digest, Key, KeyId, Kind};
 use crate::members::{Member, MemberId, Members};
 use crate::oidc::Bindings;
+use crate::passkeys::Passkeys;
 use crate::store::records::{Record, Records};
 use crate::store::{Expect, Revision, Store, StoreError};
 use crate::vault::Secret;
@@ -134,6 +135,7 @@ pub struct Sessions {
     members: Members,
     tokens: Tokens,
     bindings: Bindings,
+    passkeys: Passkeys,
     /// What this process noted last. Nothing is decided by it.
     noted: Arc<Mutex<HashMap<KeyId, Timestamp>>>,
 }
@@ -142,9 +144,10 @@ impl Sessions {
     /// The sessions that `store` holds.
     pub fn new(store: Arc<dyn Store>) -> Self {
         let (records, uses) = (Records::new(store.clone()), Records::new(store.clone()));
-        let (members, tokens, bindings) =
-            (Members::new(store.clone()), Tokens::new(store.clone()), Bindings::new(store));
-        Self { records, uses, members, tokens, bindings, noted: Arc::default() }
+        let (members, tokens) = (Members::new(store.clone()), Tokens::new(store.clone()));
+        // Whether a passkey is there does not depend on where it is used.
+        let (bindings, passkeys) = (Bindings::new(store.clone()), Passkeys::new(store, None));
+        Self { records, uses, members, tokens, bindings, passkeys, noted: Arc::default() }
     }
 
     /// Signs `member` in, for as long as there is what the session rests on. Returns the key, for the browser alone.
@@ -315,6 +318,7 @@ impl Sessions {
             Basis::Itself => true,
             Basis::Token(token) => self.tokens.bearer(token).await?.is_some(),
             Basis::Oidc(binding) => self.bindings.holds(&stored.member, binding).await?,
+            Basis::Passkey(passkey) => self.passkeys.holds(&stored.member, passkey).await?,
         };
         if !holds {
             return Ok(None);

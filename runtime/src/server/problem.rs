@@ -9,6 +9,7 @@ use keyhole_host_api::broker::AuditError;
 use keyhole_host_api::members::MemberError;
 use keyhole_host_api::oauth::OAuthError;
 use keyhole_host_api::oidc::OidcError;
+use keyhole_host_api::passkeys::PasskeyError;
 use keyhole_host_api::store::StoreError;
 use keyhole_host_api::tokens::{LinkError, SessionError, TokenError};
 use keyhole_host_api::upkeep::backup::BackupError;
@@ -330,6 +331,21 @@ impl From<OidcError> for Problem {
                 Self::new(StatusCode::FAILED_DEPENDENCY, "service", TITLE, error.to_string())
             }
             error => Self::new(StatusCode::FORBIDDEN, "sign-in", TITLE, error.to_string()),
+        }
+    }
+}
+
+impl From<PasskeyError> for Problem {
+    fn from(error: PasskeyError) -> Self {
+        match error {
+            PasskeyError::NotThere(_) => Self::not_there(error.to_string()),
+            PasskeyError::TooMany(_) | PasskeyError::Known | PasskeyError::NoPlace => Self::conflict(error.to_string()),
+            PasskeyError::NotValid | PasskeyError::NotUnderWay => {
+                Self::new(StatusCode::FORBIDDEN, "passkey", "The passkey was not taken", error.to_string())
+            }
+            PasskeyError::Store(error) => error.into(),
+            PasskeyError::Random(_) => Self::internal(&error),
+            error => Self::wrong(error.to_string()),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::accounts::Search;
 use super::frame::{self, Part, Wrong, alert};
 use super::parts::ago;
 use super::session::{Posted, Visitor};
-use super::{oidc, tokens, vault};
+use super::{oidc, passkeys, tokens, vault};
 use crate::server::Api;
 use crate::server::extract::{Path, Query};
 use crate::server::model::SessionView;
@@ -27,6 +27,8 @@ pub(super) async fn show(
         "session" => Some("The session is ended."),
         "token" => Some("The token is revoked. It holds from the next request on."),
         "link" => Some("The link is taken back."),
+        "passkey" => Some("The passkey is added. You can sign in with it from now on."),
+        "passkey-removed" => Some("The passkey is removed. Remove it from your device, too."),
         "oidc" => Some("It is connected. You can sign in with it from now on."),
         _ => None,
     };
@@ -54,6 +56,7 @@ async fn content(
     sessions.sort_by_key(|one| (!one.current, std::cmp::Reverse(one.last_used)));
     let tokens = tokens::part(api, visitor, given).await?;
     let oidc = oidc::part(api, visitor).await?;
+    let passkeys = passkeys::part(api, visitor, given).await?;
     Ok(html! {
         div .head { h1 { "Settings" } }
         (notice)
@@ -72,6 +75,7 @@ async fn content(
             (visitor.key())
             div .buttons { button .bad { "Sign out everywhere" } }
         }
+        (passkeys)
         (oidc)
         (tokens)
         @if visitor.is_admin() { (vault::part(visitor)) }

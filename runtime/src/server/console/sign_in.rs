@@ -14,8 +14,8 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
 use super::frame::{Wrong, alert, bare};
-use super::oidc;
 use super::session::{self, Form, Posted, form, is_foreign};
+use super::{oidc, passkeys};
 use crate::server::Api;
 use crate::server::caller::Peer;
 use crate::server::extract::{Path, Query};
@@ -85,6 +85,7 @@ fn ways(api: &Api, next: Option<&str>, problem: Option<&Problem>) -> Markup {
         h1 { "Sign in to Keyhole" }
         @if let Some(problem) = problem { (alert(problem)) }
         (oidc::way_in(api, next))
+        (passkeys::way_in(api, next))
         p { "Open the link that you were sent. Whoever has a terminal with Keyhole makes one:" }
         pre { "keyhole sign-in" }
         form method="post" action="/sign-in" {
@@ -233,7 +234,7 @@ fn signed_out(api: &Api) -> Response {
 }
 
 /// The fields of a form that no other site's page sent: it could sign a browser in as somebody else.
-async fn ours(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
+pub(super) async fn ours(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
     if is_foreign(request.headers()) {
         return Err(Problem::not_allowed("another site's page sent this").help("nobody was signed in"));
     }
