@@ -9,6 +9,7 @@ mod looks;
 mod many;
 mod members;
 mod oidc;
+mod passkeys;
 mod routes;
 mod sessions;
 mod sign_in;
