@@ -72,8 +72,8 @@ pub struct Came {
     pub(super) state: Option<String>,
     pub(super) code: Option<String>,
     pub(super) iss: Option<String>,
-    error: Option<String>,
-    error_description: Option<String>,
+    pub(super) error: Option<String>,
+    pub(super) error_description: Option<String>,
 }
 
 /// What is made of a browser's value.

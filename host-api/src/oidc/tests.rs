@@ -303,7 +303,7 @@ async fn an_attempt_is_its_browsers_alone_and_is_finished_once() {
     let (attempt, keys) = house.oidc.take(&settings, &came(&state), Some(theirs.browser.expose())).await.unwrap();
     assert_eq!(attempt.next.as_deref(), Some("/runs"));
     let of_mine = house.oidc.take(&settings, &came(&state_of(&mine)), Some(mine.browser.expose())).await.unwrap().1;
-    assert!(keys.nonce != of_mine.nonce && keys.verifier.expose() != of_mine.verifier.expose());
+    assert!(keys.nonce.secret() != of_mine.nonce.secret() && keys.verifier.expose() != of_mine.verifier.expose());
     let again = house.oidc.take(&settings, &came(&state), Some(theirs.browser.expose())).await;
     assert!(matches!(again, Err(OidcError::NotUnderWay)));
 
