@@ -8,6 +8,7 @@ mod basis;
 mod links;
 mod sessions;
 mod text;
+pub(crate) mod tickets;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

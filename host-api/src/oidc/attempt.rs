@@ -13,7 +13,6 @@ use openidconnect::{CsrfToken, Nonce, PkceCodeChallenge, PkceCodeVerifier, Redir
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::Oidc;
 use super::error::{OidcError, line};
@@ -22,13 +21,11 @@ use super::settings::OidcSettings;
 use crate::members::{Member, MemberId};
 use crate::oauth::is_redirect_uri;
 use crate::store::records::Record;
-use crate::store::{Expect, StoreError};
+use crate::tokens::tickets::{Waiting, hash, random};
 use crate::vault::Secret;
 
 /// How long somebody has to come back from the provider.
 pub const LIFETIME: std::time::Duration = std::time::Duration::from_secs(600);
-/// Attempts that may be under way at a time. Anybody can begin one, so one more takes the place of the oldest.
-const AT_ONCE: usize = 10_000;
 /// Longest page that is remembered to go on at, in bytes.
 const NEXT: usize = 2000;
 
@@ -56,6 +53,12 @@ pub(super) struct Binds {
 impl Record for Attempt {
     const FOLDER: &'static str = "oidc-attempts";
     const VERSION: u32 = 1;
+}
+
+impl Waiting for Attempt {
+    fn expires(&self) -> Timestamp {
+        self.expires
+    }
 }
 
 /// A sign-in that was just begun.
@@ -97,17 +100,6 @@ impl Keys {
     }
 }
 
-/// The store's name for what the outside calls `text`.
-fn hash(text: &str) -> String {
-    blake3::hash(text.as_bytes()).to_hex().to_string()
-}
-
-fn random() -> Result<String, OidcError> {
-    let mut bits = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut *bits).map_err(|error| OidcError::Random(error.to_string()))?;
-    Ok(URL_SAFE_NO_PAD.encode(*bits))
-}
-
 impl Oidc {
     /// Keeps a new attempt.
     pub(super) async fn keep(
@@ -123,13 +115,14 @@ impl Oidc {
         }
         let redirect_url =
             RedirectUrl::new(redirect.to_string()).map_err(|_| OidcError::NotOverTls(redirect.to_string()))?;
-        self.clear().await?;
-        let (state, browser) = (random()?, Secret::new(random()?));
-        let keys = Keys::of(browser.expose(), &state);
+        let random = || random().map_err(|error| OidcError::Random(error.to_string()));
+        let (state, browser) = (random()?, random()?);
+        let state = state.expose();
+        let keys = Keys::of(browser.expose(), state);
         let verifier = PkceCodeVerifier::new(keys.verifier.expose().to_owned());
         let challenge = PkceCodeChallenge::from_code_verifier_sha256(&verifier);
         let client = known.client(settings);
-        let (state_to_send, nonce) = (CsrfToken::new(state.clone()), keys.nonce);
+        let (state_to_send, nonce) = (CsrfToken::new(state.to_owned()), keys.nonce);
         let (url, _, _) = client
             .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state_to_send, || nonce)
             .add_scopes(settings.scopes.iter().cloned().map(Scope::new))
@@ -145,7 +138,7 @@ impl Oidc {
             binds: member.map(|member| Binds { member: member.id.clone(), since: member.added }),
             expires: Timestamp::now() + LIFETIME,
         };
-        self.attempts.put(&hash(&state), Expect::Absent, &attempt).await?;
+        self.attempts.keep(state, &attempt).await?;
         Ok(Begun { url, browser })
     }
 
@@ -157,19 +150,14 @@ impl Oidc {
         browser: Option<&str>,
     ) -> Result<(Attempt, Keys), OidcError> {
         let state = came.state.as_deref().ok_or(OidcError::NotUnderWay)?;
-        let id = hash(state);
-        let found = self.attempts.get(&id).await?;
-        let (attempt, revision) =
-            found.filter(|(attempt, _)| attempt.expires > Timestamp::now()).ok_or(OidcError::NotUnderWay)?;
+        let (attempt, seen) = self.attempts.look(state).await?.ok_or(OidcError::NotUnderWay)?;
         let browser = browser.ok_or(OidcError::OtherBrowser)?;
         // Whoever only knows of it must not be able to end it, either.
         if !bool::from(hash(browser).as_bytes().ct_eq(attempt.browser.as_bytes())) {
             return Err(OidcError::OtherBrowser);
         }
-        match self.attempts.delete(&id, Expect::Revision(revision)).await {
-            Ok(()) => {}
-            Err(StoreError::Conflict { .. }) => return Err(OidcError::NotUnderWay),
-            Err(error) => return Err(error.into()),
+        if !self.attempts.take(state, seen).await? {
+            return Err(OidcError::NotUnderWay);
         }
         // The operator set up another one meanwhile.
         if attempt.issuer != settings.issuer || attempt.client_id != settings.client_id {
@@ -187,24 +175,6 @@ impl Oidc {
         }
         let keys = Keys::of(browser, state);
         Ok((attempt, keys))
-    }
-
-    /// Removes what nobody can finish any more, and makes room.
-    async fn clear(&self) -> Result<(), StoreError> {
-        let now = Timestamp::now();
-        let mut under_way = Vec::new();
-        for (id, attempt, _) in self.attempts.all().await? {
-            match attempt.expires <= now {
-                true => self.attempts.delete(&id, Expect::Any).await?,
-                false => under_way.push((attempt.expires, id)),
-            }
-        }
-        let excess = (under_way.len() + 1).saturating_sub(AT_ONCE);
-        under_way.sort();
-        for (_, id) in under_way.into_iter().take(excess) {
-            self.attempts.delete(&id, Expect::Any).await?;
-        }
-        Ok(())
     }
 }
 

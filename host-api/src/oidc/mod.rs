@@ -32,8 +32,8 @@ pub use settings::{MemberClaim, OidcSettings, Others};
 
 use crate::broker::{Broker, OwnCalls};
 use crate::members::{Member, MemberError, MemberId, Members, Role};
-use crate::store::records::Records;
 use crate::store::{Expect, Store};
+use crate::tokens::tickets::Tickets;
 use crate::tokens::{Basis, KeyId};
 use attempt::Attempt;
 use people::Person;
@@ -44,7 +44,7 @@ pub struct Oidc {
     calls: OwnCalls,
     members: Members,
     bindings: Bindings,
-    attempts: Records<Attempt>,
+    attempts: Tickets<Attempt>,
     provider: ArcSwapOption<Provider>,
 }
 
@@ -68,7 +68,7 @@ impl Oidc {
             calls: broker.own_calls(),
             members: Members::new(store.clone()),
             bindings: Bindings::new(store.clone()),
-            attempts: Records::new(store),
+            attempts: Tickets::new(store),
             provider: ArcSwapOption::empty(),
         }
     }

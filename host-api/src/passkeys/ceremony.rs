@@ -1,8 +1,7 @@
 //! What goes on between Keyhole and a device: a challenge, and the answer to it. Registering is for a member who is signed
 //! in; signing in is for whoever comes, and the answer says who.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -10,26 +9,22 @@ use webauthn_rs::prelude::{
     DiscoverableAuthentication, PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, WebauthnError,
 };
 use webauthn_rs_proto::ResidentKeyRequirement;
-use zeroize::Zeroizing;
-
-use jiff::Timestamp;
 
 use super::record::{Passkey, PasskeyId, Stored};
 use super::{MOST, PasskeyError, Passkeys, name, now};
 use crate::members::{Member, MemberId};
 use crate::store::records::Record;
 use crate::store::{Expect, StoreError};
+use crate::tokens::tickets::{Waiting, random};
 use crate::vault::Secret;
 
 /// How long a person has for it.
 pub const LIFETIME: std::time::Duration = std::time::Duration::from_secs(300);
-/// Challenges that may wait for an answer at a time. Anybody can ask for one, so one more takes the place of the oldest.
-const AT_ONCE: usize = 10_000;
 
 /// A challenge that waits for its answer.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Ceremony {
-    for_: For,
+    purpose: For,
     expires: Timestamp,
 }
 
@@ -45,17 +40,18 @@ impl Record for Ceremony {
     const VERSION: u32 = 1;
 }
 
+impl Waiting for Ceremony {
+    fn expires(&self) -> Timestamp {
+        self.expires
+    }
+}
+
 /// What a browser needs to ask its person.
 pub struct Begun {
     /// What `navigator.credentials` takes as `publicKey`, with its bytes in base64url.
     pub options: Value,
     /// What is to come back with the answer.
     pub ticket: Secret,
-}
-
-/// The store's name for what the outside calls `ticket`.
-fn id_of(ticket: &str) -> String {
-    blake3::hash(ticket.as_bytes()).to_hex().to_string()
 }
 
 /// What authenticators know the member by: nothing of theirs, and another for a later bearer of the name.
@@ -89,8 +85,8 @@ impl Passkeys {
             selection.resident_key = Some(ResidentKeyRequirement::Required);
             selection.require_resident_key = true;
         }
-        let for_ = For::Register { member: member.id.clone(), since: member.added, state: Box::new(state) };
-        self.keep(for_, serde_json::to_value(options.public_key)).await
+        let purpose = For::Register { member: member.id.clone(), since: member.added, state: Box::new(state) };
+        self.keep(purpose, serde_json::to_value(options.public_key)).await
     }
 
     /// Adds the passkey that `answer` is about, as `member` calls it. It is on disk when this returns.
@@ -185,46 +181,20 @@ impl Passkeys {
         }
     }
 
-    async fn keep(&self, for_: For, options: serde_json::Result<Value>) -> Result<Begun, PasskeyError> {
+    async fn keep(&self, purpose: For, options: serde_json::Result<Value>) -> Result<Begun, PasskeyError> {
         let options = options.map_err(|error| PasskeyError::Refused(error.to_string()))?;
-        self.clear().await?;
-        let mut bits = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *bits).map_err(|error| PasskeyError::Random(error.to_string()))?;
-        let ticket = Secret::new(URL_SAFE_NO_PAD.encode(*bits));
-        let ceremony = Ceremony { for_, expires: now() + LIFETIME };
-        self.ceremonies.put(&id_of(ticket.expose()), Expect::Absent, &ceremony).await?;
+        let ticket = random().map_err(|error| PasskeyError::Random(error.to_string()))?;
+        self.ceremonies.keep(ticket.expose(), &Ceremony { purpose, expires: now() + LIFETIME }).await?;
         Ok(Begun { options, ticket })
     }
 
     /// What waits for the answer that came, which is over with it, whatever the answer is.
     async fn take(&self, ticket: &str) -> Result<For, PasskeyError> {
-        let id = id_of(ticket);
-        let found = self.ceremonies.get(&id).await?;
-        let (ceremony, revision) =
-            found.filter(|(ceremony, _)| ceremony.expires > now()).ok_or(PasskeyError::NotUnderWay)?;
-        match self.ceremonies.delete(&id, Expect::Revision(revision)).await {
-            Ok(()) => Ok(ceremony.for_),
-            Err(StoreError::Conflict { .. }) => Err(PasskeyError::NotUnderWay),
-            Err(error) => Err(error.into()),
+        let (ceremony, seen) = self.ceremonies.look(ticket).await?.ok_or(PasskeyError::NotUnderWay)?;
+        match self.ceremonies.take(ticket, seen).await? {
+            true => Ok(ceremony.purpose),
+            false => Err(PasskeyError::NotUnderWay),
         }
-    }
-
-    /// Removes what nobody can answer any more, and makes room.
-    async fn clear(&self) -> Result<(), StoreError> {
-        let now = now();
-        let mut waiting = Vec::new();
-        for (id, ceremony, _) in self.ceremonies.all().await? {
-            match ceremony.expires <= now {
-                true => self.ceremonies.delete(&id, Expect::Any).await?,
-                false => waiting.push((ceremony.expires, id)),
-            }
-        }
-        let excess = (waiting.len() + 1).saturating_sub(AT_ONCE);
-        waiting.sort();
-        for (_, id) in waiting.into_iter().take(excess) {
-            self.ceremonies.delete(&id, Expect::Any).await?;
-        }
-        Ok(())
     }
 }
 

@@ -25,6 +25,7 @@ pub use record::{Passkey, PasskeyId};
 use crate::members::{Member, MemberId, Members};
 use crate::store::records::Records;
 use crate::store::{Expect, Store, StoreError};
+use crate::tokens::tickets::Tickets;
 use ceremony::Ceremony;
 use record::Stored;
 
@@ -81,7 +82,7 @@ pub enum PasskeyError {
 #[derive(Clone)]
 pub struct Passkeys {
     records: Records<Stored>,
-    ceremonies: Records<Ceremony>,
+    ceremonies: Tickets<Ceremony>,
     members: Members,
     /// None where browsers have no passkeys.
     webauthn: Option<Arc<Webauthn>>,
@@ -92,7 +93,7 @@ impl Passkeys {
     pub fn new(store: Arc<dyn Store>, public_url: Option<&Url>) -> Self {
         Self {
             records: Records::new(store.clone()),
-            ceremonies: Records::new(store.clone()),
+            ceremonies: Tickets::new(store.clone()),
             members: Members::new(store),
             webauthn: public_url.and_then(relying_party).map(Arc::new),
         }
