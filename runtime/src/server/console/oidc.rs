@@ -45,9 +45,9 @@ pub(super) async fn part(api: &Api, visitor: &Visitor) -> Result<Markup, Problem
     Ok(html! {
         h2 #oidc { (label) }
         @match &binding {
-            Some(binding) => p {
-                "You sign in with " (label) " as " strong { (binding.called) } ", connected " (ago(binding.since)) "."
-            },
+            Some(binding) => {
+                p { "You sign in with " (label) " as " strong { (binding.called) } ", connected " (ago(binding.since)) "." }
+            }
             None => {
                 p { "Sign in with " (label) " in future: say there who you are." }
                 form method="post" action="/settings/oidc" {

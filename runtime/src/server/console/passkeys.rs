@@ -86,7 +86,7 @@ fn table(visitor: &Visitor, passkeys: &[PasskeyView]) -> Markup {
                         tr {
                             td { (one.name) }
                             td { (ago(one.created)) }
-                            td { @match one.last_used { Some(at) => (ago(at)), None => "never" } }
+                            td { @if let Some(at) = one.last_used { (ago(at)) } @else { "never" } }
                             td {
                                 form method="post" action=(format!("/settings/passkeys/{}/remove", one.id)) .inline {
                                     (visitor.key())
