@@ -112,6 +112,10 @@ impl Passkeys {
         if answer.extensions.cred_props.as_ref().is_some_and(|props| props.rk == Some(false)) {
             return Err(PasskeyError::NotKept);
         }
+        // Told apart here for the person's sake. What is signed says which it is, and is written only where none is.
+        if self.records.get(PasskeyId::of(&answer.raw_id).as_str()).await?.is_some() {
+            return Err(PasskeyError::Known);
+        }
         let credential = self
             .webauthn()?
             .finish_passkey_registration(&answer, &state)
