@@ -29,8 +29,8 @@ impl House {
         // Given back at once: the public URL has the port, and is said before the server listens.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url = format!("http://localhost:{}", address.port());
-        let metrics = ["--metrics", "127.0.0.1:0"];
-        let flags = [&["--listen", &address.to_string(), "--public-url", &url][..], &metrics].concat();
+        let listen = address.to_string();
+        let flags = ["--listen", &listen, "--public-url", &url, "--metrics", "127.0.0.1:0"];
         let served = Served::on(keyhole, &flags);
         Some(Self { served, browser, url })
     }
