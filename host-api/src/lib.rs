@@ -13,6 +13,8 @@ pub mod broker;
 pub mod data;
 pub mod members;
 pub mod oauth;
+pub mod oidc;
+pub mod passkeys;
 pub mod sign;
 pub mod store;
 pub mod tokens;

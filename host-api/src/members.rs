@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Departed, Sweep};
+use crate::oidc::Bindings;
+use crate::passkeys::Passkeys;
 use crate::store::records::{Kept, Record, Records};
 use crate::store::{Expect, Store, StoreError, Versioned};
 use crate::tokens::{ConnectAccount, Links, Sessions, SignIn, Tokens};
@@ -147,6 +149,16 @@ impl Members {
     /// # Errors
     /// [`MemberError::Exists`], or whatever the store says.
     pub async fn add(&self, id: MemberId, role: Option<Role>) -> Result<Member, MemberError> {
+        self.add_since(id, role, Timestamp::now()).await
+    }
+
+    /// The same, of a member who is one since `added`: for who wrote that down before.
+    pub(crate) async fn add_since(
+        &self,
+        id: MemberId,
+        role: Option<Role>,
+        added: Timestamp,
+    ) -> Result<Member, MemberError> {
         let role = match role {
             Some(role) => role,
             None if self.list().await?.is_empty() => Role::Admin,
@@ -162,7 +174,7 @@ impl Members {
                 Expect::Revision(revision)
             }
         };
-        let member = Member { id, role, added: Timestamp::now(), removed: None, swept: false };
+        let member = Member { id, role, added, removed: None, swept: false };
         match self.records.put(member.id.as_str(), expect, &member).await {
             Ok(_) => Ok(member),
             Err(StoreError::Conflict { .. }) => Err(MemberError::Exists(member.id)),
@@ -221,6 +233,29 @@ impl Members {
         }
     }
 
+    /// Gives `member` another role, unless somebody else bears the name by now.
+    ///
+    /// # Errors
+    /// [`MemberError::NotThere`], [`MemberError::LastAdmin`] if nobody else would be one, or whatever the store says.
+    pub async fn set_role(&self, member: &Member, role: Role) -> Result<Member, MemberError> {
+        let not_there = || MemberError::NotThere(member.id.clone());
+        if role != Role::Admin {
+            let others = self.list().await?.into_iter().filter(|other| other.id != member.id);
+            if !others.into_iter().any(|other| other.role == Role::Admin) {
+                return Err(MemberError::LastAdmin(member.id.clone()));
+            }
+        }
+        let change = |stored: &mut Member| match stored.removed.is_none() && stored.added == member.added {
+            true => {
+                stored.role = role;
+                Ok(())
+            }
+            false => Err(not_there()),
+        };
+        let changed = self.records.try_update(member.id.as_str(), change).await?;
+        changed.map(|(member, _)| member).ok_or_else(not_there)
+    }
+
     /// Finishes removals that were cut short, by a kill for instance. To be called once at
     /// the start of a program.
     ///
@@ -241,6 +276,8 @@ impl Members {
         Links::<ConnectAccount>::sweep(&self.store, id).await?;
         Links::<SignIn>::sweep(&self.store, id).await?;
         Sessions::sweep(&self.store, id).await?;
+        Bindings::sweep(&self.store, id).await?;
+        Passkeys::sweep(&self.store, id).await?;
         self.records.update(id.as_str(), |member| member.swept = member.removed.is_some()).await?;
         Ok(departed)
     }

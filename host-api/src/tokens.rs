@@ -4,9 +4,11 @@
 //! The text is shown once, when it is made. It must never be stored, logged or shown again,
 //! and whether a text fits must never be told by how long the comparison takes.
 
+mod basis;
 mod links;
 mod sessions;
 mod text;
+pub(crate) mod tickets;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,6 +17,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use basis::Basis;
 pub use links::{ConnectAccount, Link, LinkError, Links, NewLink, Purpose, SignIn};
 pub use sessions::{Opened, SESSION, Session, SessionError, Sessions};
 pub use text::{Key, KeyId, Kind};

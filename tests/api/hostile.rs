@@ -134,7 +134,7 @@ fn fill(path: &str, id: &str) -> String {
     for part in path.split('/').skip(1) {
         filled.push('/');
         filled.push_str(match part {
-            "{account}" | "{token}" | "{link}" | "{run}" | "{digest}" | "{session}" => id,
+            "{account}" | "{token}" | "{link}" | "{run}" | "{digest}" | "{session}" | "{passkey}" => id,
             "{member}" | "{owner}" => "alice",
             "{name}" => "theirs",
             "{app}" => "acme",

@@ -136,6 +136,11 @@ fn day(way: &Way, here: Option<&Keyhole>) -> Vec<(String, String)> {
     run(&["--json", "sessions", "list"], "");
     run(&["sessions", "end", "nothing"], "");
     run(&["sessions", "end-all", "bob"], "");
+    run(&["passkeys", "list"], "");
+    run(&["--json", "passkeys", "list"], "");
+    run(&["passkeys", "remove", "nothing"], "");
+    run(&["members", "unbind", "bob"], "");
+    run(&["members", "unbind", "nobody"], "");
     run(&["sign-in", "--expires", "8d"], "");
     run(&["members", "remove", "carol"], "");
     run(&["members", "remove", "carol"], "");

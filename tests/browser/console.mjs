@@ -148,6 +148,16 @@ const calls = {
   async give({ at: { page }, cookies }) {
     await page.context().addCookies(cookies);
   },
+  // A device that keeps passkeys, as long as the page is there: its person is who they are, or not.
+  async device({ at: { page }, verified = true }) {
+    const session = await page.context().newCDPSession(page);
+    await session.send('WebAuthn.enable');
+    const options = {
+      protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true,
+      isUserVerified: verified, automaticPresenceSimulation: true,
+    };
+    await session.send('WebAuthn.addVirtualAuthenticator', { options });
+  },
   // All that scripts could keep in the browser.
   async storage({ at: { page } }) {
     const { origins } = await page.context().storageState({ indexedDB: true });

@@ -50,7 +50,8 @@ impl Browser {
         let program = chromium()?;
         let rules = hosts.iter().map(|(host, port)| format!("MAP {host}:443 127.0.0.1:{port}"));
         // Nothing else is anywhere: what a page of another's loads from elsewhere does not come.
-        let rules: Vec<String> = rules.chain(["MAP * ~NOTFOUND".into(), "EXCLUDE 127.0.0.1".into()]).collect();
+        let rules: Vec<String> =
+            rules.chain(["MAP * ~NOTFOUND".into(), "EXCLUDE 127.0.0.1".into(), "EXCLUDE localhost".into()]).collect();
         let mut driver = Command::new("node")
             .arg("console.mjs")
             .current_dir(root().join("tests/browser"))
@@ -269,6 +270,12 @@ impl Page {
     #[track_caller]
     pub fn give(&self, cookies: &[Value]) {
         self.call("give", json!({"cookies": cookies}));
+    }
+
+    /// Gives the page a device that keeps passkeys.
+    #[track_caller]
+    pub fn device(&self) {
+        self.call("device", json!({}));
     }
 
     /// What scripts keep in the browser.

@@ -137,7 +137,7 @@ impl House {
             "name" => "orders".to_owned(),
             "run" => self.ok.clone(),
             "link" => link.to_owned(),
-            "token" | "id" | "session" | "key" => NOTHING.to_owned(),
+            "token" | "id" | "session" | "key" | "passkey" => NOTHING.to_owned(),
             other => panic!("say what {{{other}}} of {route} is"),
         };
         let part = |part: &str| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
@@ -177,7 +177,7 @@ impl House {
 
 /// Whether the house has something of this kind for [`House::pages`].
 fn is_here(parameter: &str) -> bool {
-    !matches!(parameter, "token" | "id" | "session" | "key")
+    !matches!(parameter, "token" | "id" | "session" | "key" | "passkey")
 }
 
 /// The path of a new link that signs `member` in.

@@ -10,6 +10,8 @@ mod house;
 mod looks;
 mod many;
 mod members;
+mod oidc;
+mod passkeys;
 mod routes;
 mod sessions;
 mod sign_in;

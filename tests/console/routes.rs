@@ -3,8 +3,18 @@
 use keyhole_tests::workspace::root;
 
 /// Those that need nobody to be signed in.
-const OPEN: [&str; 6] =
-    ["/", "/assets/{edition}/{name}", "/sign-in", "/sign-in/{link}", "/set-up/{key}", "/connect/{link}"];
+const OPEN: [&str; 10] = [
+    "/",
+    "/assets/{edition}/{name}",
+    "/sign-in",
+    "/sign-in/oidc",
+    "/sign-in/oidc/callback",
+    "/sign-in/passkey",
+    "/sign-in/passkey/begin",
+    "/sign-in/{link}",
+    "/set-up/{key}",
+    "/connect/{link}",
+];
 
 /// One address, with its parameters in braces.
 pub struct Route {

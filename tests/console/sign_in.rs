@@ -147,7 +147,12 @@ async fn no_other_sites_page_signs_a_browser_in() {
     let served = Served::with_members();
     let (token, _) = served.token("mallory", &[]);
     let link = sign_in_link(&served.keyhole, "mallory");
-    for (path, fields) in [("/sign-in", &[("token", token.as_str())][..]), (link.as_str(), &[][..])] {
+    for (path, fields) in [
+        ("/sign-in", &[("token", token.as_str())][..]),
+        (link.as_str(), &[][..]),
+        ("/sign-in/passkey", &[][..]),
+        ("/sign-in/passkey/begin", &[][..]),
+    ] {
         for site in ["cross-site", "same-site"] {
             let request = posting(&client(1), &format!("{}{path}", served.url), fields);
             let answer = send(request.header("sec-fetch-site", site)).await;

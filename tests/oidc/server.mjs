@@ -30,11 +30,14 @@ const NORMAL = {
   after: 0,
   // The nested, renamed and comma-separated answer of the app `odd`.
   odd: false,
+  sparse: false,
 };
 let knobs = { ...NORMAL };
 const counters = {};
 const count = (name) => { counters[name] = (counters[name] ?? 0) + 1; };
 let issued = [];
+// What is said of people beside their names: { alice: { groups: [...] } }. With `sparse`, userinfo alone says it.
+let people = {};
 // The token that the resource took last.
 let taken = null;
 
@@ -52,13 +55,24 @@ const provider = new Provider(ISSUER, {
     client('keyhole'),
     // A program on the member's machine comes back to any port of loopback (RFC 8252, section 7.3).
     client('keyhole-native', { application_type: 'native', redirect_uris: ['http://127.0.0.1/callback'] }),
+    // Whom members of Keyhole sign in with.
+    client('keyhole-sign-in', {
+      redirect_uris: ['https://keyhole.example/sign-in/oidc/callback'],
+      grant_types: ['authorization_code'],
+    }),
     client('keyhole-body', { token_endpoint_auth_method: 'client_secret_post' }),
     client('robot', { grant_types: ['client_credentials'], redirect_uris: [], response_types: [] }),
   ],
-  scopes: ['openid', 'offline_access', 'notes.read', 'notes.write'],
-  claims: { openid: ['sub', 'email'] },
+  scopes: ['openid', 'offline_access', 'profile', 'email', 'notes.read', 'notes.write'],
+  claims: { openid: ['sub', 'email'], profile: ['preferred_username', 'groups'], email: ['email_verified'] },
   conformIdTokenClaims: false,
-  findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub, email: `${sub}@acme.example` }) }),
+  findAccount: (_, sub) => ({
+    accountId: sub,
+    claims: (use) => {
+      const more = knobs.sparse && use === 'id_token' ? {} : { preferred_username: sub, ...people[sub] };
+      return { sub, email: `${sub}@acme.example`, email_verified: true, ...more };
+    },
+  }),
   pkce: { required: () => true },
   rotateRefreshToken: true,
   issueRefreshToken: (_, client) => client.grantTypeAllowed('refresh_token'),
@@ -103,6 +117,10 @@ async function control(ctx) {
     case 'POST /test/knobs':
       knobs = { ...NORMAL, ...JSON.parse(await body(ctx)) };
       ctx.body = knobs;
+      break;
+    case 'POST /test/people':
+      people = JSON.parse(await body(ctx));
+      ctx.body = people;
       break;
     // A private key that the services of signed.mjs know.
     case 'POST /test/key':

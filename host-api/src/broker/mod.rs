@@ -114,6 +114,11 @@ impl Broker {
         &self.oauth
     }
 
+    /// What makes the host's own calls, by the same guard as everything.
+    pub(crate) fn own_calls(&self) -> OwnCalls {
+        OwnCalls::new(self.way_out.clone())
+    }
+
     /// A session for one attempt at one step.
     pub fn session(self: &Arc<Self>, scope: Scope) -> Arc<Session> {
         Arc::new(Session::new(self.clone(), scope))

@@ -187,7 +187,7 @@ fn error(value: &Value, map: &AnswerMap, success: bool) -> Option<Told> {
 }
 
 /// One short line of text that can be shown.
-pub(super) fn line(text: &str, most: usize) -> String {
+pub(crate) fn line(text: &str, most: usize) -> String {
     let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((cut, _)) = words.char_indices().nth(most) {

@@ -50,6 +50,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use answer::AnswerError;
+pub(crate) use answer::line;
 pub use clients::{ClientSummary, NewClient};
 pub use connect::{Begun, Start};
 pub use device::{DeviceBegun, DevicePoll};
@@ -57,6 +58,7 @@ pub use end::Upstream;
 pub use error::{OAuthError, RefreshError, TokenError};
 pub use identity::{Identity, TestError};
 pub(crate) use refresh::Need;
+pub(crate) use wire::is_redirect_uri;
 
 use crate::accounts::Accounts;
 use crate::apps::{App, OAuthDef};

@@ -372,7 +372,7 @@ impl<'c> oauth2::AsyncHttpClient<'c> for Wire<'_> {
 
 /// Whether `url` can be where a browser comes back to: over TLS, or not off this machine
 /// (RFC 8252, section 7.3).
-pub(super) fn is_redirect_uri(url: &Url) -> bool {
+pub(crate) fn is_redirect_uri(url: &Url) -> bool {
     let local = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
     let scheme = url.scheme() == "https" || (url.scheme() == "http" && local);
     scheme && url.fragment().is_none() && url.username().is_empty() && url.password().is_none()

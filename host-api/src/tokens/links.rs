@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::basis::Basis;
 use super::text::{Digest, Key, KeyId, Kind};
 use crate::members::{MemberId, Members};
 use crate::store::records::{Record, Records};
@@ -42,9 +43,9 @@ impl Purpose for ConnectAccount {
 /// Its bearer is signed in to the console as the member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignIn {
-    /// The token that made it, without which nobody is signed in by it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<KeyId>,
+    /// What made it, without which nobody is signed in by it.
+    #[serde(flatten)]
+    pub basis: Basis,
 }
 
 impl Purpose for SignIn {

@@ -1,6 +1,6 @@
 //! Browsers that are signed in to the console. A session ends some days after it began, or a day after it was last used;
 //! its key is replaced every hour, and a key that was replaced opens nothing but the moment after: if it comes again,
-//! two have it, and the session ends. One that was begun with a token ends with that.
+//! two have it, and the session ends. One that rests on something else, such as a token, ends with that.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,8 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::NOTED;
 use super::Tokens;
+use super::basis::Basis;
 use super::text::{Digest, Key, KeyId, Kind};
 use crate::members::{Member, MemberId, Members};
+use crate::oidc::Bindings;
+use crate::passkeys::Passkeys;
 use crate::store::records::{Record, Records};
 use crate::store::{Expect, Revision, Store, StoreError};
 use crate::vault::Secret;
@@ -73,9 +76,8 @@ struct Stored {
     created: Timestamp,
     expires: Timestamp,
     form_key: String,
-    /// The token that it was begun with, or that made the link that it was begun with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    token: Option<KeyId>,
+    #[serde(flatten)]
+    basis: Basis,
     digest: Digest,
     /// When the key was made.
     since: Timestamp,
@@ -132,6 +134,8 @@ pub struct Sessions {
     uses: Records<LastUse>,
     members: Members,
     tokens: Tokens,
+    bindings: Bindings,
+    passkeys: Passkeys,
     /// What this process noted last. Nothing is decided by it.
     noted: Arc<Mutex<HashMap<KeyId, Timestamp>>>,
 }
@@ -140,15 +144,17 @@ impl Sessions {
     /// The sessions that `store` holds.
     pub fn new(store: Arc<dyn Store>) -> Self {
         let (records, uses) = (Records::new(store.clone()), Records::new(store.clone()));
-        let (members, tokens) = (Members::new(store.clone()), Tokens::new(store));
-        Self { records, uses, members, tokens, noted: Arc::default() }
+        let (members, tokens) = (Members::new(store.clone()), Tokens::new(store.clone()));
+        // Whether a passkey is there does not depend on where it is used.
+        let (bindings, passkeys) = (Bindings::new(store.clone()), Passkeys::new(store, None));
+        Self { records, uses, members, tokens, bindings, passkeys, noted: Arc::default() }
     }
 
-    /// Signs `member` in, for as long as the token is valid if it was by one. Returns the key, for the browser alone.
+    /// Signs `member` in, for as long as there is what the session rests on. Returns the key, for the browser alone.
     ///
     /// # Errors
     /// [`SessionError::NotMember`], or whatever the store says.
-    pub async fn begin(&self, member: &MemberId, browser: &str, token: Option<KeyId>) -> Result<Secret, SessionError> {
+    pub async fn begin(&self, member: &MemberId, browser: &str, basis: Basis) -> Result<Secret, SessionError> {
         let of = self.members.get(member).await?.ok_or_else(|| SessionError::NotMember(member.clone()))?;
         let sessions = self.list(member).await?;
         for old in sessions.iter().take((sessions.len() + 1).saturating_sub(MOST)) {
@@ -165,7 +171,7 @@ impl Sessions {
             created: now,
             expires: now + SESSION,
             form_key: URL_SAFE_NO_PAD.encode(form_key),
-            token,
+            basis,
             digest: key.digest(),
             since: now,
             before: None,
@@ -240,12 +246,12 @@ impl Sessions {
         }
     }
 
-    /// The token that the session `id` was begun with.
+    /// What the session `id` rests on. `None` if there is no such session.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn token_of(&self, id: &KeyId) -> Result<Option<KeyId>, StoreError> {
-        Ok(self.records.get(id.as_str()).await?.and_then(|(stored, _)| stored.token))
+    pub async fn basis_of(&self, id: &KeyId) -> Result<Option<Basis>, StoreError> {
+        Ok(self.records.get(id.as_str()).await?.map(|(stored, _)| stored.basis))
     }
 
     /// Where `member` is signed in, in the order in which they did. What is over is removed.
@@ -308,9 +314,13 @@ impl Sessions {
         if is_over(stored, self.last_used(id, stored).await?, now) {
             return Ok(None);
         }
-        if let Some(token) = &stored.token
-            && self.tokens.bearer(token).await?.is_none()
-        {
+        let holds = match &stored.basis {
+            Basis::Itself => true,
+            Basis::Token(token) => self.tokens.bearer(token).await?.is_some(),
+            Basis::Oidc(binding) => self.bindings.holds(&stored.member, binding).await?,
+            Basis::Passkey(passkey) => self.passkeys.holds(&stored.member, passkey).await?,
+        };
+        if !holds {
             return Ok(None);
         }
         let member = self.members.get(&stored.member).await?;
@@ -385,7 +395,7 @@ mod tests {
     #[tokio::test]
     async fn a_key_is_replaced_and_the_old_one_ends_the_session_if_it_comes_again() {
         let (_dir, sessions, _, alice) = rig().await;
-        let first = sessions.begin(&alice, "Chromium", None).await.unwrap();
+        let first = sessions.begin(&alice, "Chromium", Basis::Itself).await.unwrap();
         let id = sessions.open(first.expose(), true).await.unwrap().unwrap().id;
         age(&sessions, &id, RENEW).await;
         assert!(sessions.open(first.expose(), false).await.unwrap().unwrap().renewed.is_none());
@@ -405,7 +415,7 @@ mod tests {
     #[tokio::test]
     async fn a_key_from_long_ago_ends_the_session_too() {
         let (_dir, sessions, _, alice) = rig().await;
-        let first = sessions.begin(&alice, "", None).await.unwrap();
+        let first = sessions.begin(&alice, "", Basis::Itself).await.unwrap();
         let id = sessions.open(first.expose(), false).await.unwrap().unwrap().id;
         let mut key = Secret::new(first.expose().to_owned());
         for _ in 0..3 {
@@ -421,7 +431,7 @@ mod tests {
     async fn a_session_that_a_token_began_ends_with_it() {
         let (_dir, sessions, _, alice) = rig().await;
         let token = sessions.tokens.create(&alice, "laptop", super::super::LIFETIME).await.unwrap().token;
-        let key = sessions.begin(&alice, "", Some(token.id.clone())).await.unwrap();
+        let key = sessions.begin(&alice, "", Basis::Token(token.id.clone())).await.unwrap();
         assert!(sessions.open(key.expose(), true).await.unwrap().is_some());
         sessions.tokens.revoke(None, token.id.as_str()).await.unwrap();
         assert!(sessions.open(key.expose(), true).await.unwrap().is_none());
@@ -432,20 +442,20 @@ mod tests {
         let (_dir, sessions, members, alice) = rig().await;
         let opens = async |key: &Secret| sessions.open(key.expose(), true).await.unwrap().is_some();
         for (days, lasts) in [(SignedDuration::from_hours(23), true), (SignedDuration::from_hours(24), false)] {
-            let key = sessions.begin(&alice, "", None).await.unwrap();
+            let key = sessions.begin(&alice, "", Basis::Itself).await.unwrap();
             let id = sessions.open(key.expose(), false).await.unwrap().unwrap().id;
             age(&sessions, &id, days).await;
             assert_eq!(opens(&key).await, lasts, "{days}");
         }
-        let one = sessions.begin(&alice, "", None).await.unwrap();
-        let other = sessions.begin(&alice, "", None).await.unwrap();
+        let one = sessions.begin(&alice, "", Basis::Itself).await.unwrap();
+        let other = sessions.begin(&alice, "", Basis::Itself).await.unwrap();
         let id = sessions.open(one.expose(), false).await.unwrap().unwrap().id;
         sessions.end(&id).await.unwrap();
         assert!(!opens(&one).await && opens(&other).await);
         sessions.end_all(&alice).await.unwrap();
         assert!(!opens(&other).await);
 
-        let key = sessions.begin(&alice, "", None).await.unwrap();
+        let key = sessions.begin(&alice, "", Basis::Itself).await.unwrap();
         members.remove(&alice).await.unwrap();
         assert!(!opens(&key).await);
         members.add(alice.clone(), None).await.unwrap();
@@ -455,9 +465,9 @@ mod tests {
     #[tokio::test]
     async fn no_more_sessions_than_there_may_be() {
         let (_dir, sessions, _, alice) = rig().await;
-        let first = sessions.begin(&alice, "", None).await.unwrap();
+        let first = sessions.begin(&alice, "", Basis::Itself).await.unwrap();
         for _ in 0..MOST {
-            sessions.begin(&alice, "", None).await.unwrap();
+            sessions.begin(&alice, "", Basis::Itself).await.unwrap();
         }
         assert_eq!(sessions.list(&alice).await.unwrap().len(), MOST);
         assert!(sessions.open(first.expose(), true).await.unwrap().is_none());

@@ -44,6 +44,11 @@ impl Kind {
 pub struct KeyId(String);
 
 impl KeyId {
+    /// A new one.
+    pub(crate) fn generate() -> Self {
+        Self(ulid::Ulid::generate().to_string())
+    }
+
     /// The id.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -111,7 +116,7 @@ impl Key {
     pub(super) fn generate(kind: Kind) -> Result<Self, String> {
         let mut bits = Zeroizing::new([0; BYTES]);
         getrandom::fill(&mut *bits).map_err(|error| error.to_string())?;
-        Ok(Self { kind, id: KeyId(ulid::Ulid::generate().to_string()), bits })
+        Ok(Self { kind, id: KeyId::generate(), bits })
     }
 
     /// Reads `text`, which may be anything. `None` if it can't be a key of that kind.

@@ -10,7 +10,8 @@ use super::settings::{EgressFlags, Settings};
 /// Look at the settings
 #[derive(Subcommand, Debug)]
 pub enum Config {
-    /// Check the configuration file, and what it names: certificates, app definitions, the proxy's credentials
+    /// Check the configuration file, and what it names: certificates, app definitions, the proxy's credentials, the
+    /// secret at the OpenID provider
     ///
     /// A flag wins over a variable, a variable over the file, and the file over the default.
     Check,
@@ -23,6 +24,7 @@ impl Config {
         // What the file says was judged as it was read.
         settings.egress(&EgressFlags::default())?.check()?;
         settings.telemetry()?;
+        settings.oidc()?;
         let apps = apps::catalog(settings)?.iter().count();
         let file = settings.config.as_ref().map(|path| path.display().to_string());
         let document = json!({ "ok": true, "config": file, "data_dir": settings.data_dir, "apps": apps });

@@ -1,7 +1,7 @@
 //! `keyhole members`: who shares this workspace.
 
 use clap::{Subcommand, ValueEnum};
-use keyhole::server::model::{AddedMember, MemberView, NewMember, Removed};
+use keyhole::server::model::{AddedMember, MemberView, NewMember, Removed, Unbound};
 use keyhole_host_api::members::{MemberId, Role};
 use reqwest::Method;
 
@@ -26,6 +26,11 @@ pub enum Members {
     },
     /// List the members
     List,
+    /// Forget who a member is at the OpenID provider; sessions that they began with it end
+    Unbind {
+        /// The name
+        name: MemberId,
+    },
     /// Remove a member: their accounts are deleted, and grants to them end
     Remove {
         /// The name
@@ -68,6 +73,12 @@ impl Members {
             Self::List => {
                 let members: Vec<MemberView> = client.get(None, &["members"]).await?;
                 out.either(&members, || list(&members))
+            }
+            Self::Unbind { name } => {
+                let path = ["members", name.as_str(), "binding"];
+                let unbound: Unbound = client.ask(Method::DELETE, None, &path).await?;
+                let called = output::one_line(&unbound.called, 80);
+                out.either(&unbound, || format!("{} is no longer {called} at {}", unbound.member, unbound.issuer))
             }
             Self::Remove { name } => {
                 let removed: Removed = client.ask(Method::DELETE, None, &["members", name.as_str()]).await?;

@@ -27,6 +27,7 @@ mod javascript;
 mod kept;
 mod members;
 mod output;
+mod passkeys;
 mod python;
 mod run;
 mod runs;
@@ -91,6 +92,8 @@ enum Command {
     SignIn(sign_in::SignIn),
     #[command(subcommand)]
     Sessions(sessions::Sessions),
+    #[command(subcommand)]
+    Passkeys(passkeys::Passkeys),
     #[command(subcommand)]
     Vault(vault::Vault),
     Backup(backup::Backup),
@@ -167,6 +170,7 @@ async fn dispatch(command: Command, settings: &Settings) -> Result {
         Command::Tokens(command) => command.run(settings).await,
         Command::SignIn(command) => command.run(settings).await,
         Command::Sessions(command) => command.run(settings).await,
+        Command::Passkeys(command) => command.run(settings).await,
         Command::Vault(command) => command.run(settings).await,
         Command::Backup(command) => command.run(settings).await,
         Command::Restore(command) => command.run(settings).await,

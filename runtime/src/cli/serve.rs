@@ -184,6 +184,7 @@ pub async fn begin(
     let own = Own { listen, names: name_of(&public_url).into_iter().collect() };
     egress.own = own.clone();
     let api = home.api(settings, egress, Some(public_url.clone())).await?;
+    api.oidc.change(settings.oidc()?);
     api.runner.reached_at(own.clone(), public_url);
     if let Some(tracer) = tracer {
         api.runner.trace_by(tracer);
@@ -254,9 +255,11 @@ impl Reload {
     async fn read_again(&self) -> Result<Settings> {
         let fresh = self.settings.again()?;
         let mut egress = fresh.egress(&self.flags)?;
+        let oidc = fresh.oidc()?;
         egress.own = self.own.clone();
         egress.own.add(reached(&self.store).await?);
         self.api.broker.change(egress)?;
+        self.api.oidc.change(oidc);
         self.api.data().set_most(fresh.store_size);
         self.api.runner.set_most_started(fresh.runs_kept.most_per_event.unwrap_or(RUNS_PER_EVENT));
         Ok(fresh)

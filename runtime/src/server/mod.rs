@@ -28,6 +28,8 @@ use keyhole_host_api::broker::Broker;
 use keyhole_host_api::data::DataStores;
 use keyhole_host_api::members::Members;
 use keyhole_host_api::oauth::OAuth;
+use keyhole_host_api::oidc::Oidc;
+use keyhole_host_api::passkeys::Passkeys;
 use keyhole_host_api::store::{Store, StoreError};
 use keyhole_host_api::tokens::{ConnectAccount, Links, Sessions, SignIn, Tokens};
 use tokio::sync::{OnceCell, Semaphore, watch};
@@ -56,6 +58,10 @@ pub struct Api {
     pub sign_ins: Links<SignIn>,
     /// Browsers that are signed in.
     pub sessions: Sessions,
+    /// Keys on members' devices, which sign them in.
+    pub passkeys: Passkeys,
+    /// Who signs in with the operator's OpenID provider.
+    pub oidc: Arc<Oidc>,
     /// What is deployed.
     pub workflows: Arc<Workflows>,
     /// What runs it.
@@ -92,6 +98,7 @@ impl Api {
         runner: Runner,
         public_url: Option<Url>,
     ) -> Arc<Self> {
+        let oidc = Arc::new(Oidc::new(store.clone(), &broker));
         Arc::new(Self {
             store: store.clone(),
             members,
@@ -101,6 +108,8 @@ impl Api {
             links: Links::new(store.clone()),
             sign_ins: Links::new(store.clone()),
             sessions: Sessions::new(store.clone()),
+            passkeys: Passkeys::new(store.clone(), public_url.as_ref()),
+            oidc,
             workflows,
             runner,
             runs: OnceCell::new(),

@@ -8,6 +8,8 @@ use keyhole_host_api::accounts::{ChangeError, ConnectError, FindError};
 use keyhole_host_api::broker::AuditError;
 use keyhole_host_api::members::MemberError;
 use keyhole_host_api::oauth::OAuthError;
+use keyhole_host_api::oidc::OidcError;
+use keyhole_host_api::passkeys::PasskeyError;
 use keyhole_host_api::store::StoreError;
 use keyhole_host_api::tokens::{LinkError, SessionError, TokenError};
 use keyhole_host_api::upkeep::backup::BackupError;
@@ -312,6 +314,37 @@ impl From<OAuthError> for Problem {
             OAuthError::Token { .. } | OAuthError::Identity(_) | OAuthError::Refused(_) => {
                 Self::upstream(error.to_string())
             }
+            error => Self::wrong(error.to_string()),
+        }
+    }
+}
+
+impl From<OidcError> for Problem {
+    fn from(error: OidcError) -> Self {
+        const TITLE: &str = "The sign-in did not go through";
+        match error {
+            OidcError::Member(error) => error.into(),
+            OidcError::Store(error) => error.into(),
+            OidcError::Random(_) => Self::internal(&error),
+            OidcError::NotSetUp => Self::not_there(error.to_string()),
+            OidcError::Unreachable { .. } | OidcError::Metadata { .. } | OidcError::Token { .. } => {
+                Self::new(StatusCode::FAILED_DEPENDENCY, "service", TITLE, error.to_string())
+            }
+            error => Self::new(StatusCode::FORBIDDEN, "sign-in", TITLE, error.to_string()),
+        }
+    }
+}
+
+impl From<PasskeyError> for Problem {
+    fn from(error: PasskeyError) -> Self {
+        match error {
+            PasskeyError::NotThere(_) => Self::not_there(error.to_string()),
+            PasskeyError::TooMany(_) | PasskeyError::Known | PasskeyError::NoPlace => Self::conflict(error.to_string()),
+            PasskeyError::NotValid | PasskeyError::NotUnderWay => {
+                Self::new(StatusCode::FORBIDDEN, "passkey", "The passkey was not taken", error.to_string())
+            }
+            PasskeyError::Store(error) => error.into(),
+            PasskeyError::Random(_) => Self::internal(&error),
             error => Self::wrong(error.to_string()),
         }
     }

@@ -17,6 +17,7 @@ use url::Url;
 mod egress;
 mod limits;
 mod parse;
+mod sign_in;
 mod telemetry;
 
 use egress::EgressFile;
@@ -24,6 +25,7 @@ pub use egress::EgressFlags;
 use limits::LimitsFile;
 pub use parse::{parse_duration, parse_size, parse_time};
 use parse::{parsed_duration, parsed_keep, parsed_size};
+use sign_in::SignInFile;
 use telemetry::TelemetryFile;
 
 use super::client::Remote;
@@ -112,6 +114,7 @@ struct File {
     runs: RunsKept,
     data: DataFile,
     telemetry: TelemetryFile,
+    sign_in: SignInFile,
 }
 
 /// How much of the runs' history stays, and how many runs come of one event.
@@ -187,6 +190,8 @@ pub struct Settings {
     egress: EgressFile,
     /// Its word on how many there may be.
     limits: LimitsFile,
+    /// Its word on how members sign in.
+    sign_in: SignInFile,
     /// The file's limit on a run's time.
     pub timeout: Option<Duration>,
     /// The file's limit on a run's memory, in bytes.
@@ -247,6 +252,7 @@ impl Settings {
             member: file.member,
             egress: file.egress,
             limits: file.limits,
+            sign_in: file.sign_in,
             timeout: file.run.timeout,
             memory: file.run.memory,
             retention: file.audit,
@@ -294,12 +300,6 @@ impl Settings {
 /// Where the master key is: the environment, the configuration file, or `master.key` in
 /// the data directory.
 fn master_key(file: Option<MasterKeyFile>, data_dir: &Path) -> Result<MasterKeySource> {
-    // A variable that is there and is no text must not be passed over: another key would be made.
-    let variable = |name| match std::env::var(name) {
-        Ok(value) => Ok(Some(value)),
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => Err(Error::usage(format!("{name} is not UTF-8 text"))),
-    };
     if let Some(value) = variable(MASTER_KEY_VARIABLE)? {
         return Ok(MasterKeySource::Env(value.into()));
     }
@@ -311,6 +311,15 @@ fn master_key(file: Option<MasterKeyFile>, data_dir: &Path) -> Result<MasterKeyS
         Some(MasterKeyFile::Command(command)) => MasterKeySource::Command(command),
         None => MasterKeySource::File(data_dir.join("master.key")),
     })
+}
+
+/// What a variable holds. One that is there and is no text must not be passed over: another master key would be made.
+fn variable(name: &str) -> Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Error::usage(format!("{name} is not UTF-8 text"))),
+    }
 }
 
 /// A text file, or an error that names it.
@@ -334,6 +343,7 @@ fn read(path: &Path, text: &str) -> Result<File> {
     file.apps.as_mut().map(anchor);
     file.egress.paths().for_each(anchor);
     file.telemetry.paths().for_each(anchor);
+    file.sign_in.paths().for_each(anchor);
     if let Some(MasterKeyFile::File(path)) = &mut file.master_key {
         anchor(path);
     }

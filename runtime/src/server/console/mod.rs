@@ -14,7 +14,9 @@ mod custom;
 mod frame;
 mod import;
 mod members;
+mod oidc;
 mod parts;
+mod passkeys;
 mod runs;
 mod session;
 mod settings;
@@ -94,6 +96,10 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/audit", get(audit::list))
         .route("/settings", get(settings::show))
         .route("/settings/sessions/{session}/end", post(settings::end_session))
+        .route("/settings/oidc", post(oidc::connect))
+        .route("/settings/passkeys", post(passkeys::register))
+        .route("/settings/passkeys/begin", post(passkeys::begin_register))
+        .route("/settings/passkeys/{passkey}/remove", post(passkeys::remove))
         .route("/settings/tokens", get(tokens::everyones).post(tokens::create))
         .route("/settings/tokens/{token}/revoke", post(tokens::revoke))
         .route("/settings/links", post(tokens::create_link))
@@ -106,6 +112,10 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/", get(async || Redirect::to("/accounts")))
         .route("/assets/{edition}/{name}", get(frame::asset))
         .route("/sign-in", get(sign_in::ask).post(sign_in::by_token))
+        .route("/sign-in/oidc", get(oidc::begin))
+        .route("/sign-in/oidc/callback", get(oidc::come_back))
+        .route("/sign-in/passkey", post(passkeys::sign_in))
+        .route("/sign-in/passkey/begin", post(passkeys::begin))
         .route("/sign-in/{link}", get(sign_in::ask_link).post(sign_in::by_link))
         .route("/set-up/{key}", get(sign_in::ask_set_up).post(sign_in::set_up))
         .merge(connect_link::routes())

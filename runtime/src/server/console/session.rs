@@ -179,10 +179,15 @@ pub(super) async fn end(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
 /// Its name binds the cookie to this host and to TLS, where there is TLS. It has the port, which cookies don't know: two
 /// Keyholes on one machine are to leave each other alone.
 fn name(api: &Api) -> (String, &'static str) {
+    named(api, "keyhole")
+}
+
+/// The same for another cookie.
+pub(super) fn named(api: &Api, base: &str) -> (String, &'static str) {
     let port = api.public_url.as_ref().and_then(Url::port).map(|port| format!("-{port}")).unwrap_or_default();
     match api.public_url.as_ref().is_some_and(|url| url.scheme() == "https") {
-        true => (format!("__Host-keyhole{port}"), "; Secure"),
-        false => (format!("keyhole{port}"), ""),
+        true => (format!("__Host-{base}{port}"), "; Secure"),
+        false => (format!("{base}{port}"), ""),
     }
 }
 
@@ -193,10 +198,14 @@ fn sets_cookie(api: &Api, response: &Response) -> bool {
 }
 
 fn key_of(api: &Api, headers: &HeaderMap) -> Option<Secret> {
-    let (name, _) = name(api);
+    cookie(headers, &name(api).0)
+}
+
+/// What the browser brings in the cookie `name`.
+pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<Secret> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(cookie, _)| **cookie == name).map(|(_, key)| Secret::new(key.to_owned()))
+    pairs.find(|(cookie, _)| *cookie == name).map(|(_, key)| Secret::new(key.to_owned()))
 }
 
 /// Gives the browser its key. Lax, so that a service that sends a browser back finds it signed in.

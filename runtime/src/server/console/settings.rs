@@ -11,7 +11,7 @@ use super::accounts::Search;
 use super::frame::{self, Part, Wrong, alert};
 use super::parts::ago;
 use super::session::{Posted, Visitor};
-use super::{tokens, vault};
+use super::{oidc, passkeys, tokens, vault};
 use crate::server::Api;
 use crate::server::extract::{Path, Query};
 use crate::server::model::SessionView;
@@ -27,6 +27,9 @@ pub(super) async fn show(
         "session" => Some("The session is ended."),
         "token" => Some("The token is revoked. It holds from the next request on."),
         "link" => Some("The link is taken back."),
+        "passkey" => Some("The passkey is added. You can sign in with it from now on."),
+        "passkey-removed" => Some("The passkey is removed. Remove it from your device, too."),
+        "oidc" => Some("It is connected. You can sign in with it from now on."),
         _ => None,
     };
     let notice = html! { @if let Some(said) = said { div .notice .good role="status" { p { (said) } } } };
@@ -52,6 +55,8 @@ async fn content(
     let mut sessions = routes::sessions::list(State(api.clone()), visitor.caller.clone()).await?.0;
     sessions.sort_by_key(|one| (!one.current, std::cmp::Reverse(one.last_used)));
     let tokens = tokens::part(api, visitor, given).await?;
+    let oidc = oidc::part(api, visitor).await?;
+    let passkeys = passkeys::part(api, visitor, given).await?;
     Ok(html! {
         div .head { h1 { "Settings" } }
         (notice)
@@ -70,6 +75,8 @@ async fn content(
             (visitor.key())
             div .buttons { button .bad { "Sign out everywhere" } }
         }
+        (passkeys)
+        (oidc)
         (tokens)
         @if visitor.is_admin() { (vault::part(visitor)) }
         h2 { "Keyhole" }

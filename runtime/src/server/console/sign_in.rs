@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use data_encoding::BASE64URL_NOPAD;
 use keyhole_host_api::members::{MemberId, MemberIdError, Role};
-use keyhole_host_api::tokens::KeyId;
+use keyhole_host_api::tokens::Basis;
 use keyhole_host_api::vault::Secret;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::frame::{Wrong, alert, bare};
 use super::session::{self, Form, Posted, form, is_foreign};
+use super::{oidc, passkeys};
 use crate::server::Api;
 use crate::server::caller::Peer;
 use crate::server::extract::{Path, Query};
@@ -58,7 +59,7 @@ impl SetUp {
 
 #[derive(Deserialize)]
 pub(super) struct Next {
-    next: Option<String>,
+    pub(super) next: Option<String>,
 }
 
 /// Asks for a token, and says how else one gets in.
@@ -70,13 +71,21 @@ pub(super) async fn ask(
     if session::signed_in(&api, &headers).await?.is_some() {
         return Ok(Redirect::to(local(to.next.as_deref())).into_response());
     }
-    Ok(bare(StatusCode::OK, "Sign in", with_token(to.next.as_deref(), None)))
+    Ok(again(&api, to.next.as_deref(), None))
 }
 
-fn with_token(next: Option<&str>, problem: Option<&Problem>) -> Markup {
+/// The page, with why the last attempt came to nothing.
+pub(super) fn again(api: &Api, next: Option<&str>, problem: Option<&Problem>) -> Response {
+    let status = problem.map_or(StatusCode::OK, Problem::code);
+    bare(status, "Sign in", ways(api, next, problem))
+}
+
+fn ways(api: &Api, next: Option<&str>, problem: Option<&Problem>) -> Markup {
     html! {
         h1 { "Sign in to Keyhole" }
         @if let Some(problem) = problem { (alert(problem)) }
+        (oidc::way_in(api, next))
+        (passkeys::way_in(api, next))
         p { "Open the link that you were sent. Whoever has a terminal with Keyhole makes one:" }
         pre { "keyhole sign-in" }
         form method="post" action="/sign-in" {
@@ -98,9 +107,9 @@ pub(super) async fn by_token(State(api): State<Arc<Api>>, peer: Peer, request: R
         api.failed.note(peer.0)?;
         let title = "This token does not sign in";
         let problem = Problem::new(StatusCode::UNAUTHORIZED, "token", title, "it is not valid, or no longer");
-        return Ok(bare(problem.code(), "Sign in", with_token(next, Some(&problem))));
+        return Ok(again(&api, next, Some(&problem)));
     };
-    begin(&api, &headers, &member.id, Some(token), local(next)).await
+    begin(&api, &headers, &member.id, Basis::Token(token), local(next)).await
 }
 
 /// Says whom a link signs in. It is not used up yet: mail filters and chats look at links, too.
@@ -133,7 +142,7 @@ pub(super) async fn by_link(
     let headers = request.headers().clone();
     ours(request, &api).await?;
     match api.sign_ins.redeem(&text).await {
-        Ok(link) => begin(&api, &headers, &link.member, link.opens.token, "/accounts").await,
+        Ok(link) => begin(&api, &headers, &link.member, link.opens.basis, "/accounts").await,
         Err(error) => {
             api.failed.note(peer.0)?;
             Err(error.into())
@@ -189,7 +198,7 @@ pub(super) async fn set_up(
         api.set_up.put_back(taken);
         return Err(error.into());
     }
-    begin(&api, &headers, &member, None, "/accounts").await
+    begin(&api, &headers, &member, Basis::Itself, "/accounts").await
 }
 
 async fn must_set_up(api: &Api, peer: Peer, key: &str) -> Result<(), Problem> {
@@ -225,7 +234,7 @@ fn signed_out(api: &Api) -> Response {
 }
 
 /// The fields of a form that no other site's page sent: it could sign a browser in as somebody else.
-async fn ours(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
+pub(super) async fn ours(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
     if is_foreign(request.headers()) {
         return Err(Problem::not_allowed("another site's page sent this").help("nobody was signed in"));
     }
@@ -234,16 +243,16 @@ async fn ours(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
 
 /// Signs in. Whoever was signed in with this browser before is no longer, and other links that would sign the member in
 /// are taken back: an invite that is still in some chat must not stay a way in.
-async fn begin(
+pub(super) async fn begin(
     api: &Api,
     headers: &HeaderMap,
     member: &MemberId,
-    token: Option<KeyId>,
+    basis: Basis,
     to: &str,
 ) -> Result<Response, Wrong> {
     session::end(api, headers).await?;
     let browser = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let key = api.sessions.begin(member, browser, token).await?;
+    let key = api.sessions.begin(member, browser, basis).await?;
     api.sign_ins.revoke_all(member).await?;
     let mut response = Redirect::to(to).into_response();
     session::set_cookie(api, &mut response, &key);
@@ -251,7 +260,7 @@ async fn begin(
 }
 
 /// Where to go on, if that is a page of ours.
-fn local(next: Option<&str>) -> &str {
+pub(super) fn local(next: Option<&str>) -> &str {
     let ours = |path: &&str| {
         path.starts_with('/') && !path[1..].starts_with(['/', '\\']) && !path.contains(|c: char| c.is_control())
     };

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use keyhole_host_api::accounts::{AccountId, Departed};
 use keyhole_host_api::members::{Member, MemberId, Role};
 use keyhole_host_api::oauth::Upstream;
+use keyhole_host_api::oidc::Binding;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -60,6 +61,27 @@ pub struct AddedMember {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, nullable = false)]
     pub invite: Option<Hidden>,
+}
+
+/// Who a member was at the OpenID provider.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Unbound {
+    /// The member.
+    #[schema(value_type = String)]
+    pub member: MemberId,
+    /// The provider.
+    pub issuer: String,
+    /// The person, as the provider counts them.
+    pub subject: String,
+    /// What it called them.
+    pub called: String,
+}
+
+impl From<Binding> for Unbound {
+    fn from(binding: Binding) -> Self {
+        let Binding { member, issuer, subject, called, .. } = binding;
+        Self { member, issuer, subject, called }
+    }
 }
 
 /// An account by its id and nickname.

@@ -7,6 +7,7 @@ mod audit;
 mod data;
 mod members;
 mod oauth;
+mod passkeys;
 mod sessions;
 mod tokens;
 mod vault;
@@ -27,8 +28,9 @@ pub use accounts::{
 pub use apps::{AppSummary, AppView, FieldView, Forgotten, NewClient, OAuthView};
 pub use audit::{AuditFilter, AuditQuery, MOST_LISTED, PruneAudit, VerifyAudit};
 pub use data::{Cleared, DataStoreView, EntriesQuery, EntryView, KeyQuery, NewEntry};
-pub use members::{AddedMember, DeletedWithMember, MemberView, Named, NewMember, Removed};
+pub use members::{AddedMember, DeletedWithMember, MemberView, Named, NewMember, Removed, Unbound};
 pub use oauth::{BegunView, DeviceState, DeviceView, FinishOAuth, PollDevice, StartOAuth};
+pub use passkeys::PasskeyView;
 pub use sessions::{CreatedSignInLink, NewSignInLink, SessionView, SignedOut};
 pub use tokens::{CreatedLink, CreatedToken, LinkView, NewLink, NewToken, TokenView, TokensQuery};
 pub use vault::{DamageView, ForgottenKey, KeyUse, MasterKey, RestoreQuery, RestoredView, RotatedView, VaultReport};

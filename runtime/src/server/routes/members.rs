@@ -14,11 +14,11 @@ use super::{Answer, sessions};
 use crate::server::Api;
 use crate::server::caller::{Act, Caller};
 use crate::server::extract::{Body, Path};
-use crate::server::model::{AddedMember, MemberView, NewMember, Removed};
+use crate::server::model::{AddedMember, MemberView, NewMember, Removed, Unbound};
 use crate::server::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list, add)).routes(routes!(remove))
+    OpenApiRouter::new().routes(routes!(list, add)).routes(routes!(remove)).routes(routes!(unbind))
 }
 
 /// List the members
@@ -78,4 +78,26 @@ pub(in crate::server) async fn remove(
         }
     }
     Ok(Json(Removed::new(member, departed, upstream, stopped)))
+}
+
+/// Forget who a member is at the OpenID provider: what they are signed in by with it ends. Admins can
+#[utoipa::path(delete, path = "/api/members/{member}/binding", tag = "members", operation_id = "members_unbind",
+    params(("member" = String, Path, description = "The member's name")), responses((status = 200, body = Unbound)))]
+pub(in crate::server) async fn unbind(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(member): Path<String>,
+) -> Answer<Unbound> {
+    // It takes access away. Whoever comes next is bound by their own hand, or as the operator's settings say.
+    caller.must(Act::ChangeMembers)?;
+    let there = match member.parse::<MemberId>() {
+        Ok(id) => api.members.get(&id).await?,
+        // What can't be a name is nobody's.
+        Err(_) => None,
+    };
+    let there = there.ok_or_else(|| Problem::not_there(format!("there is no member {member}")))?;
+    match api.oidc.bindings().remove(&there.id).await? {
+        Some(binding) => Ok(Json(binding.into())),
+        None => Err(Problem::not_there(format!("{member} is bound to nobody at an OpenID provider"))),
+    }
 }

@@ -8,6 +8,7 @@ mod data;
 pub(in crate::server) mod links;
 pub(in crate::server) mod members;
 pub(in crate::server) mod oauth;
+pub(in crate::server) mod passkeys;
 pub(in crate::server) mod runs;
 pub(in crate::server) mod sessions;
 pub(in crate::server) mod tokens;
@@ -48,6 +49,7 @@ pub(super) fn closed() -> OpenApiRouter<Arc<Api>> {
         .merge(links::routes())
         .merge(tokens::routes())
         .merge(sessions::routes())
+        .merge(passkeys::routes())
         .merge(audit::routes())
         .merge(data::routes())
         .merge(workflows::routes())

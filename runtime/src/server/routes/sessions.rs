@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use keyhole_host_api::members::MemberId;
-use keyhole_host_api::tokens::{KeyId, Purpose as _, Session, SignIn};
+use keyhole_host_api::tokens::{Basis, KeyId, Purpose as _, Session, SignIn};
 use keyhole_host_api::vault::Secret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -97,13 +97,16 @@ pub(in crate::server) async fn create_link(
     // Whoever is signed in can make a token, so this is the same question.
     caller.must(Act::CreateTokenFor(member))?;
     let lifetime = new.expires_in.map_or(SignIn::LIFETIME, |seconds| Duration::from_secs(seconds.into()));
-    // What a token made must not outlive it.
-    let token = match &caller {
-        Caller::Member(_, Proof::Token(id)) => Some(id.clone()),
-        Caller::Member(_, Proof::Session(id)) => api.sessions.token_of(id).await?,
-        Caller::Operator(_) => None,
+    // What a token made must not outlive it, nor what else its maker's session rests on.
+    let basis = match &caller {
+        Caller::Member(_, Proof::Token(id)) => Basis::Token(id.clone()),
+        Caller::Member(_, Proof::Session(id)) => {
+            let gone = || Problem::not_allowed("you are signed out");
+            api.sessions.basis_of(id).await?.ok_or_else(gone)?
+        }
+        Caller::Operator(_) => Basis::Itself,
     };
-    Ok((StatusCode::CREATED, Json(link(&api, member, SignIn { token }, lifetime).await?)))
+    Ok((StatusCode::CREATED, Json(link(&api, member, SignIn { basis }, lifetime).await?)))
 }
 
 /// A link that signs `member` in once. Whether the caller may have it is for the caller of this to see to.

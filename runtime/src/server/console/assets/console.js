@@ -1,4 +1,4 @@
-// What makes the pages more convenient. All of them work without it.
+// What makes the pages more convenient. All of them work without it, but for passkeys.
 'use strict';
 
 // Lists that follow what is typed: the page is asked for anew, and the list that it has takes the place of this one.
@@ -72,4 +72,66 @@ if (live?.dataset.events) {
     if (!fresh.dataset.events) events.close();
   });
   events.addEventListener('end', () => events.close());
+}
+
+// Passkeys, which a browser gives to scripts alone: what it answers goes into the form, and the form is sent.
+const bytes = (text) => Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (c) => c.charCodeAt(0));
+const text = (buffer) =>
+  btoa(String.fromCharCode(...new Uint8Array(buffer))).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+
+function asked({ challenge, user, ...more }) {
+  const credentials = (list) => list?.map((one) => ({ ...one, id: bytes(one.id) }));
+  return {
+    ...more,
+    challenge: bytes(challenge),
+    ...(user && { user: { ...user, id: bytes(user.id) } }),
+    ...(more.excludeCredentials && { excludeCredentials: credentials(more.excludeCredentials) }),
+    ...(more.allowCredentials && { allowCredentials: credentials(more.allowCredentials) }),
+  };
+}
+
+function answered(credential) {
+  const { response } = credential;
+  const parts = {};
+  for (const name of ['attestationObject', 'authenticatorData', 'clientDataJSON', 'signature', 'userHandle']) {
+    if (response[name] !== undefined) parts[name] = response[name] && text(response[name]);
+  }
+  const { id, type } = credential;
+  const rk = credential.getClientExtensionResults().credProps?.rk;
+  const extensions = rk === undefined ? {} : { credProps: { rk } };
+  return JSON.stringify({ id, type, rawId: text(credential.rawId), response: parts, clientExtensionResults: extensions });
+}
+
+for (const form of document.querySelectorAll('form[data-passkey]')) {
+  const button = form.querySelector('button');
+  const said = form.querySelector('[data-said]');
+  if (!window.PublicKeyCredential) {
+    said.textContent = 'This browser has no passkeys.';
+    continue;
+  }
+  button.hidden = false;
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    button.disabled = true;
+    said.textContent = '';
+    try {
+      const answer = await fetch(form.dataset.begin, { method: 'POST', body: new URLSearchParams(new FormData(form)) });
+      const begun = await answer.json().catch(() => ({ detail: 'It did not work; load the page again.' }));
+      if (!answer.ok) throw new Error(begun.detail);
+      const options = { publicKey: asked(begun.publicKey) };
+      const ways = navigator.credentials;
+      const credential = await (form.dataset.passkey === 'create' ? ways.create(options) : ways.get(options));
+      if (begun.ticket) form.elements.ticket.value = begun.ticket;
+      form.elements.answer.value = answered(credential);
+      form.submit();
+    } catch (error) {
+      const told = {
+        InvalidStateError: 'This device has a passkey of yours already.',
+        NotAllowedError: 'No passkey was used: it was cancelled, took too long, or there is none for this Keyhole.',
+      };
+      said.textContent = told[error.name] ?? error.message;
+    } finally {
+      button.disabled = false;
+    }
+  });
 }

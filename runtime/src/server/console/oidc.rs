@@ -1,0 +1,143 @@
+//! Signing in with the operator's OpenID provider: the way there, and the way back.
+//!
+//! The browser that comes back must be the one that left: it has a value in a cookie for as long as that may take. Whoever
+//! is led here by another site's page is shown the sign-in page, and begins by themselves.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use keyhole_host_api::members::Member;
+use keyhole_host_api::oidc::{Begun, Came, LIFETIME};
+use maud::{Markup, html};
+use url::Url;
+
+use super::frame::{self, Part, Wrong};
+use super::parts::ago;
+use super::session::{self, Posted, Visitor, is_foreign};
+use super::sign_in::{self, Next, local};
+use crate::server::Api;
+use crate::server::caller::Peer;
+use crate::server::extract::Query;
+use crate::server::problem::Problem;
+
+/// The cookie that the browser has on its way.
+const COOKIE: &str = "keyhole-oidc";
+/// Where the provider sends browsers back to.
+const CALLBACK: &str = "/sign-in/oidc/callback";
+
+/// The way to the provider, for the sign-in page.
+pub(super) fn way_in(api: &Api, next: Option<&str>) -> Markup {
+    let Some(label) = api.oidc.label() else { return html! {} };
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(next.map(|next| ("next", next)));
+    let query = query.finish();
+    let address = if query.is_empty() { "/sign-in/oidc".to_owned() } else { format!("/sign-in/oidc?{query}") };
+    html! { div .buttons { a .button .act href=(address) { "Sign in with " (label) } } }
+}
+
+/// Whom one is bound to, for the settings page.
+pub(super) async fn part(api: &Api, visitor: &Visitor) -> Result<Markup, Problem> {
+    let Some(label) = api.oidc.label() else { return Ok(html! {}) };
+    let member = &visitor.member;
+    let binding = api.oidc.bindings().of(&member.id, member.added).await?;
+    Ok(html! {
+        h2 #oidc { (label) }
+        @match &binding {
+            Some(binding) => {
+                p { "You sign in with " (label) " as " strong { (binding.called) } ", connected " (ago(binding.since)) "." }
+            }
+            None => {
+                p { "Sign in with " (label) " in future: say there who you are." }
+                form method="post" action="/settings/oidc" {
+                    (visitor.key())
+                    div .buttons { button { "Connect " (label) } }
+                }
+            }
+        }
+    })
+}
+
+/// Leads to the provider.
+pub(super) async fn begin(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    Query(to): Query<Next>,
+) -> Result<Response, Wrong> {
+    let next = local(to.next.as_deref());
+    // Another site must not choose when one is signed in, nor as whom.
+    if is_foreign(&headers) {
+        return Ok(sign_in::again(&api, Some(next), None));
+    }
+    match leave(&api, Some(next), None).await {
+        Ok(begun) => with_cookie(&api, Redirect::to(begun.url.as_str()).into_response(), &begun),
+        Err(problem) => Ok(sign_in::again(&api, Some(next), Some(&problem))),
+    }
+}
+
+/// Leads who is signed in to the provider, to be bound to who they are there. By a link on a page: the form may lead to no
+/// other site.
+pub(super) async fn connect(State(api): State<Arc<Api>>, posted: Posted) -> Result<Response, Wrong> {
+    let visitor = &posted.visitor;
+    let begun = leave(&api, None, Some(&visitor.member)).await?;
+    let label = api.oidc.label().unwrap_or_default();
+    let content = html! {
+        div .head { h1 { "Connect " (label) } }
+        p { "Say there who you are. From then on, who signs in as that person signs in as " strong { (visitor.member.id) } "." }
+        div .buttons { a .button .act href=(begun.url) { "Go to " (label) } a .button href="/settings" { "Cancel" } }
+    };
+    let page = frame::page(visitor, Part::Settings, &format!("Connect {label}"), content);
+    with_cookie(&api, page, &begun)
+}
+
+async fn leave(api: &Api, next: Option<&str>, member: Option<&Member>) -> Result<Begun, Problem> {
+    Ok(api.oidc.begin(&callback(api)?, next, member).await?)
+}
+
+fn callback(api: &Api) -> Result<Url, Problem> {
+    api.address_of(CALLBACK).ok_or_else(|| {
+        Problem::conflict("this Keyhole has no address that a browser could come back to").help("start keyhole serve")
+    })
+}
+
+/// Signs in who came back.
+pub(super) async fn come_back(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    headers: HeaderMap,
+    Query(came): Query<Came>,
+) -> Result<Response, Wrong> {
+    let (name, secure) = session::named(&api, COOKIE);
+    let browser = session::cookie(&headers, &name);
+    let signed_in = session::signed_in(&api, &headers).await?;
+    let browser = browser.as_ref().map(|value| value.expose());
+    let mut response = match api.oidc.finish(&came, browser, signed_in.as_ref()).await {
+        Ok(entered) => {
+            let to = if entered.bound { "/settings?done=oidc" } else { local(entered.next.as_deref()) };
+            sign_in::begin(&api, &headers, &entered.member.id, entered.basis, to).await?
+        }
+        Err(error) => {
+            api.failed.note(peer.0)?;
+            // They stay who they are.
+            if signed_in.is_some() {
+                return Err(error.into());
+            }
+            sign_in::again(&api, None, Some(&error.into()))
+        }
+    };
+    let gone = format!("{name}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax{secure}");
+    let gone = HeaderValue::from_str(&gone).map_err(|error| Problem::internal(&error))?;
+    response.headers_mut().append(header::SET_COOKIE, gone);
+    Ok(response)
+}
+
+/// Gives the browser what only it is to have. Lax: the provider sends it back from another site, by a link.
+fn with_cookie(api: &Api, mut response: Response, begun: &Begun) -> Result<Response, Wrong> {
+    let ((name, secure), age) = (session::named(api, COOKIE), LIFETIME.as_secs());
+    let cookie = format!("{name}={}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}", begun.browser.expose());
+    let mut cookie = HeaderValue::from_str(&cookie).map_err(|error| Problem::internal(&error))?;
+    cookie.set_sensitive(true);
+    response.headers_mut().append(header::SET_COOKIE, cookie);
+    Ok(response)
+}
