@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 
 import * as esbuild from "esbuild";
 
-import { IMPOSSIBLE, UNDICI, builtinName, standIn } from "./builtins.js";
+import { IMPOSSIBLE, UNDICI, builtinName, standIn, whole } from "./builtins.js";
 import { installManifest, installNamed } from "./packages.js";
 import { Problems, problem } from "./problem.js";
 import { manifestsAbove } from "./roots.js";
@@ -69,7 +69,10 @@ function plugin(state) {
             return { path: builtin, namespace: "keyhole-missing" };
           }
           const file = found.startsWith("/") ? { path: found } : await own(found, kind);
-          return kind === "require-call" && file.path ? { path: `${file.path}.cjs`, namespace: "keyhole-required", pluginData: { file: file.path } } : file;
+          if (!file.path || importer === file.path) return file;
+          if (kind === "require-call") return { path: `${file.path}.cjs`, namespace: "keyhole-required", pluginData: { file: file.path } };
+          // Of the tool chain's own files, each names what it knows to be there.
+          return roots.isTools(importer) ? file : { path: builtin, namespace: "keyhole-builtin", pluginData: { file: file.path } };
         }
         const wanted = parts(path);
         if (wanted === undefined || path.startsWith("#")) return undefined;
@@ -94,6 +97,13 @@ function plugin(state) {
       // `require` of a built-in gives what its default export is here.
       build.onLoad({ filter: /.*/, namespace: "keyhole-required" }, ({ pluginData }) => ({
         contents: `const whole = require(${JSON.stringify(pluginData.file)}); module.exports = whole.__esModule && whole.default !== undefined ? whole.default : whole;`,
+        loader: "js",
+        resolveDir: sdk,
+      }));
+
+      // An import by name gets every name that Node.js has: a package may import what it never calls.
+      build.onLoad({ filter: /.*/, namespace: "keyhole-builtin" }, async ({ path, pluginData }) => ({
+        contents: await whole(path, pluginData.file),
         loader: "js",
         resolveDir: sdk,
       }));
@@ -173,6 +183,8 @@ export async function bundle({ entry, sdk, roots, cache }) {
         treeShaking: true,
         minifyWhitespace: true,
         minifySyntax: true,
+        // A literal that may have \p{…} becomes a call, which runtime/unicode.js answers.
+        supported: { "regexp-sticky-and-unicode-flags": false },
         define: {
           global: "globalThis",
           "process.env.NODE_ENV": '"production"',

@@ -34,12 +34,14 @@ const SDK: &[(&str, &str)] = files![
     "build/problem.js",
     "build/roots.js",
     "build/sourcemap.js",
+    "build/unicode.js",
     "node/crypto.js",
     "node/events.js",
     "node/fs-promises.js",
     "node/fs.js",
     "node/http.js",
     "node/https.js",
+    "node/lazy.js",
     "node/module.js",
     "node/process.js",
     "node/stream-consumers.js",
@@ -72,6 +74,7 @@ const SDK: &[(&str, &str)] = files![
     "runtime/state.js",
     "runtime/store.js",
     "runtime/timers.js",
+    "runtime/unicode.js",
 ];
 
 /// Where everything about JavaScript is kept.
