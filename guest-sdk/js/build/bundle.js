@@ -1,7 +1,7 @@
 // The author's file, its packages and the runtime as one module, by esbuild.
 
 import { basename, dirname, extname, join } from "node:path";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 
 import * as esbuild from "esbuild";
 
@@ -35,12 +35,31 @@ const UNFIT = {
 
 const BARE = /^(?:@[^/@]+\/)?[^./@][^/@]*/;
 
+/** Whether a source uses `crypto.subtle`, of which the engine has the digests alone. */
+const SUBTLE = /\bsubtle\s*[.,}[?]/;
+
 /** `name`, `version` and the rest of `name@version/path`. */
 function parts(specifier) {
   const [name] = BARE.exec(specifier) ?? [];
   if (name === undefined) return undefined;
   const [, version, path = ""] = /^(?:@([^/]+))?(\/.*)?$/.exec(specifier.slice(name.length)) ?? [];
   return { name, version, path };
+}
+
+/**
+ * What `require` of a package gives in Node.js: its `main`, where a bundler takes `module`,
+ * whose default export the caller would find one level too deep.
+ */
+function required(found, name) {
+  const end = found.path.lastIndexOf(join("node_modules", name, "/"));
+  if (end < 0) return found;
+  const folder = join(found.path.slice(0, end), "node_modules", name);
+  const manifest = join(folder, "package.json");
+  if (!existsSync(manifest)) return found;
+  const { exports, module, main } = JSON.parse(readFileSync(manifest, "utf8"));
+  if (exports !== undefined || typeof module !== "string" || typeof main !== "string" || join(folder, module) !== found.path) return found;
+  const path = [main, `${main}.js`, join(main, "index.js")].map((file) => join(folder, file)).find((file) => statSync(file, { throwIfNoEntry: false })?.isFile());
+  return path === undefined ? found : { ...found, path };
 }
 
 function plugin(state) {
@@ -80,7 +99,7 @@ function plugin(state) {
         if (authors && UNFIT[name] !== undefined) return { errors: [{ text: `the package ${name} can't work in a step`, notes: [{ text: UNFIT[name] }] }] };
         const plain = name + rest;
         const tried = await resolve(plain, { resolveDir, kind, importer, pluginData: { plain: true } });
-        if (tried.errors.length === 0 && version === undefined) return tried;
+        if (tried.errors.length === 0 && version === undefined) return kind === "require-call" && rest === "" ? required(tried, name) : tried;
         // The fault of a package's own import is its author's, unless it is optional to it.
         if (!authors && !importer.includes("/node_modules/") && !roots.isTools(importer)) return tried;
         if (!authors) return { path: plain, namespace: "keyhole-missing" };
@@ -120,6 +139,7 @@ function plugin(state) {
 
       build.onLoad({ filter: /.*/, namespace: "file" }, ({ path }) => {
         state.inputs.add(path);
+        if (!state.subtle && !roots.isTools(path) && /\.[cm]?[jt]sx?$/.test(path)) state.subtle = SUBTLE.test(readFileSync(path, "utf8"));
         if (roots.allows(path)) return undefined;
         return { errors: [{ text: `${path} lies outside of the step's source, ${roots.root}`, notes: [{ text: "put it in there, or make a package.json in the folder that holds both" }] }] };
       });
@@ -148,11 +168,13 @@ export async function bundle({ entry, sdk, roots, cache }) {
     sdk,
     inputs: new Set(),
     missing: new Map(),
+    subtle: false,
     folders: () => [...installed.values()],
   };
   const name = basename(entry, extname(entry));
-  const source = [
+  const source = (subtle) => [
     `import ${JSON.stringify(join(sdk, "runtime/globals.js"))};`,
+    subtle ? `import ${JSON.stringify(join(sdk, "runtime/subtle.js"))};` : "",
     `import * as author from ${JSON.stringify(entry)};`,
     `import { announce, serve } from ${JSON.stringify(join(sdk, "runtime/component.js"))};`,
     `export const { definition, configure, run } = serve(author, ${JSON.stringify(name)});`,
@@ -162,10 +184,11 @@ export async function bundle({ entry, sdk, roots, cache }) {
   for (;;) {
     state.inputs.clear();
     state.missing.clear();
+    const { subtle } = state;
     let built;
     try {
       built = await esbuild.build({
-        stdin: { contents: source, resolveDir: dirname(entry), sourcefile: "keyhole:entry", loader: "js" },
+        stdin: { contents: source(subtle), resolveDir: dirname(entry), sourcefile: "keyhole:entry", loader: "js" },
         absWorkingDir: process.cwd(),
         bundle: true,
         write: false,
@@ -201,6 +224,7 @@ export async function bundle({ entry, sdk, roots, cache }) {
       if (!Array.isArray(error.errors)) throw error;
       throw asProblems(error.errors, roots);
     }
+    if (state.missing.size === 0 && state.subtle !== subtle) continue;
     if (state.missing.size === 0) {
       const [map, code] = ["source.js.map", "source.js"].map((file) => built.outputFiles.find(({ path }) => basename(path) === file).text);
       const authors = [...state.inputs].filter((file) => roots.isAuthors(file));

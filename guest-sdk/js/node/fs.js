@@ -46,6 +46,10 @@ const functions = passing(fs, FUNCTIONS);
 functions.realpath.native = functions.realpath;
 functions.realpathSync.native = functions.realpathSync;
 
+/** In Node.js since 19.8. */
+functions.openAsBlob = async (path, { type = "" } = {}) => new Blob([new Uint8Array(functions.readFileSync(path))], { type });
+
+export const { openAsBlob } = functions;
 export const {
   access, accessSync, appendFile, appendFileSync, chmod, chmodSync, chown, chownSync, close, closeSync, copyFile, copyFileSync, cp, cpSync,
   createReadStream, createWriteStream, exists, existsSync, fchmod, fchmodSync, fdatasync, fdatasyncSync, fstat, fstatSync, fsync, fsyncSync,

@@ -56,6 +56,7 @@ const SDK: &[(&str, &str)] = files![
     "node/util.js",
     "node/zlib.js",
     "runtime/accounts.js",
+    "runtime/buffer.js",
     "runtime/component.js",
     "runtime/console.js",
     "runtime/engine.js",
@@ -73,6 +74,7 @@ const SDK: &[(&str, &str)] = files![
     "runtime/stack.js",
     "runtime/state.js",
     "runtime/store.js",
+    "runtime/subtle.js",
     "runtime/timers.js",
     "runtime/unicode.js",
 ];
