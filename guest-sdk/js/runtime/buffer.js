@@ -21,11 +21,11 @@ if (!isEncoding("base64url")) {
     if (!isUrl(encoding)) return arguments.length === 0 ? toString.call(this) : toString.call(this, encoding, start, end);
     return toString.call(this, "base64", start, end).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
   });
-  put(prototype, "write", function (...values) {
-    return write.apply(this, values.map(plain));
+  put(prototype, "write", function (text, ...values) {
+    return write.call(this, text, ...values.map(plain));
   });
-  put(prototype, "fill", function (...values) {
-    return fill.call(this, values[0], ...values.slice(1).map(plain));
+  put(prototype, "fill", function (value, ...values) {
+    return fill.call(this, value, ...values.map(plain));
   });
 }
 

@@ -3,13 +3,17 @@
 //
 // What is asked of it with an algorithm that it does not have is a NotSupportedError.
 
-import elliptic from "elliptic";
+import { ed25519 } from "@noble/curves/ed25519.js";
+import { p256, p384, p521 } from "@noble/curves/nist.js";
 import parseKeys from "parse-asn1";
 
 import { createCipheriv, createDecipheriv, createHmac, createSign, createVerify, hkdfSync, pbkdf2Sync, privateDecrypt, publicEncrypt, randomBytes, timingSafeEqual } from "../node/crypto.js";
 
 const own = globalThis.crypto.subtle;
-const CURVES = { "P-256": ["p256", 32, "1.2.840.10045.3.1.7"], "P-384": ["p384", 48, "1.3.132.0.34"], "P-521": ["p521", 66, "1.3.132.0.35"] };
+const ownDigest = own.digest.bind(own);
+const CURVES = { "P-256": [p256, 32, "1.2.840.10045.3.1.7"], "P-384": [p384, 48, "1.3.132.0.34"], "P-521": [p521, 66, "1.3.132.0.35"] };
+/** What is signed is hashed already, and any `s` is valid (FIPS 186-5). */
+const PLAIN = { prehash: false, lowS: false };
 const BLOCKS = { "SHA-1": 64, "SHA-256": 64, "SHA-384": 128, "SHA-512": 128 };
 const [SPKI_ED25519, PKCS8_ED25519] = ["302a300506032b6570032100", "302e020100300506032b657004220420"].map((text) => Buffer.from(text, "hex"));
 
@@ -88,49 +92,48 @@ function exportRsa(format, type, { pem: text, der }) {
 function curveOf({ namedCurve }) {
   const found = CURVES[namedCurve];
   if (found === undefined) throw unsupported(`the curve ${namedCurve}`);
-  return { ec: new elliptic.ec(found[0]), size: found[1], oid: found[2] };
+  const [curve, size, oid] = found;
+  return { curve, size, oid };
 }
+
+/** A pair of which `secret` may be missing; points are uncompressed. */
+const pairOf = (curve, secret) => ({ secret: new Uint8Array(secret), open: curve.getPublicKey(new Uint8Array(secret), false) });
 
 function importEc(algorithm, format, data) {
-  const { ec, oid } = curveOf(algorithm);
-  if (format === "raw") return ["public", ec.keyFromPublic(bytesOf(data))];
-  if (format === "jwk") {
-    if (data.d !== undefined) return ["private", ec.keyFromPrivate(fromBase64url(data.d))];
-    return ["public", ec.keyFromPublic({ x: fromBase64url(data.x).toString("hex"), y: fromBase64url(data.y).toString("hex") })];
-  }
+  const { curve, size, oid } = curveOf(algorithm);
+  const open = (point) => ["public", { open: curve.Point.fromBytes(new Uint8Array(point)).toBytes(false) }];
+  const secret = (number) => ["private", pairOf(curve, Buffer.concat([Buffer.alloc(Math.max(0, size - number.length)), number]))];
+  if (format === "raw") return open(bytesOf(data));
+  if (format === "jwk") return data.d !== undefined ? secret(fromBase64url(data.d)) : open(Buffer.concat([Buffer.from([4]), fromBase64url(data.x), fromBase64url(data.y)]));
   const parsed = parseKeys(pem(format === "pkcs8" ? "PRIVATE KEY" : "PUBLIC KEY", bytesOf(data)));
-  const curve = (format === "pkcs8" ? parsed.curve : parsed.data?.algorithm?.curve)?.join(".");
-  if (curve !== oid) throw named("DataError", `the key is not of ${algorithm.namedCurve}`);
-  return format === "pkcs8" ? ["private", ec.keyFromPrivate(parsed.privateKey)] : ["public", ec.keyFromPublic(parsed.data.subjectPrivateKey ?? parsed.data.subjectPublicKey.data)];
+  const named = format === "pkcs8" ? parsed.curve : parsed.data?.algorithm?.curve;
+  if (named?.join(".") !== oid) throw new DOMException(`the key is not of ${algorithm.namedCurve}`, "DataError");
+  return format === "pkcs8" ? secret(parsed.privateKey) : open(parsed.data.subjectPublicKey.data);
 }
 
-function exportEc(algorithm, format, type, pair) {
+function exportEc(algorithm, format, type, { secret, open }) {
   const { size } = curveOf(algorithm);
-  const point = Buffer.from(pair.getPublic().encode("array", false));
-  if (format === "raw" && type === "public") return given(point);
+  if (format === "raw" && type === "public") return given(open);
   if (format !== "jwk") throw unsupported(`a key of ${algorithm.namedCurve} as ${format}`);
-  const jwk = { kty: "EC", crv: algorithm.namedCurve, x: base64url(point.subarray(1, 1 + size)), y: base64url(point.subarray(1 + size)) };
-  return type === "public" ? jwk : { ...jwk, d: base64url(pair.getPrivate().toArrayLike(Buffer, "be", size)) };
+  const jwk = { kty: "EC", crv: algorithm.namedCurve, x: base64url(open.subarray(1, 1 + size)), y: base64url(open.subarray(1 + size)) };
+  return type === "public" ? jwk : { ...jwk, d: base64url(secret) };
 }
-
-const edwards = () => new elliptic.eddsa("ed25519");
 
 function importEd(format, data) {
-  const eddsa = edwards();
-  const secret = (bytes) => ["private", eddsa.keyFromSecret(bytes.toString("hex"))];
-  const open = (bytes) => ["public", eddsa.keyFromPublic(bytes.toString("hex"))];
+  const secret = (bytes) => ["private", { secret: new Uint8Array(bytes), open: ed25519.getPublicKey(new Uint8Array(bytes)) }];
+  const open = (bytes) => ["public", { open: new Uint8Array(bytes) }];
   if (format === "jwk") return data.d !== undefined ? secret(fromBase64url(data.d)) : open(fromBase64url(data.x));
   if (format === "raw") return open(bytesOf(data));
   return format === "pkcs8" ? secret(bytesOf(data).subarray(PKCS8_ED25519.length)) : open(bytesOf(data).subarray(SPKI_ED25519.length));
 }
 
-function exportEd(format, type, pair) {
-  const [open, secret] = [Buffer.from(pair.getPublic()), type === "private" ? Buffer.from(pair.getSecret()) : undefined];
+function exportEd(format, type, { secret, open }) {
   if (format === "raw" && type === "public") return given(open);
   if (format === "spki" && type === "public") return given(Buffer.concat([SPKI_ED25519, open]));
-  if (format === "pkcs8" && secret) return given(Buffer.concat([PKCS8_ED25519, secret]));
+  if (format === "pkcs8" && type === "private") return given(Buffer.concat([PKCS8_ED25519, secret]));
+  if (format !== "jwk") throw unsupported(`a ${type} key of Ed25519 as ${format}`);
   const jwk = { kty: "OKP", crv: "Ed25519", x: base64url(open) };
-  return secret ? { ...jwk, d: base64url(secret) } : jwk;
+  return type === "private" ? { ...jwk, d: base64url(secret) } : jwk;
 }
 
 /** The type of the key, its value and its algorithm. */
@@ -172,17 +175,17 @@ function crypt(algorithm, key, data, sealing) {
 }
 
 async function digested(hash, data) {
-  return Buffer.from(await own.digest(hash, data));
+  return new Uint8Array(await ownDigest(hash, data));
 }
-const ownDigest = own.digest.bind(own);
 
 async function derivedBits(algorithm, key, length) {
   const value = valueOf(key);
   if (algorithm.name === "PBKDF2") return pbkdf2Sync(value, bytesOf(algorithm.salt), algorithm.iterations, length / 8, nodeHash(algorithm.hash));
   if (algorithm.name === "HKDF") return Buffer.from(hkdfSync(nodeHash(algorithm.hash), value, bytesOf(algorithm.salt), bytesOf(algorithm.info), length / 8));
   if (algorithm.name !== "ECDH") throw unsupported(`deriving bits with ${algorithm.name}`);
-  const { size } = curveOf(key.algorithm);
-  const shared = value.derive(valueOf(algorithm.public).getPublic()).toArrayLike(Buffer, "be", size);
+  const { curve } = curveOf(key.algorithm);
+  // The point's sign, then the coordinate that is shared.
+  const shared = Buffer.from(curve.getSharedSecret(value.secret, valueOf(algorithm.public).open)).subarray(1);
   return length == null ? shared : shared.subarray(0, length / 8);
 }
 
@@ -211,7 +214,8 @@ const subtle = {
     }
     if (algorithm.name.startsWith("RSA")) throw unsupported("making an RSA key");
     if (!algorithm.name.startsWith("EC") && algorithm.name !== "Ed25519") throw unsupported(`making a key for ${algorithm.name}`);
-    const pair = algorithm.name === "Ed25519" ? edwards().keyFromSecret(randomBytes(32).toString("hex")) : curveOf(algorithm).ec.genKeyPair();
+    const curve = algorithm.name === "Ed25519" ? ed25519 : curveOf(algorithm).curve;
+    const pair = pairOf(curve, curve.utils.randomSecretKey());
     const of = (type, extractable, kept) => new CryptoKey(type, algorithm, extractable, usages.filter((usage) => kept.includes(usage)), pair);
     return { publicKey: of("public", true, ["verify"]), privateKey: of("private", extractable, ["sign", "deriveKey", "deriveBits"]) };
   },
@@ -220,11 +224,9 @@ const subtle = {
     const [algorithm, value, bytes] = [normal(wanted), valueOf(key), bytesOf(data)];
     if (algorithm.name === "HMAC") return given(createHmac(nodeHash(key.algorithm.hash), value).update(bytes).digest());
     if (algorithm.name === "RSASSA-PKCS1-v1_5") return given(createSign(`RSA-${nodeHash(key.algorithm.hash).toUpperCase()}`).update(bytes).sign(value.pem));
-    if (algorithm.name === "Ed25519") return given(Buffer.from(value.sign(bytes.toString("hex")).toBytes()));
+    if (algorithm.name === "Ed25519") return given(ed25519.sign(new Uint8Array(bytes), value.secret));
     if (algorithm.name !== "ECDSA") throw unsupported(`signing with ${algorithm.name}`);
-    const { size } = curveOf(key.algorithm);
-    const { r, s } = value.sign(await digested(algorithm.hash, bytes), { canonical: false });
-    return given(Buffer.concat([r, s].map((number) => number.toArrayLike(Buffer, "be", size))));
+    return given(curveOf(key.algorithm).curve.sign(await digested(algorithm.hash, bytes), value.secret, PLAIN));
   },
   async verify(wanted, key, signature, data) {
     allowed(key, "verify");
@@ -234,18 +236,11 @@ const subtle = {
       return right.length === signed.length && timingSafeEqual(right, signed);
     }
     if (algorithm.name === "RSASSA-PKCS1-v1_5") return createVerify(`RSA-${nodeHash(key.algorithm.hash).toUpperCase()}`).update(bytes).verify(value.pem, signed);
-    if (algorithm.name === "Ed25519") {
-      try {
-        return value.verify(bytes.toString("hex"), signed.toString("hex"));
-      } catch {
-        // Not a point of the curve.
-        return false;
-      }
-    }
+    const copy = new Uint8Array(signed);
+    if (algorithm.name === "Ed25519") return copy.length === 64 && ed25519.verify(copy, new Uint8Array(bytes), value.open);
     if (algorithm.name !== "ECDSA") throw unsupported(`verifying with ${algorithm.name}`);
-    const { size } = curveOf(key.algorithm);
-    if (signed.length !== 2 * size) return false;
-    return value.verify(await digested(algorithm.hash, bytes), { r: signed.subarray(0, size).toString("hex"), s: signed.subarray(size).toString("hex") });
+    const { curve, size } = curveOf(key.algorithm);
+    return copy.length === 2 * size && curve.verify(copy, await digested(algorithm.hash, bytes), value.open, PLAIN);
   },
   async encrypt(wanted, key, data) {
     allowed(key, "encrypt");
