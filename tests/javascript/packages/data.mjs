@@ -14,7 +14,7 @@ import { XMLBuilder, XMLParser } from "fast-xml-parser";
 import handlebars from "handlebars";
 import { convert } from "html-to-text";
 import iconv from "iconv-lite";
-import yaml from "js-yaml";
+import * as yaml from "js-yaml";
 import { parsePhoneNumber } from "libphonenumber-js";
 import get from "lodash.get";
 import { DateTime } from "luxon";
