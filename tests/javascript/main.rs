@@ -6,5 +6,6 @@ mod bytes;
 mod examples;
 mod house;
 mod libraries;
+mod packages;
 mod placing;
 mod signed;

@@ -156,6 +156,10 @@ fn sealed_registry_actions_place_credentials_that_they_never_hold() {
         assert_eq!(run["status"], "ok", "{app}: {run:#}");
         let text = run.to_string();
         assert!(!text.contains(SECRET), "{app}: {text}");
+        for user in case.fields.iter().filter_map(|field| field.split('=').nth(1)) {
+            // What the server echoed is the placeholder's Basic again.
+            assert!(!text.contains(&basic(user, SECRET)), "{app}: {text}");
+        }
         assert!(text.contains(case.shown), "{app}: {text}");
 
         let received = server.received();
@@ -173,5 +177,38 @@ fn sealed_registry_actions_place_credentials_that_they_never_hold() {
     assert_eq!(received[0].body, br#"{"name":"Ada"}"#, "what is undefined is left out");
     assert_eq!(received[4].target, "/books/v3/invoices?organization_id=7");
     assert_eq!(received[6].body, b"amount=100");
+    assert!(!house.keyhole.stored_bytes().windows(SECRET.len()).any(|bytes| bytes == SECRET.as_bytes()));
+}
+
+#[test]
+fn sealed_registry_actions_place_credentials_in_bodies_and_paths() {
+    let mut house = House::new();
+    let server = house.serve(&["api.odd-places.example"], echo);
+    let account = house.connect("odd_places", SECRET, &[]);
+    let source = file("components/odd_places/actions/send-everywhere/send-everywhere.mjs");
+    let run = house.run(&source, &json!({}), &["--link", &format!("app={account}"), "--prop", "text=hello"]);
+    assert_eq!(run["status"], "ok", "{run:#}");
+    assert_eq!(run["exports"]["$summary"], r#"Sent "hello" in 4 ways"#);
+
+    let received = server.received();
+    let seen: Vec<_> = received
+        .iter()
+        .map(|request| (request.target.clone(), String::from_utf8(request.body.clone()).expect("a text")))
+        .collect();
+    assert_eq!(seen.len(), 4, "{seen:?}");
+    assert_eq!(seen[0], ("/search".into(), format!(r#"{{"auth":{{"api_key":"{SECRET}"}},"text":"hello"}}"#)));
+    assert_eq!(seen[1], ("/sms".into(), format!("text=hello&api_key={SECRET}")));
+    let part = format!("name=\"api_key\"\r\n\r\n{SECRET}\r\n--");
+    assert!(seen[2].0 == "/upload" && seen[2].1.contains(&part) && seen[2].1.contains("hello"), "{:?}", seen[2]);
+    assert_eq!(seen[3], (format!("/bot{SECRET}/sendMessage"), r#"{"text":"hello"}"#.into()));
+    for (request, (_, body)) in received.iter().zip(&seen) {
+        assert_eq!(request.header("content-length"), Some(body.len().to_string().as_str()), "{request:?}");
+    }
+
+    // The server echoed each of them.
+    let text = run.to_string();
+    assert!(!text.contains(SECRET), "{text}");
+    let answers = run["return_value"].to_string();
+    assert_eq!(answers.matches("‹odd_places.api_key›").count(), 4, "{answers}");
     assert!(!house.keyhole.stored_bytes().windows(SECRET.len()).any(|bytes| bytes == SECRET.as_bytes()));
 }

@@ -1,8 +1,9 @@
 // Which file stands for which of Node.js's built-in modules in a step.
 
-import { builtinModules } from "node:module";
+import { builtinModules, createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 
+import * as esbuild from "esbuild";
 import { defineEnv } from "unenv";
 
 const here = (file) => fileURLToPath(new URL(`../node/${file}`, import.meta.url));
@@ -66,4 +67,27 @@ export function builtinName(specifier) {
 /** What to bundle for a built-in: a file, or a specifier to resolve in the tool chain. */
 export function standIn(name) {
   return OWN[name] ?? PACKAGES[name] ?? alias[`node:${name}`] ?? alias[name];
+}
+
+const require = createRequire(import.meta.url);
+
+/** The source of a module that is `file` with every name that Node.js exports of the built-in. */
+export async function whole(name, file) {
+  const { metafile } = await esbuild.build({ entryPoints: [file], bundle: true, packages: "external", platform: "neutral", format: "esm", write: false, metafile: true, outdir: "/", logLevel: "silent" });
+  const there = new Set(Object.values(metafile.outputs).flatMap(({ exports }) => exports));
+  let known = {};
+  try {
+    known = require(`node:${name}`);
+  } catch {
+    // Not of this Node.js: what the file has is all there is.
+  }
+  const lines = [`export * from ${JSON.stringify(file)};`];
+  if (there.has("default")) lines.push(`export { default } from ${JSON.stringify(file)};`);
+  for (const [key, value] of Object.entries(known)) {
+    if (there.has(key) || key === "default" || !/^[A-Za-z_$][\w$]*$/.test(key)) continue;
+    if (typeof value !== "function") lines.push(`const $${key} = undefined;`);
+    else lines.push(`function $${key}() { throw new Error(${JSON.stringify(`node:${name}'s ${key} can't work in a step: ${IMPOSSIBLE[name] ?? "README.md of guest-sdk/js lists what can"}`)}); }`);
+    lines.push(`export { $${key} as ${key} };`);
+  }
+  return lines.join("\n");
 }

@@ -1,11 +1,11 @@
 // The author's file, its packages and the runtime as one module, by esbuild.
 
 import { basename, dirname, extname, join } from "node:path";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 
 import * as esbuild from "esbuild";
 
-import { IMPOSSIBLE, UNDICI, builtinName, standIn } from "./builtins.js";
+import { IMPOSSIBLE, UNDICI, builtinName, standIn, whole } from "./builtins.js";
 import { installManifest, installNamed } from "./packages.js";
 import { Problems, problem } from "./problem.js";
 import { manifestsAbove } from "./roots.js";
@@ -15,25 +15,51 @@ const PROVIDED = new Set(["@pipedream/platform", "axios"]);
 
 /** Packages that are known not to work: what to use instead. */
 const UNFIT = {
+  "@google-cloud/firestore": "gRPC needs sockets; use the REST API, such as by the @googleapis packages",
+  "@google-cloud/pubsub": "gRPC needs sockets; use the REST API, such as by the @googleapis packages",
+  "@grpc/grpc-js": "gRPC needs sockets; use the REST API, such as by the @googleapis packages",
   "aws-sdk": "use the packages of the AWS SDK for JavaScript v3, such as @aws-sdk/client-s3",
+  "basic-ftp": "a step has no sockets; use a service with an HTTP API",
+  "better-sqlite3": "it is native code; keep data in a service, or in a data_store prop",
+  "cassandra-driver": "a step has no sockets; use an HTTP API of the database",
+  "discord.js": "a step has no sockets; use @discordjs/rest",
+  "firebase-admin": "gRPC needs sockets; use the REST API, such as by the @googleapis packages",
+  "neo4j-driver": "a step has no sockets; use an HTTP API of the database",
+  "node-ssh": "a step has no sockets; use a service with an HTTP API",
+  "puppeteer-core": "a step starts no browser; use a service that runs one",
+  "ssh2-sftp-client": "a step has no sockets; use a service with an HTTP API",
+  amqplib: "a step has no sockets; use the broker's HTTP API, such as its REST proxy",
+  bcrypt: "it is native code; use bcryptjs",
   canvas: "it is native code; use a service that makes images",
+  ftp: "a step has no sockets; use a service with an HTTP API",
+  imap: "a step has no sockets; use the mail service's HTTP API",
+  imapflow: "a step has no sockets; use the mail service's HTTP API",
+  ioredis: "a step has no sockets; use an HTTP API of the database",
+  kafkajs: "a step has no sockets; use the broker's HTTP API, such as its REST proxy",
   mongodb: "a step has no sockets; use MongoDB's Data API, or a service in front of it",
+  mongoose: "a step has no sockets; use an HTTP API of the database",
+  mqtt: "a step has no sockets; use the broker's HTTP API, such as its REST proxy",
+  mssql: "a step has no sockets; use an HTTP API of the database",
   mysql: "a step has no sockets; use an HTTP API of the database",
   mysql2: "a step has no sockets; use an HTTP API of the database",
   nodemailer: "a step has no sockets; use a mail service's HTTP API, such as SendGrid's",
+  oracledb: "a step has no sockets; use an HTTP API of the database",
   pg: "a step has no sockets; use an HTTP API of the database",
   playwright: "a step starts no browser; use a service that runs one",
   puppeteer: "a step starts no browser; use a service that runs one",
-  "puppeteer-core": "a step starts no browser; use a service that runs one",
   redis: "a step has no sockets; use an HTTP API of the database",
-  ioredis: "a step has no sockets; use an HTTP API of the database",
   sharp: "it is native code; use a service that makes images",
   snowflake: "a step has no sockets; use Snowflake's SQL API",
-  "ssh2-sftp-client": "a step has no sockets; use a service with an HTTP API",
+  sqlite3: "it is native code; keep data in a service, or in a data_store prop",
   ssh2: "a step has no sockets; use a service with an HTTP API",
+  tedious: "a step has no sockets; use an HTTP API of the database",
+  ws: "a step has no sockets; use fetch",
 };
 
 const BARE = /^(?:@[^/@]+\/)?[^./@][^/@]*/;
+
+/** Whether a source uses `crypto.subtle`, of which the engine has the digests alone. */
+const SUBTLE = /\bsubtle\s*[.,}[?]/;
 
 /** `name`, `version` and the rest of `name@version/path`. */
 function parts(specifier) {
@@ -41,6 +67,22 @@ function parts(specifier) {
   if (name === undefined) return undefined;
   const [, version, path = ""] = /^(?:@([^/]+))?(\/.*)?$/.exec(specifier.slice(name.length)) ?? [];
   return { name, version, path };
+}
+
+/**
+ * What `require` of a package gives in Node.js: its `main`, where a bundler takes `module`,
+ * whose default export the caller would find one level too deep.
+ */
+function required(found, name) {
+  const end = found.path.lastIndexOf(join("node_modules", name, "/"));
+  if (end < 0) return found;
+  const folder = join(found.path.slice(0, end), "node_modules", name);
+  const manifest = join(folder, "package.json");
+  if (!existsSync(manifest)) return found;
+  const { exports, module, main } = JSON.parse(readFileSync(manifest, "utf8"));
+  if (exports !== undefined || typeof module !== "string" || typeof main !== "string" || join(folder, module) !== found.path) return found;
+  const path = [main, `${main}.js`, join(main, "index.js")].map((file) => join(folder, file)).find((file) => statSync(file, { throwIfNoEntry: false })?.isFile());
+  return path === undefined ? found : { ...found, path };
 }
 
 function plugin(state) {
@@ -69,7 +111,10 @@ function plugin(state) {
             return { path: builtin, namespace: "keyhole-missing" };
           }
           const file = found.startsWith("/") ? { path: found } : await own(found, kind);
-          return kind === "require-call" && file.path ? { path: `${file.path}.cjs`, namespace: "keyhole-required", pluginData: { file: file.path } } : file;
+          if (!file.path || importer === file.path) return file;
+          if (kind === "require-call") return { path: `${file.path}.cjs`, namespace: "keyhole-required", pluginData: { file: file.path } };
+          // Of the tool chain's own files, each names what it knows to be there.
+          return roots.isTools(importer) ? file : { path: builtin, namespace: "keyhole-builtin", pluginData: { file: file.path } };
         }
         const wanted = parts(path);
         if (wanted === undefined || path.startsWith("#")) return undefined;
@@ -77,7 +122,7 @@ function plugin(state) {
         if (authors && UNFIT[name] !== undefined) return { errors: [{ text: `the package ${name} can't work in a step`, notes: [{ text: UNFIT[name] }] }] };
         const plain = name + rest;
         const tried = await resolve(plain, { resolveDir, kind, importer, pluginData: { plain: true } });
-        if (tried.errors.length === 0 && version === undefined) return tried;
+        if (tried.errors.length === 0 && version === undefined) return kind === "require-call" && rest === "" ? required(tried, name) : tried;
         // The fault of a package's own import is its author's, unless it is optional to it.
         if (!authors && !importer.includes("/node_modules/") && !roots.isTools(importer)) return tried;
         if (!authors) return { path: plain, namespace: "keyhole-missing" };
@@ -98,6 +143,13 @@ function plugin(state) {
         resolveDir: sdk,
       }));
 
+      // An import by name gets every name that Node.js has: a package may import what it never calls.
+      build.onLoad({ filter: /.*/, namespace: "keyhole-builtin" }, async ({ path, pluginData }) => ({
+        contents: await whole(path, pluginData.file),
+        loader: "js",
+        resolveDir: sdk,
+      }));
+
       // An import that does not resolve but is never reached, as `try { require("x") } catch {}`.
       build.onLoad({ filter: /.*/, namespace: "keyhole-missing" }, ({ path }) => ({
         contents: `throw Object.assign(new Error(${JSON.stringify(`Cannot find module '${path}': it was not there when the step was built`)}), { code: "MODULE_NOT_FOUND" });`,
@@ -110,6 +162,7 @@ function plugin(state) {
 
       build.onLoad({ filter: /.*/, namespace: "file" }, ({ path }) => {
         state.inputs.add(path);
+        if (!state.subtle && !roots.isTools(path) && /\.[cm]?[jt]sx?$/.test(path)) state.subtle = SUBTLE.test(readFileSync(path, "utf8"));
         if (roots.allows(path)) return undefined;
         return { errors: [{ text: `${path} lies outside of the step's source, ${roots.root}`, notes: [{ text: "put it in there, or make a package.json in the folder that holds both" }] }] };
       });
@@ -138,11 +191,13 @@ export async function bundle({ entry, sdk, roots, cache }) {
     sdk,
     inputs: new Set(),
     missing: new Map(),
+    subtle: false,
     folders: () => [...installed.values()],
   };
   const name = basename(entry, extname(entry));
-  const source = [
+  const source = (subtle) => [
     `import ${JSON.stringify(join(sdk, "runtime/globals.js"))};`,
+    subtle ? `import ${JSON.stringify(join(sdk, "runtime/subtle.js"))};` : "",
     `import * as author from ${JSON.stringify(entry)};`,
     `import { announce, serve } from ${JSON.stringify(join(sdk, "runtime/component.js"))};`,
     `export const { definition, configure, run } = serve(author, ${JSON.stringify(name)});`,
@@ -152,10 +207,11 @@ export async function bundle({ entry, sdk, roots, cache }) {
   for (;;) {
     state.inputs.clear();
     state.missing.clear();
+    const { subtle } = state;
     let built;
     try {
       built = await esbuild.build({
-        stdin: { contents: source, resolveDir: dirname(entry), sourcefile: "keyhole:entry", loader: "js" },
+        stdin: { contents: source(subtle), resolveDir: dirname(entry), sourcefile: "keyhole:entry", loader: "js" },
         absWorkingDir: process.cwd(),
         bundle: true,
         write: false,
@@ -173,6 +229,8 @@ export async function bundle({ entry, sdk, roots, cache }) {
         treeShaking: true,
         minifyWhitespace: true,
         minifySyntax: true,
+        // A literal that may have \p{…} becomes a call, which runtime/unicode.js answers.
+        supported: { "regexp-sticky-and-unicode-flags": false },
         define: {
           global: "globalThis",
           "process.env.NODE_ENV": '"production"',
@@ -189,6 +247,7 @@ export async function bundle({ entry, sdk, roots, cache }) {
       if (!Array.isArray(error.errors)) throw error;
       throw asProblems(error.errors, roots);
     }
+    if (state.missing.size === 0 && state.subtle !== subtle) continue;
     if (state.missing.size === 0) {
       const [map, code] = ["source.js.map", "source.js"].map((file) => built.outputFiles.find(({ path }) => basename(path) === file).text);
       const authors = [...state.inputs].filter((file) => roots.isAuthors(file));

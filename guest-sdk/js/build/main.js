@@ -14,6 +14,7 @@ import { bundle } from "./bundle.js";
 import { Problems, problem } from "./problem.js";
 import { Roots } from "./roots.js";
 import { named, placeIn, reduced } from "./sourcemap.js";
+import { properties } from "./unicode.js";
 
 /** This SDK's folder, and the packages that it is built with. */
 const sdk = realpathSync(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -64,8 +65,11 @@ async function build({ entry, work, wit, packages, memory }) {
   const roots = new Roots(entry, [sdk, modules]);
   const started = performance.now();
   const bundled = await bundle({ entry, sdk, roots, cache: packages });
+  const before = properties(bundled.code);
+  // One line more, before the first.
+  if (before !== "") bundled.map.mappings = `;${bundled.map.mappings}`;
   const map = named(bundled.map, bundled.folder, roots, sdk);
-  const code = `${bundled.code.replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n")}\nglobalThis.__keyholeMap = ${JSON.stringify(JSON.stringify(reduced(map)))};\n${sweep(10 * bundled.code.length)}\n`;
+  const code = `${before}${bundled.code.replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n")}\nglobalThis.__keyholeMap = ${JSON.stringify(JSON.stringify(reduced(map)))};\n${sweep(10 * bundled.code.length)}\n`;
   writeFileSync(join(work, "source.js"), code);
   const bundledAt = performance.now();
   let made;

@@ -104,6 +104,63 @@ function copyable(make) {
 }
 export const createHmac = (algorithm, key) => require("create-hmac/browser.js")(algorithm, typeof raw(key) === "string" ? raw(key) : Buffer.from(raw(key)));
 
+// The beginning of a DigestInfo, by hash (RFC 8017, 9.2).
+const DIGEST_INFO = {
+  md5: "3020300c06082a864886f70d020505000410",
+  sha1: "3021300906052b0e03021a05000414",
+  sha224: "302d300d06096086480165030402040500041c",
+  sha256: "3031300d060960864801650304020105000420",
+  sha384: "3041300d060960864801650304020205000430",
+  sha512: "3051300d060960864801650304020305000440",
+};
+
+function power(base, exponent, modulus) {
+  let result = 1n;
+  for (const bit of exponent.toString(2)) {
+    result = (result * result) % modulus;
+    if (bit === "1") result = (result * base) % modulus;
+  }
+  return result;
+}
+
+/** RSASSA-PKCS1-v1_5 by the engine's own big numbers: those of a package take seconds here. */
+function signRsa(hash, digest, key) {
+  const [n, d, p, q, dp, dq, inverse] = ["modulus", "privateExponent", "prime1", "prime2", "exponent1", "exponent2", "coefficient"].map((name) => BigInt(`0x${key[name].toString(16)}`));
+  const size = Math.ceil(n.toString(16).length / 2);
+  const info = Buffer.concat([Buffer.from(DIGEST_INFO[hash], "hex"), digest]);
+  if (size < info.length + 11) throw new Error("the RSA key is too small for the digest");
+  const message = BigInt(`0x0001${"ff".repeat(size - info.length - 3)}00${info.toString("hex")}`);
+  let signed;
+  if (p > 0n && q > 0n) {
+    const [first, second] = [power(message % p, dp, p), power(message % q, dq, q)];
+    signed = second + ((((first - second) * inverse) % p + p) % p) * q;
+  } else {
+    signed = power(message, d, n);
+  }
+  return Buffer.from(signed.toString(16).padStart(size * 2, "0"), "hex");
+}
+
+/** Signs RSA keys by `signRsa`; all others as the package does. */
+function withRsa(algorithm, signing) {
+  const hash = String(algorithm).toLowerCase().replace(/^rsa-|with.*$/g, "").replace("-", "");
+  if (DIGEST_INFO[hash] === undefined) return signing;
+  const { update, sign } = signing;
+  const digest = createHash(hash);
+  signing.update = (data, encoding) => {
+    digest.update(data, encoding);
+    update.call(signing, data, encoding);
+    return signing;
+  };
+  signing.sign = (key, encoding) => {
+    const parsed = require("parse-asn1")(key);
+    if (parsed.modulus === undefined) return sign.call(signing, key, encoding);
+    if (key.padding !== undefined && key.padding !== constants.RSA_PKCS1_PADDING) throw new Error("node:crypto's RSA-PSS can't work in a step: sign with PKCS#1 v1.5, such as RS256");
+    const signature = signRsa(hash, digest.digest(), parsed);
+    return encoding === undefined ? signature : signature.toString(encoding);
+  };
+  return signing;
+}
+
 function signer(create) {
   return (algorithm) => {
     const signer = create(algorithm);
@@ -113,7 +170,7 @@ function signer(create) {
     return signer;
   };
 }
-export const createSign = signer((algorithm) => require("browserify-sign/browser/index.js").createSign(algorithm));
+export const createSign = signer((algorithm) => withRsa(algorithm, require("browserify-sign/browser/index.js").createSign(algorithm)));
 export const createVerify = signer((algorithm) => require("browserify-sign/browser/index.js").createVerify(algorithm));
 export const sign = (algorithm, data, key) => createSign(algorithm).update(data).sign(key);
 export const verify = (algorithm, data, key, signature) => createVerify(algorithm).update(data).verify(key, signature);
@@ -147,11 +204,28 @@ export const scrypt = without("scrypt", "use pbkdf2");
 export const scryptSync = without("scryptSync", "use pbkdf2Sync");
 export const generateKeyPair = without("generateKeyPair", "make keys outside, and connect them as an account");
 export const generateKeyPairSync = without("generateKeyPairSync", "make keys outside, and connect them as an account");
-export const hkdfSync = without("hkdfSync", "use createHmac");
+
+/** RFC 5869. */
+export function hkdfSync(digest, key, salt, info, length) {
+  const bytes = (data) => (typeof data === "string" ? Buffer.from(data) : Buffer.from(raw(data)));
+  const size = createHash(digest).digest().length;
+  if (length > 255 * size) throw Object.assign(new RangeError("Invalid key length"), { code: "ERR_CRYPTO_INVALID_KEYLEN" });
+  const salted = bytes(salt);
+  const extracted = createHmac(digest, salted.length > 0 ? salted : Buffer.alloc(size)).update(bytes(key)).digest();
+  const blocks = [];
+  for (let last = Buffer.alloc(0); blocks.length * size < length; blocks.push(last)) {
+    last = createHmac(digest, extracted).update(last).update(bytes(info)).update(Buffer.from([blocks.length + 1])).digest();
+  }
+  return new Uint8Array(Buffer.concat(blocks).subarray(0, length)).buffer;
+}
+export function hkdf(digest, key, salt, info, length, callback) {
+  const derived = hkdfSync(digest, key, salt, info, length);
+  queueMicrotask(() => callback(null, derived));
+}
 
 export default {
   webcrypto, subtle, getRandomValues, randomBytes, randomFillSync, randomFill, randomUUID, randomInt, timingSafeEqual, hash, KeyObject, createSecretKey,
   createPrivateKey, createPublicKey, createHash, createHmac, createSign, createVerify, sign, verify, pbkdf2, pbkdf2Sync, createCipheriv, createDecipheriv,
   getCiphers, getHashes, createECDH, createDiffieHellman, getDiffieHellman, publicEncrypt, privateEncrypt, publicDecrypt, privateDecrypt, constants, scrypt,
-  scryptSync, generateKeyPair, generateKeyPairSync, hkdfSync,
+  scryptSync, generateKeyPair, generateKeyPairSync, hkdf, hkdfSync,
 };

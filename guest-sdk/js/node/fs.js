@@ -2,6 +2,8 @@
 //
 // It is made when it is first used: most steps that bundle it never do.
 
+import { lazyClass } from "./lazy.js";
+
 let made;
 
 function fs() {
@@ -37,24 +39,17 @@ export const constants = {
 };
 export const { F_OK, R_OK, W_OK, X_OK } = constants;
 
-/** A class that code only asks `instanceof` of, or makes through the functions above. */
-function lazyClass(name) {
-  return class {
-    constructor(...values) {
-      return new (fs()[name])(...values);
-    }
-    static [Symbol.hasInstance](value) {
-      return made !== undefined && value instanceof made[name];
-    }
-  };
-}
-export const [Stats, Dirent, ReadStream, WriteStream] = ["Stats", "Dirent", "ReadStream", "WriteStream"].map(lazyClass);
+export const [Stats, Dirent, ReadStream, WriteStream] = ["Stats", "Dirent", "ReadStream", "WriteStream"].map((name) => lazyClass(() => fs()[name]));
 
 export const promises = { ...passing(() => fs().promises, PROMISES), constants };
 const functions = passing(fs, FUNCTIONS);
 functions.realpath.native = functions.realpath;
 functions.realpathSync.native = functions.realpathSync;
 
+/** In Node.js since 19.8. */
+functions.openAsBlob = async (path, { type = "" } = {}) => new Blob([new Uint8Array(functions.readFileSync(path))], { type });
+
+export const { openAsBlob } = functions;
 export const {
   access, accessSync, appendFile, appendFileSync, chmod, chmodSync, chown, chownSync, close, closeSync, copyFile, copyFileSync, cp, cpSync,
   createReadStream, createWriteStream, exists, existsSync, fchmod, fchmodSync, fdatasync, fdatasyncSync, fstat, fstatSync, fsync, fsyncSync,

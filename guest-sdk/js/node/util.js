@@ -4,8 +4,14 @@ import util from "util/util.js";
 import { format, formatWithOptions, inspect } from "node-inspect-extracted";
 
 export { format, formatWithOptions, inspect };
-export const { promisify, callbackify, inherits, deprecate, isArray, isBoolean, isNull, isNullOrUndefined, isNumber, isString, isSymbol, isUndefined, isRegExp, isObject, isDate, isError, isFunction, isPrimitive, isBuffer, log } = util;
+export const { promisify, callbackify, deprecate, isArray, isBoolean, isNull, isNullOrUndefined, isNumber, isString, isSymbol, isUndefined, isRegExp, isObject, isDate, isError, isFunction, isPrimitive, isBuffer, log } = util;
 export const { TextEncoder, TextDecoder } = globalThis;
+
+/** Not the package's: whichever of it and the inherits package is loaded first finds the other half made. */
+export function inherits(constructor, base) {
+  Object.defineProperty(constructor, "super_", { value: base, writable: true, configurable: true });
+  Object.setPrototypeOf(constructor.prototype, base.prototype);
+}
 export const types = {
   ...util.types,
   isUint8Array: (value) => value instanceof Uint8Array,
@@ -38,6 +44,6 @@ export function isDeepStrictEqual(a, b) {
 }
 
 export default {
-  ...util, format, formatWithOptions, inspect, TextEncoder, TextDecoder, types, debuglog, debug, _extend, stripVTControlCharacters, toUSVString, styleText,
+  ...util, inherits, format, formatWithOptions, inspect, TextEncoder, TextDecoder, types, debuglog, debug, _extend, stripVTControlCharacters, toUSVString, styleText,
   aborted, getSystemErrorName, isDeepStrictEqual,
 };

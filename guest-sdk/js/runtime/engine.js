@@ -2,6 +2,10 @@
 // Unicode's tables. Evaluated before everything else.
 
 import { inRun } from "./state.js";
+import { installUnicode } from "./unicode.js";
+
+// Before any package makes an expression.
+installUnicode();
 
 // Libraries look through it; without shared memory nothing can be done with it.
 globalThis.Atomics ??= {};

@@ -52,12 +52,24 @@ function isReplayable(body) {
   return body == null || typeof body === "string" || body instanceof ArrayBuffer || ArrayBuffer.isView(body) || body instanceof URLSearchParams;
 }
 
+const blobOf = async (blob) => (blob instanceof Blob ? blob : new Blob([await blob.arrayBuffer()], { type: blob.type }));
+
 /** A view, or something that Node.js would take for a body, as what the engine takes. */
 async function bodyOf(body) {
   if (body == null || typeof body === "string") return body;
   if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength).slice();
   const known = [ArrayBuffer, Blob, FormData, URLSearchParams, ReadableStream];
   if (known.some((kind) => body instanceof kind)) return body;
+  // Packages bring these classes, too, and Node.js goes by the tag.
+  if (body[Symbol.toStringTag] === "FormData" && typeof body.entries === "function") {
+    const form = new FormData();
+    for (const [name, value] of body.entries()) {
+      if (typeof value === "string") form.append(name, value);
+      else form.append(name, await blobOf(value), value.name ?? "blob");
+    }
+    return form;
+  }
+  if (["Blob", "File"].includes(body[Symbol.toStringTag]) && typeof body.arrayBuffer === "function") return blobOf(body);
   if (typeof body[Symbol.asyncIterator] === "function") {
     const chunks = [];
     for await (const chunk of body) chunks.push(Buffer.from(chunk));

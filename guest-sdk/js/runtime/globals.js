@@ -4,7 +4,7 @@
 import "./engine.js";
 
 import process from "node:process";
-import { Buffer } from "node:buffer";
+import { Buffer } from "./buffer.js";
 
 import { defineComponent } from "../index.js";
 import { installConsole } from "./console.js";
@@ -19,6 +19,16 @@ function define(name, value) {
   Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
 }
 
+/** There to be found, as in Node.js since 22: clients that only could open one look for it when they are made. */
+class WebSocket extends EventTarget {
+  static [Symbol.hasInstance] = () => false;
+  constructor() {
+    super();
+    throw new Error("WebSocket can't work in a step: it has no sockets; use fetch");
+  }
+}
+for (const [state, name] of ["CONNECTING", "OPEN", "CLOSING", "CLOSED"].entries()) WebSocket[name] = state;
+
 define("global", globalThis);
 define("process", process);
 define("Buffer", Buffer);
@@ -26,6 +36,7 @@ define("defineComponent", defineComponent);
 define("setImmediate", setImmediate);
 define("clearImmediate", clearImmediate);
 define("require", require);
+define("WebSocket", WebSocket);
 // A browser's worker has these, Node.js does not, and libraries tell the two apart by them.
 delete globalThis.location;
 delete globalThis.WorkerLocation;

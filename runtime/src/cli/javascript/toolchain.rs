@@ -34,12 +34,14 @@ const SDK: &[(&str, &str)] = files![
     "build/problem.js",
     "build/roots.js",
     "build/sourcemap.js",
+    "build/unicode.js",
     "node/crypto.js",
     "node/events.js",
     "node/fs-promises.js",
     "node/fs.js",
     "node/http.js",
     "node/https.js",
+    "node/lazy.js",
     "node/module.js",
     "node/process.js",
     "node/stream-consumers.js",
@@ -54,6 +56,7 @@ const SDK: &[(&str, &str)] = files![
     "node/util.js",
     "node/zlib.js",
     "runtime/accounts.js",
+    "runtime/buffer.js",
     "runtime/component.js",
     "runtime/console.js",
     "runtime/engine.js",
@@ -71,7 +74,9 @@ const SDK: &[(&str, &str)] = files![
     "runtime/stack.js",
     "runtime/state.js",
     "runtime/store.js",
+    "runtime/subtle.js",
     "runtime/timers.js",
+    "runtime/unicode.js",
 ];
 
 /// Where everything about JavaScript is kept.
