@@ -200,7 +200,7 @@ export interface Dollar {
     /** Sends a request; the step does not end before it was answered. */
     http(request: HttpRequest): Promise<globalThis.Response>;
   };
-  context: { id: string; run: { id: string; runs: number; context?: any; callback_request?: any }; attempt: number; member: string; deadline_ms: number; ts: string; [name: string]: any };
+  context: { id: string; run: { id: string; runs: number; context?: any; callback_request?: any }; attempt: number; member: string; deadline_ms: number; memory_bytes: number; ts: string; [name: string]: any };
 }
 
 export interface Run {

@@ -2,14 +2,44 @@
 //
 // It is made when it is first used: most steps that bundle it never do.
 
+import { memory } from "../runtime/state.js";
 import { lazyClass } from "./lazy.js";
 
+/** The share of the run's memory that files may fill: what works with them needs the rest. */
+const SHARE = 0.4;
+
 let made;
+
+/** Has files that would fill more than that refuse to grow, as on a disk that is full. */
+function bound(volume) {
+  const core = volume._core;
+  const file = Object.getPrototypeOf(core.root.getNode());
+  const held = () => Object.values(core.inodes).reduce((sum, { capacity }) => sum + capacity, 0);
+  const need = (node, bytes) => {
+    if (bytes <= node.capacity || held() - node.capacity + bytes <= memory() * SHARE) return;
+    throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC", errno: -28, syscall: "write" });
+  };
+  const { write, truncate, setBuffer } = file;
+  file.write = function (bytes, from = 0, length = bytes.length, at = 0) {
+    need(this, at + length);
+    return write.call(this, bytes, from, length, at);
+  };
+  file.truncate = function (length = 0) {
+    need(this, length);
+    return truncate.call(this, length);
+  };
+  file.setBuffer = function (bytes) {
+    need(this, bytes.length);
+    return setBuffer.call(this, bytes);
+  };
+}
 
 function fs() {
   if (made === undefined) {
     const { createFsFromVolume, Volume } = require("memfs");
-    made = createFsFromVolume(Volume.fromJSON({ "/tmp": null, "/home": null, "/step": null }, "/"));
+    const volume = Volume.fromJSON({ "/tmp": null, "/home": null, "/step": null }, "/");
+    bound(volume);
+    made = createFsFromVolume(volume);
   }
   return made;
 }

@@ -7,7 +7,7 @@ import { makeInstance } from "./instance.js";
 import { toJson } from "./json.js";
 import { describeAll, resolveProp } from "./props.js";
 import { sendPending } from "./send.js";
-import { enterCall } from "./state.js";
+import { enterCall, setMemory } from "./state.js";
 
 const NAME = /[^a-z0-9-]+/g;
 const SEMVER = /^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$/;
@@ -81,6 +81,7 @@ async function runOnce(component, input) {
   const event = JSON.parse(input.event);
   const steps = JSON.parse(input.steps);
   const context = JSON.parse(input.context);
+  setMemory(context.memory_bytes);
   steps.trigger ??= { event, context };
   const $ = dollar(context);
   const instance = makeInstance(component, JSON.parse(input.props));

@@ -2,6 +2,8 @@
 // runs the top level without them.
 
 let calls = false;
+/** Of a run whose host does not say: its default. */
+let bytes = 256 * 1024 * 1024;
 
 export function inRun() {
   return calls;
@@ -9,4 +11,13 @@ export function inRun() {
 
 export function enterCall() {
   calls = true;
+}
+
+/** Bytes of memory that this run may have. */
+export function memory() {
+  return bytes;
+}
+
+export function setMemory(limit) {
+  if (limit > 0) bytes = limit;
 }

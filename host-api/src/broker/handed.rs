@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::placeholder::{Origin, Shape, Table};
+use super::redact::Redactor;
 use super::survey::Party;
 use super::{AccessError, Field, Injected};
 use crate::accounts::{Account, AccountId};
@@ -18,6 +19,7 @@ use crate::apps::{App, Place};
 #[derive(Default)]
 pub(super) struct Handed {
     pub(super) table: Table,
+    pub(super) redactor: Redactor,
     pub(super) injected: BTreeMap<String, (AccountId, Injected)>,
     /// The accounts whose placeholders the table holds.
     pub(super) parties: BTreeMap<AccountId, Arc<Party>>,

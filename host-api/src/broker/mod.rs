@@ -22,6 +22,7 @@ mod policy;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod record;
+mod redact;
 mod retry;
 mod session;
 mod signature;

@@ -176,6 +176,11 @@ impl Table {
         self.entries.iter().rev().find(of).map(|entry| entry.text.as_str())
     }
 
+    /// Those that were made, each with the app and the field that it stands for.
+    pub(super) fn minted(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.entries.iter().map(|entry| (entry.text.as_str(), &*entry.origin.app, &*entry.origin.field))
+    }
+
     /// Bytes that must be seen together so that no placeholder, or what looks like one, is missed.
     pub(super) fn longest(&self) -> usize {
         let own = self.entries.iter().map(|entry| entry.text.len()).max().unwrap_or(0);

@@ -144,7 +144,8 @@ impl Session {
 
     /// Puts a label where `text` holds a placeholder. Whatever is recorded goes through here.
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        self.state().table.redact(text)
+        let Handed { table, redactor, .. } = &mut *self.state();
+        redactor.redact(table, text)
     }
 
     /// The requests so far, in the order in which they were made.

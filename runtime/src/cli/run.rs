@@ -167,6 +167,7 @@ impl Attempt {
             "attempt": 1,
             "member": self.member,
             "deadline_ms": u64::try_from(self.limits.deadline.as_millis()).unwrap_or(u64::MAX),
+            "memory_bytes": self.limits.memory,
         });
         let input = Input {
             event: self.event.clone(),

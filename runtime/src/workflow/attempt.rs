@@ -373,6 +373,7 @@ fn input(
         "runs": turn.again.map_or(0, |again| again.times) + 1,
         "member": who.member,
         "deadline_ms": step.timeout_ms,
+        "memory_bytes": step.memory,
     });
     if let Some(again) = turn.again {
         told["rerun"] = serde_json::from_str(again.value.get())?;
