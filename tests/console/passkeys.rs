@@ -196,12 +196,13 @@ fn without_a_script_the_pages_say_that_passkeys_need_one_and_at_an_address_there
     let Some(house) = House::new() else { return };
     let alice = house.browser.person(&house.url, &json!({"javaScriptEnabled": false}));
     alice.open("/sign-in");
-    alice.sees("Signing in with a passkey needs a script");
+    // What is there for browsers without a script is no text that the driver looks for.
+    assert!(alice.text().contains("Signing in with a passkey needs a script"), "{}", alice.text());
     assert_eq!(alice.count("button", Some("Sign in with a passkey")), 0);
     alice.open(&sign_in_link(&house.served.keyhole, "alice"));
     alice.press_button("Sign in as alice");
     alice.open("/settings");
-    alice.sees("Adding a passkey needs a script");
+    assert!(alice.text().contains("Adding a passkey needs a script"), "{}", alice.text());
     let served = Served::with_members();
     let bob = crate::house::enter(&house.browser, &served, "bob", &json!({}));
     bob.open("/settings");

@@ -133,12 +133,12 @@ fn sends(account: &str, named: &str, more: &str) -> String {
 #[test]
 fn a_file_beside_the_workflow_is_sent_as_it_was_when_it_was_deployed() {
     let house = house(|_| answer(200, &json!({})));
-    let folder = house.keyhole.data.path().join("data");
+    let folder = house.keyhole.data.path().join("reports");
     std::fs::create_dir(&folder).unwrap();
     // What is no text, and longer than one piece of what it is kept in.
     let bytes: Vec<u8> = (0..700_000_u32).map(|n| (n % 251) as u8).collect();
     std::fs::write(folder.join("report.pdf"), &bytes).unwrap();
-    deploy(&house.keyhole, &sends(&house.account, "data/report.pdf", "")).ok();
+    deploy(&house.keyhole, &sends(&house.account, "reports/report.pdf", "")).ok();
     // It is the deployed one that counts.
     std::fs::remove_file(folder.join("report.pdf")).unwrap();
     for _ in 0..2 {

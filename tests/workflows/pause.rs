@@ -240,7 +240,7 @@ fn nothing_lost_a_run_goes_on_in_the_server_when_the_command_that_began_it_is_en
 fn bounded_workflows_that_call_themselves_over_and_over_come_to_an_end() {
     let keyhole = keyhole();
     let config = keyhole.data.path().join("keyhole.toml");
-    std::fs::write(&config, "[runs]\nmost_per_event = 20\n").unwrap();
+    std::fs::write(&config, "[runs]\nmost_per_event = 10\n").unwrap();
     let call = |name: &str, wait: bool| {
         format!("[[steps]]\nname = {name:?}\nuses = \"workflow\"\nprops = {{ name = \"w\", wait = {wait} }}\n")
     };
@@ -255,9 +255,9 @@ fn bounded_workflows_that_call_themselves_over_and_over_come_to_an_end() {
             (going.sum::<usize>() == 0).then_some(())
         });
         let runs = list(&keyhole, &["-n", "1000"]);
-        assert_eq!(runs.len() - before, 21, "20, and the one that began it");
+        assert_eq!(runs.len() - before, 11, "10, and the one that began it");
         let told =
-            |run: &Value| run["error"]["message"].as_str().is_some_and(|said| said.contains("has led to 20 runs"));
+            |run: &Value| run["error"]["message"].as_str().is_some_and(|said| said.contains("has led to 10 runs"));
         assert!(runs.iter().any(told), "{runs:#?}");
         drop(serving);
     }

@@ -90,9 +90,9 @@ async fn a_version_goes_when_no_run_is_of_it_and_with_it_what_it_alone_needed() 
     let host = Host::new().await;
     let store = host.store.clone();
     let workflows = workflows(&host, &store);
-    let (small, verbs) = (add(&workflows, "small").await, add(&workflows, "verbs").await);
+    let (inert, verbs) = (add(&workflows, "inert").await, add(&workflows, "verbs").await);
     let waits = format!("{HEAD}{}{}", verb("a", "delay", "600000"), verb("b", "return", "1"));
-    deploy(&workflows, &uses("small"), &[("small", &small)]).await.unwrap();
+    deploy(&workflows, &uses("inert"), &[("inert", &inert)]).await.unwrap();
     let second = deploy(&workflows, &waits, &[("verbs", &verbs)]).await.unwrap();
     let runner = Runner::new(store.clone(), workflows.clone(), Arc::new(SystemClock));
     runner.start(false).await.unwrap();
@@ -110,8 +110,8 @@ async fn a_version_goes_when_no_run_is_of_it_and_with_it_what_it_alone_needed() 
     let tidied = workflows.tidy(&history, NONE).await.unwrap();
     assert_eq!((tidied.versions, tidied.components, tidied.files), (1, 1, 0));
     assert!(workflows.version(&id(), 1).await.unwrap().is_none());
-    assert!(workflows.work().components.get(&small).await.unwrap().is_none());
-    assert_eq!(keys(&store, &format!("component-pieces/{small}/")).await, 0);
+    assert!(workflows.work().components.get(&inert).await.unwrap().is_none());
+    assert_eq!(keys(&store, &format!("component-pieces/{inert}/")).await, 0);
     assert!(workflows.work().components.get(&verbs).await.unwrap().is_some());
 
     // Ended, the run keeps it as long as it is in the history itself.
@@ -126,11 +126,11 @@ async fn a_version_goes_when_no_run_is_of_it_and_with_it_what_it_alone_needed() 
     workflows.work().files.get(now.steps[0].file.as_ref().unwrap()).await.expect("and what it sends");
 
     // What is gone can come again, and not without its bytes.
-    let none = deploy(&workflows, &uses("small"), &[("small", &small)]).await.unwrap_err();
+    let none = deploy(&workflows, &uses("inert"), &[("inert", &inert)]).await.unwrap_err();
     assert!(none.to_string().contains("there is no component"), "{none}");
-    let again = add(&workflows, "small").await;
-    deploy(&workflows, &uses("small"), &[("small", &again)]).await.unwrap();
-    crate::tidy::workflows(&host, &store).work().components.step(&small).await.expect("whole again");
+    let again = add(&workflows, "inert").await;
+    deploy(&workflows, &uses("inert"), &[("inert", &again)]).await.unwrap();
+    crate::tidy::workflows(&host, &store).work().components.step(&inert).await.expect("whole again");
 
     // Of one that was deleted, nothing stays. It is seen to be gone first, and then for a while.
     workflows.delete(&id()).await.unwrap();
@@ -205,9 +205,9 @@ async fn nothing_lost_what_is_needed_stays_wherever_tidying_up_is_cut_off() {
     let host = Host::new().await;
     let store = host.store.clone();
     let whole = workflows(&host, &store);
-    let (small, verbs) = (add(&whole, "small").await, add(&whole, "verbs").await);
+    let (inert, verbs) = (add(&whole, "inert").await, add(&whole, "verbs").await);
     for _ in 0..3 {
-        deploy(&whole, &uses("small"), &[("small", &small)]).await.unwrap();
+        deploy(&whole, &uses("inert"), &[("inert", &inert)]).await.unwrap();
         deploy(&whole, &sends(), &[]).await.unwrap();
     }
     let last = format!("{}{}", sends(), verb("b", "return", "1"));
@@ -222,8 +222,8 @@ async fn nothing_lost_what_is_needed_stays_wherever_tidying_up_is_cut_off() {
         next.work().files.get(version.steps[0].file.as_ref().unwrap()).await.expect("its file");
         next.work().components.step(&verbs).await.expect("its component");
         // A component that is said to be there is whole.
-        if next.work().components.get(&small).await.unwrap().is_some() {
-            next.work().components.step(&small).await.expect("whole");
+        if next.work().components.get(&inert).await.unwrap().is_some() {
+            next.work().components.step(&inert).await.expect("whole");
         }
         if tidied.is_ok() {
             break;
@@ -234,7 +234,7 @@ async fn nothing_lost_what_is_needed_stays_wherever_tidying_up_is_cut_off() {
     assert_eq!(keys(&store, "workflow-versions/").await, 1);
     assert_eq!(keys(&store, "workflow-files/").await, 1);
     assert_eq!(keys(&store, "components/").await, 1);
-    assert_eq!(keys(&store, &format!("component-pieces/{small}/")).await, 0);
+    assert_eq!(keys(&store, &format!("component-pieces/{inert}/")).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,17 +247,17 @@ async fn no_component_goes_while_a_workflow_is_deployed_that_needs_it() {
     let long_ago = Timestamp::now().checked_sub(SignedDuration::from_hours(2)).unwrap();
     let (mut kept, mut gone) = (0, 0);
     for _ in 0..40 {
-        let small = add(&deploying, "small").await;
+        let inert = add(&deploying, "inert").await;
         // Nobody has asked for it for long.
-        heads.update(&small, |head| (head.used, head.deployed) = (Some(long_ago), long_ago)).await.unwrap();
-        let (text, components) = (uses("small"), [("small", small.as_str())]);
+        heads.update(&inert, |head| (head.used, head.deployed) = (Some(long_ago), long_ago)).await.unwrap();
+        let (text, components) = (uses("inert"), [("inert", inert.as_str())]);
         let (deployed, tidied) =
             tokio::join!(deploy(&deploying, &text, &components), tidying.tidy(&history, NEEDED_LATELY));
         tidied.unwrap();
         match deployed {
             Ok(_) => {
                 let there = workflows(&host, &store);
-                there.work().components.step(&small).await.expect("the component of the current version");
+                there.work().components.step(&inert).await.expect("the component of the current version");
                 kept += 1;
             }
             Err(error) => {
