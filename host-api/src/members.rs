@@ -274,11 +274,7 @@ impl Members {
     }
 
     /// Changes the record of `member`, unless they are gone, or somebody else bears the name by now.
-    async fn change(
-        &self,
-        member: &Member,
-        mut change: impl FnMut(&mut Member) + Send,
-    ) -> Result<Member, MemberError> {
+    async fn change(&self, member: &Member, mut change: impl FnMut(&mut Member) + Send) -> Result<Member, MemberError> {
         let not_there = || MemberError::NotThere(member.id.clone());
         let change = |stored: &mut Member| match stored.removed.is_none() && stored.added == member.added {
             true => {

@@ -415,6 +415,26 @@ async fn who_is_to_be_bound_must_still_be_signed_in() {
 }
 
 #[tokio::test]
+async fn who_connects_is_asked_who_they_are_where_the_provider_can_ask() {
+    let house = house().await;
+    let root = house.members.get(&"root".parse().unwrap()).await.unwrap().unwrap();
+    let redirect: Url = "https://keyhole.example/sign-in/oidc/callback".parse().unwrap();
+    for (can, member, asked) in [
+        (&["login", "select_account"][..], Some(&root), Some("select_account")),
+        (&["none", "login"], Some(&root), Some("login")),
+        (&[], Some(&root), None),
+        (&["login", "select_account"], None, None),
+    ] {
+        let mut said = serde_json::to_value(metadata(CoreJsonWebKeySet::default())).unwrap();
+        said["prompt_values_supported"] = can.into();
+        let known = Known { metadata: serde_json::from_value(said).unwrap() };
+        let begun = house.oidc.keep(&settings(), &known, &redirect, None, member).await.unwrap();
+        let prompt = begun.url.query_pairs().find(|(name, _)| name == "prompt").map(|(_, value)| value.into_owned());
+        assert_eq!(prompt.as_deref(), asked, "{can:?}");
+    }
+}
+
+#[tokio::test]
 async fn two_admins_who_cease_at_once_leave_one() {
     let house = house().await;
     let root = house.members.get(&"root".parse().unwrap()).await.unwrap().unwrap();

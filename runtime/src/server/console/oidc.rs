@@ -115,7 +115,8 @@ pub(super) async fn disconnect(State(api): State<Arc<Api>>, posted: Posted) -> R
     let visitor = &posted.visitor;
     let member = Path(visitor.member.id.to_string());
     let _ = routes::members::unbind(State(api.clone()), visitor.caller.clone(), member).await?;
-    Ok(Redirect::to("/settings?done=oidc-removed").into_response())
+    let still = visitor.caller.again(&api).await?.is_some();
+    Ok(Redirect::to(if still { "/settings?done=oidc-removed" } else { "/sign-in" }).into_response())
 }
 
 async fn leave(api: &Api, next: Option<&str>, member: Option<&Member>) -> Result<Begun, Problem> {

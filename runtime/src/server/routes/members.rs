@@ -89,8 +89,9 @@ pub(in crate::server) async fn unbind(
     caller: Caller,
     Path(member): Path<String>,
 ) -> Answer<Unbound> {
-    // It takes access away. Whoever comes next is bound by their own hand, or as the operator's settings say.
-    if !caller.member().is_ok_and(|own| own.as_str() == member) {
+    let own = caller.member().is_ok_and(|by| by.as_str() == member);
+    if !own {
+        // It takes access away. Whoever comes next is bound by their own hand, or as the operator's settings say.
         caller.must(Act::ChangeMembers)?;
     }
     let there = match member.parse::<MemberId>() {
