@@ -149,16 +149,6 @@ impl Members {
     /// # Errors
     /// [`MemberError::Exists`], or whatever the store says.
     pub async fn add(&self, id: MemberId, role: Option<Role>) -> Result<Member, MemberError> {
-        self.add_since(id, role, Timestamp::now()).await
-    }
-
-    /// The same, of a member who is one since `added`: for who wrote that down before.
-    pub(crate) async fn add_since(
-        &self,
-        id: MemberId,
-        role: Option<Role>,
-        added: Timestamp,
-    ) -> Result<Member, MemberError> {
         let role = match role {
             Some(role) => role,
             None if self.list().await?.is_empty() => Role::Admin,
@@ -174,6 +164,16 @@ impl Members {
                 Expect::Revision(revision)
             }
         };
+        self.put(id, role, Timestamp::now(), expect).await
+    }
+
+    /// Adds a member under a name that nobody bore before, who is one since `added`: for who wrote that down before. What
+    /// is kept under a name, such as workflows, runs and the audit, must not come to somebody whom no admin named.
+    pub(crate) async fn add_new(&self, id: MemberId, role: Role, added: Timestamp) -> Result<Member, MemberError> {
+        self.put(id, role, added, Expect::Absent).await
+    }
+
+    async fn put(&self, id: MemberId, role: Role, added: Timestamp, expect: Expect) -> Result<Member, MemberError> {
         let member = Member { id, role, added, removed: None, swept: false };
         match self.records.put(member.id.as_str(), expect, &member).await {
             Ok(_) => Ok(member),
@@ -188,6 +188,11 @@ impl Members {
     /// Whatever the store says.
     pub async fn get(&self, id: &MemberId) -> Result<Option<Member>, StoreError> {
         self.of(id, self.records.store().get(&Self::key(id)).await?)
+    }
+
+    /// Whether somebody of this name was removed, and nobody added since.
+    pub(crate) async fn was_removed(&self, id: &MemberId) -> Result<bool, StoreError> {
+        Ok(self.records.get(id.as_str()).await?.is_some_and(|(member, _)| member.removed.is_some()))
     }
 
     /// The key of the record of `id`, for [`Members::of`].
@@ -218,15 +223,29 @@ impl Members {
     pub async fn remove(&self, id: &MemberId) -> Result<Departed, MemberError> {
         let not_there = || MemberError::NotThere(id.clone());
         let (member, _) = self.records.get(id.as_str()).await?.ok_or_else(not_there)?;
+        let now = Timestamp::now();
         if member.removed.is_none() {
             let others = self.list().await?;
             let admins = others.iter().filter(|other| other.role == Role::Admin && other.id != *id).count();
             if member.role == Role::Admin && admins == 0 && others.len() > 1 {
                 return Err(MemberError::LastAdmin(id.clone()));
             }
-            self.records.update(id.as_str(), |member| member.removed = Some(Timestamp::now())).await?;
+            self.change(&member, |stored| stored.removed = Some(now)).await?;
+            // Another admin may have gone at the same moment. Nothing of theirs is gone yet.
+            let left = self.list().await?;
+            if member.role == Role::Admin && !left.is_empty() && !has_admin(&left) {
+                let back = |stored: &mut Member| match stored.removed == Some(now) && !stored.swept {
+                    true => {
+                        stored.removed = None;
+                        Ok(())
+                    }
+                    false => Err(not_there()),
+                };
+                self.records.try_update(id.as_str(), back).await?;
+                return Err(MemberError::LastAdmin(id.clone()));
+            }
         }
-        let departed = self.finish(id).await?;
+        let departed = self.finish(&member).await?;
         match member.removed.is_some() && departed.is_empty() {
             true => Err(not_there()),
             false => Ok(departed),
@@ -238,16 +257,28 @@ impl Members {
     /// # Errors
     /// [`MemberError::NotThere`], [`MemberError::LastAdmin`] if nobody else would be one, or whatever the store says.
     pub async fn set_role(&self, member: &Member, role: Role) -> Result<Member, MemberError> {
-        let not_there = || MemberError::NotThere(member.id.clone());
         if role != Role::Admin {
             let others = self.list().await?.into_iter().filter(|other| other.id != member.id);
             if !others.into_iter().any(|other| other.role == Role::Admin) {
                 return Err(MemberError::LastAdmin(member.id.clone()));
             }
         }
+        let mut was = role;
+        let changed = self.change(member, |stored| was = std::mem::replace(&mut stored.role, role)).await?;
+        // The other one may have ceased to be one at the same moment. Then both find nobody, and both stay.
+        if was == Role::Admin && role != Role::Admin && !has_admin(&self.list().await?) {
+            self.change(member, |stored| stored.role = Role::Admin).await?;
+            return Err(MemberError::LastAdmin(member.id.clone()));
+        }
+        Ok(changed)
+    }
+
+    /// Changes the record of `member`, unless they are gone, or somebody else bears the name by now.
+    async fn change(&self, member: &Member, mut change: impl FnMut(&mut Member) + Send) -> Result<Member, MemberError> {
+        let not_there = || MemberError::NotThere(member.id.clone());
         let change = |stored: &mut Member| match stored.removed.is_none() && stored.added == member.added {
             true => {
-                stored.role = role;
+                change(stored);
                 Ok(())
             }
             false => Err(not_there()),
@@ -264,21 +295,32 @@ impl Members {
     pub async fn finish_removals(&self) -> Result<(), StoreError> {
         for (_, member, _) in self.records.all().await? {
             if member.removed.is_some() && !member.swept {
-                self.finish(&member.id).await?;
+                self.finish(&member).await?;
             }
         }
         Ok(())
     }
 
-    async fn finish(&self, id: &MemberId) -> Result<Departed, StoreError> {
+    /// Takes away what was `gone`'s. A later bearer of the name may be there already.
+    async fn finish(&self, gone: &Member) -> Result<Departed, StoreError> {
+        let id = &gone.id;
         let departed = self.sweep.member(id).await?;
         Tokens::sweep(&self.store, id).await?;
         Links::<ConnectAccount>::sweep(&self.store, id).await?;
         Links::<SignIn>::sweep(&self.store, id).await?;
         Sessions::sweep(&self.store, id).await?;
-        Bindings::sweep(&self.store, id).await?;
-        Passkeys::sweep(&self.store, id).await?;
-        self.records.update(id.as_str(), |member| member.swept = member.removed.is_some()).await?;
+        Bindings::sweep(&self.store, id, gone.added).await?;
+        Passkeys::sweep(&self.store, id, gone.added).await?;
+        let swept = |member: &mut Member| {
+            if member.added == gone.added {
+                member.swept = member.removed.is_some();
+            }
+        };
+        self.records.update(id.as_str(), swept).await?;
         Ok(departed)
     }
+}
+
+fn has_admin(members: &[Member]) -> bool {
+    members.iter().any(|member| member.role == Role::Admin)
 }

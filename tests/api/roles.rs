@@ -29,6 +29,11 @@ async fn an_admin_sees_and_deletes_what_they_may_not_use_and_speaks_for_nobody()
     by(&bobs, "post", &at("/members"), Some(&json!({"name": "eve"}))).await.problem(403);
     by(&bobs, "get", &at("/tokens?all=true"), None).await.problem(403);
     by(&bobs, "get", &at("/clients"), None).await.problem(403);
+    // Who they are at the OpenID provider is their own to undo, and nobody else's but an admin's.
+    by(&bobs, "delete", &at("/members/alice/binding"), None).await.problem(403);
+    by(&bobs, "delete", &at("/members/nobody/binding"), None).await.problem(403);
+    by(&bobs, "delete", &at("/members/bob/binding"), None).await.problem(404);
+    by(&admin, "delete", &at("/members/bob/binding"), None).await.problem(404);
 
     // An admin sees tokens, never their texts, and revokes them.
     let all = by(&admin, "get", &at("/tokens?all=true"), None).await.ok();

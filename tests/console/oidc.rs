@@ -209,12 +209,20 @@ fn a_member_that_there_is_says_themselves_who_they_are_there() {
     bob.arrives("^https://keyhole.example/accounts$");
     assert_eq!(house.role("robert"), Value::Null);
     assert_eq!(house.role("bob"), "member");
+
+    // They can undo it. What was begun with it is over, this session, too, and who they are there is nobody yet.
+    bob.open("/settings");
+    bob.press_button("Disconnect Acme");
+    bob.arrives("/sign-in$");
+    bob.follow("Sign in with Acme");
+    bob.arrives("^https://keyhole.example/accounts$");
+    assert_eq!(house.role("robert"), "member", "somebody new");
 }
 
 #[test]
 fn nobody_is_signed_in_by_what_another_browser_began_nor_led_there_by_another_site() {
     let Some(house) = House::new(SETTINGS) else { return };
-    house.people(&json!({"mallory": {"groups": ["staff"]}}));
+    house.people(&json!({"mallory": {"groups": ["staff"]}, "vic": {"groups": ["staff"]}}));
     let mallory = house.browser.person(PUBLIC, &json!({}));
     mallory.open("/sign-in");
     mallory.follow("Sign in with Acme");
@@ -227,11 +235,17 @@ fn nobody_is_signed_in_by_what_another_browser_began_nor_led_there_by_another_si
     // Not with an attempt of the victim's own under way, either.
     victim.open("/sign-in");
     victim.follow("Sign in with Acme");
-    victim.arrives("^https://auth.acme.example/interaction/");
+    let own = victim.arrives("^https://auth.acme.example/interaction/");
     victim.open(&format!("/sign-in/oidc/callback?state={theirs}&code=anything&iss={ISSUER}"));
     victim.sees("was not begun with this browser");
     victim.open("/accounts");
     victim.arrives("/sign-in\\?next=");
+
+    // Nor is that attempt over by it.
+    victim.open(&own);
+    says(&victim, "vic");
+    victim.arrives("^https://keyhole.example/accounts$");
+    assert_eq!(house.role("vic"), "member");
 
     // And mallory can go on: whoever knew of it has not ended it.
     says(&mallory, "mallory");

@@ -123,12 +123,18 @@ impl Oidc {
         let challenge = PkceCodeChallenge::from_code_verifier_sha256(&verifier);
         let client = known.client(settings);
         let (state_to_send, nonce) = (CsrfToken::new(state.to_owned()), keys.nonce);
-        let (url, _, _) = client
+        let mut request = client
             .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state_to_send, || nonce)
             .add_scopes(settings.scopes.iter().cloned().map(Scope::new))
             .set_pkce_challenge(challenge)
-            .set_redirect_uri(std::borrow::Cow::Owned(redirect_url))
-            .url();
+            .set_redirect_uri(std::borrow::Cow::Owned(redirect_url));
+        // Who is signed in there with this browser need not be who is meant.
+        if member.is_some()
+            && let Some(prompt) = known.prompt_for_account()
+        {
+            request = request.add_prompt(prompt);
+        }
+        let (url, _, _) = request.url();
         let attempt = Attempt {
             browser: hash(browser.expose()),
             issuer: settings.issuer.clone(),

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -52,30 +53,43 @@ impl Binding {
     }
 }
 
-/// The bindings of the workspace.
+/// The bindings of the workspace. All clones know of the same provider.
 #[derive(Clone)]
 pub struct Bindings {
     records: Records<Binding>,
+    /// The provider that there is now. Bindings to others bind nobody.
+    issuer: Arc<ArcSwapOption<String>>,
 }
 
 impl Bindings {
-    /// The bindings that `store` holds.
+    /// The bindings that `store` holds, to no provider yet.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { records: Records::new(store) }
+        Self { records: Records::new(store), issuer: Arc::default() }
     }
 
-    /// Whom `member` is bound to, who is one since `since`.
+    /// From now on it is this provider, or none.
+    pub(super) fn change(&self, issuer: Option<String>) {
+        self.issuer.store(issuer.map(Arc::new));
+    }
+
+    fn is_current(&self, binding: &Binding) -> bool {
+        self.issuer.load().as_ref().is_some_and(|issuer| **issuer == binding.issuer)
+    }
+
+    /// Whom `member`, who is one since `since`, is bound to at the provider that there is.
     ///
     /// # Errors
     /// Whatever the store says.
     pub async fn of(&self, member: &MemberId, since: Timestamp) -> Result<Option<Binding>, StoreError> {
         let found = self.records.get(member.as_str()).await?;
-        Ok(found.map(|(binding, _)| binding).filter(|binding| binding.member_since == since))
+        let binding = found.map(|(binding, _)| binding);
+        Ok(binding.filter(|binding| binding.member_since == since && self.is_current(binding)))
     }
 
-    /// Whether `member` is still bound by the binding `id`.
+    /// Whether `member` is still bound by the binding `id`, to the provider that there is.
     pub(crate) async fn holds(&self, member: &MemberId, id: &KeyId) -> Result<bool, StoreError> {
-        Ok(self.records.get(member.as_str()).await?.is_some_and(|(binding, _)| binding.id == *id))
+        let found = self.records.get(member.as_str()).await?;
+        Ok(found.is_some_and(|(binding, _)| binding.id == *id && self.is_current(&binding)))
     }
 
     /// The binding to this person, which may be to a member who is gone.
@@ -84,10 +98,18 @@ impl Bindings {
         Ok(all.into_iter().find(|binding| binding.issuer == issuer && binding.subject == subject))
     }
 
-    /// Keeps `binding`, if its member has none that holds. `None` if they have.
-    pub(super) async fn replace_void(&self, binding: &Binding, members: &Members) -> Result<Option<()>, StoreError> {
+    /// Keeps `binding`, if its member has none that holds. `None` if they have. One to another provider gives way to what
+    /// the member asks for themselves.
+    pub(super) async fn replace_void(
+        &self,
+        binding: &Binding,
+        members: &Members,
+        themselves: bool,
+    ) -> Result<Option<()>, StoreError> {
         let found = self.records.get(binding.member.as_str()).await?;
-        if let Some((old, _)) = &found {
+        if let Some((old, _)) = &found
+            && !(themselves && old.issuer != binding.issuer)
+        {
             let member = members.get(&old.member).await?;
             if member.is_some_and(|member| member.added == old.member_since) {
                 return Ok(None);
@@ -102,6 +124,11 @@ impl Bindings {
         }
     }
 
+    /// Keeps `binding`, of the one who became the member, whatever who did not may have written.
+    pub(super) async fn keep(&self, binding: &Binding) -> Result<(), StoreError> {
+        self.records.put(binding.member.as_str(), Expect::Any, binding).await.map(drop)
+    }
+
     /// Takes the binding of `member` away, and with it the sessions that rest on it. Gives what it was.
     ///
     /// # Errors
@@ -112,14 +139,10 @@ impl Bindings {
         Ok(found.map(|(binding, _)| binding))
     }
 
-    /// As if it had been left behind.
-    #[cfg(test)]
-    pub(super) async fn keep_for_test(&self, binding: &Binding) {
-        self.records.put(binding.member.as_str(), Expect::Any, binding).await.unwrap();
-    }
-
-    /// Takes away the binding of `member`, who is being removed.
-    pub(crate) async fn sweep(store: &Arc<dyn Store>, member: &MemberId) -> Result<(), StoreError> {
-        Records::<Binding>::new(store.clone()).delete(member.as_str(), Expect::Any).await
+    /// Takes away the binding of `member`, who was one since `since` and is being removed. A later bearer of the name keeps
+    /// theirs.
+    pub(crate) async fn sweep(store: &Arc<dyn Store>, member: &MemberId, since: Timestamp) -> Result<(), StoreError> {
+        let theirs = |binding: &Binding| binding.member_since <= since;
+        Records::<Binding>::new(store.clone()).delete_if(member.as_str(), theirs).await
     }
 }

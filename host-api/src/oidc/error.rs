@@ -122,6 +122,17 @@ pub enum OidcError {
         /// What the provider is called.
         label: String,
     },
+    /// Somebody of the name was a member, and was removed.
+    #[error(
+        "{member} was removed here; an admin adds them again with: keyhole members add {member} --invite; then connect \
+         {label} in Settings"
+    )]
+    NameWasUsed {
+        /// The member that was.
+        member: MemberId,
+        /// What the provider is called.
+        label: String,
+    },
     /// The member is bound to somebody else.
     #[error("{member} is somebody else at {label}; an admin can undo that with: keyhole members unbind {member}")]
     OtherPerson {

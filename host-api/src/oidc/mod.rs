@@ -32,6 +32,7 @@ pub use settings::{MemberClaim, OidcSettings, Others};
 
 use crate::broker::{Broker, OwnCalls};
 use crate::members::{Member, MemberError, MemberId, Members, Role};
+use crate::oauth::is_redirect_uri;
 use crate::store::{Expect, Store};
 use crate::tokens::tickets::Tickets;
 use crate::tokens::{Basis, KeyId};
@@ -73,14 +74,26 @@ impl Oidc {
         }
     }
 
-    /// From now on it is this provider, or none. What is under way with another comes to nothing.
+    /// From now on it is this provider, or none. What is under way with another comes to nothing, and sessions that were
+    /// begun with another are over.
     pub fn change(&self, settings: Option<OidcSettings>) {
+        self.bindings.change(settings.as_ref().map(|settings| settings.issuer.clone()));
         self.provider.store(settings.map(|settings| Arc::new(Provider::new(settings))));
     }
 
     /// What the provider is called, if there is one.
     pub fn label(&self) -> Option<String> {
         self.provider.load().as_ref().map(|provider| provider.settings.label.clone())
+    }
+
+    /// Whether roles follow the provider's groups.
+    pub fn gives_roles(&self) -> bool {
+        self.provider.load().as_ref().is_some_and(|provider| !provider.settings.roles.is_empty())
+    }
+
+    /// Whether an answer of the provider's may come to `redirect`.
+    pub fn may_come_to(redirect: &Url) -> bool {
+        is_redirect_uri(redirect)
     }
 
     /// Who is bound to whom.
@@ -161,7 +174,7 @@ impl Oidc {
                 return Err(OidcError::OtherBound { label: settings.label.clone() });
             }
             (_, Some((member, binding))) => (member, binding.id),
-            (Some(signed_in), None) => (signed_in.clone(), self.bind(settings, signed_in, person).await?),
+            (Some(signed_in), None) => (signed_in.clone(), self.bind(settings, signed_in, person, true).await?),
             (None, None) => self.new_member(settings, person, mapped).await?,
         };
         let member = match wanted {
@@ -182,29 +195,44 @@ impl Oidc {
         if let Some(member) = self.members.get(&id).await? {
             // The name proves nothing, unless the operator says that it does.
             return match settings.bind_existing {
-                true => Ok((member.clone(), self.bind(settings, &member, person).await?)),
+                true => Ok((member.clone(), self.bind(settings, &member, person, false).await?)),
                 false => Err(OidcError::NameTaken { member: id, label: settings.label.clone() }),
             };
+        }
+        if self.members.was_removed(&id).await? {
+            // Workflows, runs and the audit are kept by the name. Whether they may come to this person is for an admin to say.
+            return Err(OidcError::NameWasUsed { member: id, label: settings.label.clone() });
         }
         if mapped != Some(Role::Admin) && self.members.list().await?.is_empty() {
             // The link that makes the first admin would be over, and nobody would be one.
             return Err(OidcError::NoAdminYet);
         }
-        // What was left by somebody who bore the name before is void, and gives way. Written first: a process that ends
-        // between the two leaves a binding to nobody, which the next attempt replaces.
+        // What was left by another attempt is void, and gives way. Written first: a process that ends between the two
+        // leaves a binding to nobody, which the next attempt replaces.
         let since = Timestamp::now();
         let binding = Binding::new(id.clone(), since, person);
-        self.bindings.replace_void(&binding, &self.members).await?.ok_or_else(|| taken(&id, settings))?;
-        match self.members.add_since(id.clone(), Some(mapped.unwrap_or(Role::Member)), since).await {
-            Ok(member) => Ok((member, binding.id)),
+        self.bindings.replace_void(&binding, &self.members, false).await?.ok_or_else(|| taken(&id, settings))?;
+        match self.members.add_new(id.clone(), mapped.unwrap_or(Role::Member), since).await {
+            Ok(member) => {
+                // Somebody else who came at the same moment may have put theirs in its place.
+                self.bindings.keep(&binding).await?;
+                Ok((member, binding.id))
+            }
             Err(MemberError::Exists(_)) => Err(taken(&id, settings)),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn bind(&self, settings: &OidcSettings, member: &Member, person: &Person) -> Result<KeyId, OidcError> {
+    /// `themselves`: the member asked for it.
+    async fn bind(
+        &self,
+        settings: &OidcSettings,
+        member: &Member,
+        person: &Person,
+        themselves: bool,
+    ) -> Result<KeyId, OidcError> {
         let binding = Binding::new(member.id.clone(), member.added, person);
-        let kept = self.bindings.replace_void(&binding, &self.members).await?;
+        let kept = self.bindings.replace_void(&binding, &self.members, themselves).await?;
         kept.map(|()| binding.id).ok_or_else(|| taken(&member.id, settings))
     }
 

@@ -59,6 +59,9 @@ pub(super) struct MoreMetadata {
     /// RFC 9207, section 3.
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
+    /// What it can be asked to have people do (OpenID Connect Prompt Create 1.0, section 4).
+    #[serde(default)]
+    pub prompt_values_supported: Vec<String>,
 }
 
 impl AdditionalProviderMetadata for MoreMetadata {}
@@ -138,6 +141,19 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// How it is asked to have somebody say who they are, though it may know. Only as it says that it can be: others refuse
+    /// the whole request.
+    pub fn prompt_for_account(&self) -> Option<CoreAuthPrompt> {
+        let can = |name: &str| {
+            self.metadata.additional_metadata().prompt_values_supported.iter().any(|prompt| prompt == name)
+        };
+        match (can("select_account"), can("login")) {
+            (true, _) => Some(CoreAuthPrompt::SelectAccount),
+            (false, true) => Some(CoreAuthPrompt::Login),
+            (false, false) => None,
+        }
+    }
+
     /// What makes requests to it, and reads its answers.
     pub fn client(&self, settings: &OidcSettings) -> Client {
         let secret = settings.client_secret.as_ref().map(|secret| ClientSecret::new(secret.expose().to_owned()));

@@ -84,6 +84,11 @@ impl OidcSettings {
         if self.domain.as_ref().is_some_and(|domain| domain.is_empty() || domain.contains('@')) {
             return Err("domain is what follows the @; write example.com");
         }
+        if self.domain.is_some() && self.member_claim != MemberClaim::Email && self.others == Others::Member {
+            return Err(
+                "domain keeps nobody out unless member_claim = \"email\"; write that, or others = \"refuse\" with roles",
+            );
+        }
         if self.label.is_empty() || self.label.chars().count() > 60 || self.label.contains(char::is_control) {
             return Err("label is one line of at most 60 characters");
         }

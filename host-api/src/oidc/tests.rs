@@ -43,6 +43,7 @@ fn settings() -> OidcSettings {
 
 struct House {
     _dir: tempfile::TempDir,
+    store: Arc<dyn Store>,
     members: Members,
     sessions: Sessions,
     oidc: Oidc,
@@ -63,8 +64,10 @@ async fn empty() -> House {
     let catalog = Arc::new(Catalog::embedded());
     let accounts = Arc::new(Accounts::new(store.clone(), vault, catalog.clone(), "test"));
     let broker = Broker::new(store.clone(), accounts, catalog, Egress::default());
-    let (members, sessions) = (Members::new(store.clone()), Sessions::new(store.clone()));
-    House { _dir: dir, members, sessions, oidc: Oidc::new(store, &broker) }
+    let (members, oidc) = (Members::new(store.clone()), Oidc::new(store.clone(), &broker));
+    let sessions = Sessions::new(store.clone(), oidc.bindings().clone());
+    oidc.change(Some(settings()));
+    House { _dir: dir, store, members, sessions, oidc }
 }
 
 fn person(subject: &str, name: &str, groups: &[&str]) -> Person {
@@ -157,9 +160,84 @@ async fn a_later_member_of_the_name_is_bound_to_nobody() {
     assert!(house.oidc.bindings.of_person(ISSUER, "1").await.unwrap().is_none());
     let other = house.members.add(id.clone(), None).await.unwrap();
     // As if the removal had missed it.
-    house.oidc.bindings.keep_for_test(&kept).await;
+    house.oidc.bindings.keep(&kept).await.unwrap();
     assert!(house.oidc.bindings.of(&id, other.added).await.unwrap().is_none());
     assert!(house.admit(&settings(), &person("1", "alice", &["staff"])).await.is_err());
+}
+
+#[tokio::test]
+async fn the_name_of_somebody_who_was_removed_lets_nobody_in_by_itself() {
+    let house = house().await;
+    house.admit(&settings(), &person("1", "alice", &["staff"])).await.unwrap();
+    let id: MemberId = "alice".parse().unwrap();
+    house.members.remove(&id).await.unwrap();
+    for subject in ["1", "2"] {
+        let willing = OidcSettings { bind_existing: true, ..settings() };
+        let refused = house.admit(&willing, &person(subject, "alice", &["admins"])).await.unwrap_err();
+        assert!(refused.contains("keyhole members add alice --invite"), "{refused}");
+        assert!(house.members.get(&id).await.unwrap().is_none());
+    }
+    let added = house.members.add_new(id.clone(), Role::Member, Timestamp::now()).await;
+    assert_eq!(added, Err(MemberError::Exists(id.clone())), "nor between two looks");
+    // Who is added again by an admin is asked who they are there.
+    let again = house.members.add(id, Some(Role::Member)).await.unwrap();
+    assert!(house.admit(&settings(), &person("1", "alice", &["staff"])).await.is_err());
+    house.oidc.admit(&settings(), &person("1", "alice", &["staff"]), Some(&again)).await.unwrap();
+    assert_eq!(house.admit(&settings(), &person("1", "alice", &["staff"])).await.unwrap().0, "alice");
+}
+
+#[tokio::test]
+async fn of_two_who_come_at_once_with_one_name_the_member_is_bound() {
+    let house = house().await;
+    let settings = settings();
+    for name in ["alice", "bob", "carol", "dave"] {
+        let people = ["1", "2"].map(|subject| person(&format!("{subject}{name}"), name, &["staff"]));
+        let [one, other] = &people;
+        let came = futures_util::future::join(
+            house.oidc.admit(&settings, one, None),
+            house.oidc.admit(&settings, other, None),
+        );
+        let came: [_; 2] = came.await.into();
+        assert_eq!(came.iter().filter(|came| came.is_ok()).count(), 1, "{came:?}");
+        for (came, person) in came.iter().zip(&people) {
+            let later = house.oidc.admit(&settings, person, None).await;
+            assert_eq!(later.ok(), came.as_ref().ok().cloned(), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_removal_takes_nothing_of_a_later_bearer_of_the_name() {
+    let house = house().await;
+    let (alice, _) = house.oidc.admit(&settings(), &person("1", "alice", &["staff"]), None).await.unwrap();
+    let store = house.store.clone();
+    Bindings::sweep(&store, &alice.id, alice.added - jiff::SignedDuration::from_nanos(1)).await.unwrap();
+    assert!(house.oidc.bindings.of(&alice.id, alice.added).await.unwrap().is_some());
+    Bindings::sweep(&store, &alice.id, alice.added).await.unwrap();
+    assert!(house.oidc.bindings.of(&alice.id, alice.added).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn another_provider_takes_the_place_of_one_and_ends_what_rests_on_it() {
+    let house = house().await;
+    let (alice, binding) = house.oidc.admit(&settings(), &person("1", "alice", &["staff"]), None).await.unwrap();
+    let key = house.sessions.begin(&alice.id, "", Basis::Oidc(binding)).await.unwrap();
+    let opens = async || house.sessions.open(key.expose(), true).await.unwrap().is_some();
+    assert!(opens().await);
+    house.oidc.change(None);
+    assert!(!opens().await, "without a provider");
+    let elsewhere = "https://other.example".to_owned();
+    let other = OidcSettings { issuer: elsewhere.clone(), bind_existing: true, ..settings() };
+    house.oidc.change(Some(other.clone()));
+    assert!(!opens().await, "another's");
+    assert!(house.oidc.bindings.of(&alice.id, alice.added).await.unwrap().is_none(), "nor is one told so");
+    // A name at the new one does not make somebody the member, but the member themselves may say who they are.
+    let there = Person { issuer: elsewhere, ..person("1", "alice", &["staff"]) };
+    assert!(house.admit(&other, &there).await.is_err());
+    house.oidc.admit(&other, &there, Some(&alice)).await.unwrap();
+    assert_eq!(house.admit(&other, &there).await.unwrap().0, "alice");
+    house.oidc.change(Some(settings()));
+    assert!(!opens().await, "the old one is replaced");
 }
 
 #[tokio::test]
@@ -198,6 +276,7 @@ fn names_are_of_the_one_domain_and_settings_let_nobody_in_by_mistake() {
         OidcSettings { issuer: "https://u:p@id.example.com".to_owned(), ..settings() },
         OidcSettings { roles: BTreeMap::new(), ..settings() },
         OidcSettings { member_claim: MemberClaim::Email, ..settings() },
+        OidcSettings { others: Others::Member, ..upn },
         OidcSettings { client_id: String::new(), ..settings() },
         OidcSettings { scopes: vec!["a b".to_owned()], ..settings() },
     ] {
@@ -332,5 +411,50 @@ async fn who_is_to_be_bound_must_still_be_signed_in() {
         let came = Came { state: Some(state), code: Some("c".to_owned()), ..Came::default() };
         let finished = house.oidc.finish(&came, Some(begun.browser.expose()), signed_in).await;
         assert!(matches!(finished, Err(OidcError::OtherMember(_))));
+    }
+}
+
+#[tokio::test]
+async fn who_connects_is_asked_who_they_are_where_the_provider_can_ask() {
+    let house = house().await;
+    let root = house.members.get(&"root".parse().unwrap()).await.unwrap().unwrap();
+    let redirect: Url = "https://keyhole.example/sign-in/oidc/callback".parse().unwrap();
+    for (can, member, asked) in [
+        (&["login", "select_account"][..], Some(&root), Some("select_account")),
+        (&["none", "login"], Some(&root), Some("login")),
+        (&[], Some(&root), None),
+        (&["login", "select_account"], None, None),
+    ] {
+        let mut said = serde_json::to_value(metadata(CoreJsonWebKeySet::default())).unwrap();
+        said["prompt_values_supported"] = can.into();
+        let known = Known { metadata: serde_json::from_value(said).unwrap() };
+        let begun = house.oidc.keep(&settings(), &known, &redirect, None, member).await.unwrap();
+        let prompt = begun.url.query_pairs().find(|(name, _)| name == "prompt").map(|(_, value)| value.into_owned());
+        assert_eq!(prompt.as_deref(), asked, "{can:?}");
+    }
+}
+
+#[tokio::test]
+async fn two_admins_who_cease_at_once_leave_one() {
+    let house = house().await;
+    let root = house.members.get(&"root".parse().unwrap()).await.unwrap().unwrap();
+    house.members.add("carol".parse().unwrap(), Some(Role::Member)).await.unwrap();
+    let admins = async || {
+        let all = house.members.list().await.unwrap();
+        all.into_iter().filter(|member| member.role == Role::Admin).map(|member| member.id).collect::<Vec<_>>()
+    };
+    for round in 0..4 {
+        let other = house.members.add(format!("other{round}").parse().unwrap(), Some(Role::Admin)).await.unwrap();
+        let ceases = |member| house.members.set_role(member, Role::Member);
+        let _ = futures_util::future::join(ceases(&root), ceases(&other)).await;
+        assert!(!admins().await.is_empty(), "of two who became members");
+        for id in [&root.id, &other.id] {
+            let member = house.members.get(id).await.unwrap().unwrap();
+            house.members.set_role(&member, Role::Admin).await.unwrap();
+        }
+        let _ = futures_util::future::join(ceases(&root), house.members.remove(&other.id)).await;
+        assert!(!admins().await.is_empty(), "of one who became a member and one who went");
+        house.members.set_role(&root, Role::Admin).await.unwrap();
+        let _ = house.members.remove(&other.id).await;
     }
 }

@@ -146,12 +146,14 @@ impl Passkeys {
         Ok(self.records.get(id.as_str()).await?.is_some_and(|(stored, _)| stored.member == *member))
     }
 
-    /// Removes the passkeys of `member`, who is being removed.
-    pub(crate) async fn sweep(store: &Arc<dyn Store>, member: &MemberId) -> Result<(), StoreError> {
+    /// Removes the passkeys of `member`, who was one since `since` and is being removed. A later bearer of the name keeps
+    /// theirs.
+    pub(crate) async fn sweep(store: &Arc<dyn Store>, member: &MemberId, since: Timestamp) -> Result<(), StoreError> {
         let records = Records::<Stored>::new(store.clone());
+        let theirs = |stored: &Stored| stored.member == *member && stored.member_since <= since;
         for (id, stored, _) in records.all().await? {
-            if stored.member == *member {
-                records.delete(&id, Expect::Any).await?;
+            if theirs(&stored) {
+                records.delete_if(&id, theirs).await?;
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::members::Role;
+use crate::oidc::Bindings;
 use crate::store::redb::RedbStore;
 use crate::tokens::{Basis, Sessions};
 
@@ -144,7 +145,7 @@ async fn a_passkey_signs_its_member_in_until_it_is_removed() {
     assert_eq!(house.sign_in(&device).await.unwrap(), "alice");
     assert!(house.passkeys.list(&house.alice.id).await.unwrap()[0].last_used.is_some());
 
-    let sessions = Sessions::new(house.store.clone());
+    let sessions = Sessions::new(house.store.clone(), Bindings::new(house.store.clone()));
     let key = sessions.begin(&house.alice.id, "", Basis::Passkey(kept.id.clone())).await.unwrap();
     assert!(sessions.open(key.expose(), true).await.unwrap().is_some());
     let root: MemberId = "root".parse().unwrap();

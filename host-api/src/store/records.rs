@@ -270,6 +270,25 @@ impl<T: Record> Records<T> {
         Ok(())
     }
 
+    /// Deletes the record `id` if it is one that is to `go`, over again if someone else changed it meanwhile.
+    ///
+    /// # Errors
+    /// As [`Records::get`].
+    pub async fn delete_if(&self, id: &str, go: impl Fn(&T) -> bool + Send) -> Result<(), StoreError> {
+        let mut conflict = None;
+        for _ in 0..MAX_TRIES {
+            let Some((record, revision)) = self.get(id).await? else { return Ok(()) };
+            if !go(&record) {
+                return Ok(());
+            }
+            match self.delete(id, Expect::Revision(revision)).await {
+                Err(error @ StoreError::Conflict { .. }) => conflict = Some(error),
+                ended => return ended,
+            }
+        }
+        Err(conflict.unwrap_or_else(|| StoreError::Conflict { key: Self::key(id) }))
+    }
+
     /// Up to `limit` records in the order of their ids, after `after` if it is given.
     ///
     /// # Errors
@@ -310,6 +329,25 @@ impl<T: Record> Records<T> {
     fn decoded((key, Versioned { revision, value }): (String, Versioned)) -> Result<(String, T, Revision), StoreError> {
         let record = decode(&key, &value)?;
         Ok((key[T::FOLDER.len() + 1..].to_owned(), record, revision))
+    }
+
+    /// Every record, each as it could be read: where one that can't be must not stand in the way of the others.
+    ///
+    /// # Errors
+    /// Whatever the store says of reading at all.
+    pub async fn each(&self) -> Result<Vec<(String, Result<T, StoreError>)>, StoreError> {
+        let (mut each, mut last) = (Vec::new(), None::<String>);
+        loop {
+            let page = self.store.scan(&Self::key(""), last.as_deref(), PAGE).await?;
+            let ended = page.len() < PAGE;
+            for (key, found) in page {
+                each.push((key[T::FOLDER.len() + 1..].to_owned(), decode(&key, &found.value)));
+                last = Some(key);
+            }
+            if ended {
+                return Ok(each);
+            }
+        }
     }
 
     /// Every record, in the order of their ids.

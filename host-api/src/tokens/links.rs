@@ -19,6 +19,8 @@ use crate::vault::Secret;
 pub trait Purpose: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Where links of this kind lie in the store.
     const FOLDER: &'static str;
+    /// The version of their records' format.
+    const VERSION: u32;
     /// How long one is valid where its maker does not say.
     const LIFETIME: Duration;
     /// The longest that one may be valid.
@@ -36,6 +38,7 @@ pub struct ConnectAccount {
 
 impl Purpose for ConnectAccount {
     const FOLDER: &'static str = "connect-links";
+    const VERSION: u32 = 1;
     const LIFETIME: Duration = Duration::from_secs(24 * 3600);
     const KIND: Kind = Kind::Link;
 }
@@ -50,6 +53,8 @@ pub struct SignIn {
 
 impl Purpose for SignIn {
     const FOLDER: &'static str = "sign-in-links";
+    // Since 2 what made one may be more than a token, which a program that knows 1 would overlook.
+    const VERSION: u32 = 2;
     const LIFETIME: Duration = Duration::from_secs(15 * 60);
     const KIND: Kind = Kind::SignIn;
 }
@@ -94,7 +99,7 @@ struct Stored<P> {
 
 impl<P: Purpose> Record for Stored<P> {
     const FOLDER: &'static str = P::FOLDER;
-    const VERSION: u32 = 1;
+    const VERSION: u32 = P::VERSION;
 }
 
 /// Why there is no new link, or why one does not open.

@@ -99,7 +99,8 @@ struct Before {
 
 impl Record for Stored {
     const FOLDER: &'static str = "sessions";
-    const VERSION: u32 = 1;
+    /// Since 2 it may rest on more than a token, which a program that knows 1 would overlook.
+    const VERSION: u32 = 2;
 }
 
 /// Kept apart from the session: a use must not get in the way of its end.
@@ -141,12 +142,12 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// The sessions that `store` holds.
-    pub fn new(store: Arc<dyn Store>) -> Self {
+    /// The sessions that `store` holds. Those that rest on a binding last while `bindings` has it.
+    pub fn new(store: Arc<dyn Store>, bindings: Bindings) -> Self {
         let (records, uses) = (Records::new(store.clone()), Records::new(store.clone()));
         let (members, tokens) = (Members::new(store.clone()), Tokens::new(store.clone()));
         // Whether a passkey is there does not depend on where it is used.
-        let (bindings, passkeys) = (Bindings::new(store.clone()), Passkeys::new(store, None));
+        let passkeys = Passkeys::new(store, None);
         Self { records, uses, members, tokens, bindings, passkeys, noted: Arc::default() }
     }
 
@@ -376,7 +377,7 @@ mod tests {
         let alice: MemberId = "alice".parse().unwrap();
         members.add("root".parse().unwrap(), None).await.unwrap();
         members.add(alice.clone(), None).await.unwrap();
-        (dir, Sessions::new(store), members, alice)
+        (dir, Sessions::new(store.clone(), Bindings::new(store)), members, alice)
     }
 
     /// As if the session had been begun so long ago.
@@ -432,6 +433,21 @@ mod tests {
         let (_dir, sessions, _, alice) = rig().await;
         let token = sessions.tokens.create(&alice, "laptop", super::super::LIFETIME).await.unwrap().token;
         let key = sessions.begin(&alice, "", Basis::Token(token.id.clone())).await.unwrap();
+        assert!(sessions.open(key.expose(), true).await.unwrap().is_some());
+        sessions.tokens.revoke(None, token.id.as_str()).await.unwrap();
+        assert!(sessions.open(key.expose(), true).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_session_of_an_earlier_version_goes_on_and_ends_with_its_token() {
+        let (_dir, sessions, _, alice) = rig().await;
+        let token = sessions.tokens.create(&alice, "laptop", super::super::LIFETIME).await.unwrap().token;
+        let key = sessions.begin(&alice, "", Basis::Token(token.id.clone())).await.unwrap();
+        let id = sessions.open(key.expose(), false).await.unwrap().unwrap().id;
+        let (store, at) = (sessions.records.store(), Records::<Stored>::key(id.as_str()));
+        let text = String::from_utf8(store.get(&at).await.unwrap().unwrap().value.to_vec()).unwrap();
+        let old = text.strip_prefix("{\"v\":2,").unwrap();
+        store.write(&at, Expect::Any, Some(format!("{{\"v\":1,{old}").into_bytes())).await.unwrap();
         assert!(sessions.open(key.expose(), true).await.unwrap().is_some());
         sessions.tokens.revoke(None, token.id.as_str()).await.unwrap();
         assert!(sessions.open(key.expose(), true).await.unwrap().is_none());

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
@@ -19,6 +20,8 @@ use crate::vault::Secret;
 const AT_ONCE: usize = 10_000;
 /// How often a process looks at all of them.
 const TIDY: Duration = Duration::from_secs(10);
+/// How many are removed at a time.
+const CHUNK: usize = 512;
 
 /// What waits.
 pub(crate) trait Waiting: Record {
@@ -46,7 +49,13 @@ impl<T: Waiting> Tickets<T> {
     /// Keeps `waiting` under `ticket`.
     pub(crate) async fn keep(&self, ticket: &str, waiting: &T) -> Result<(), StoreError> {
         if self.is_time() {
-            self.tidy(AT_ONCE).await?;
+            // Whoever has one made does not wait for it, nor fails by it.
+            let tickets = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = tickets.tidy(AT_ONCE).await {
+                    tracing::warn!(%error, folder = T::FOLDER, "what waits for an answer could not be tidied");
+                }
+            });
         }
         self.records.put(&hash(ticket), Expect::Absent, waiting).await.map(drop)
     }
@@ -78,17 +87,20 @@ impl<T: Waiting> Tickets<T> {
     /// Removes what nobody can answer any more, and the oldest of what is more than `most`.
     async fn tidy(&self, most: usize) -> Result<(), StoreError> {
         let now = Timestamp::now();
-        let mut waiting = Vec::new();
-        for (id, one, _) in self.records.all().await? {
-            match one.expires() <= now {
-                true => self.records.delete(&id, Expect::Any).await?,
-                false => waiting.push((one.expires(), id)),
+        let (mut waiting, mut gone) = (Vec::new(), Vec::new());
+        for (id, one) in self.records.each().await? {
+            match one {
+                Ok(one) if one.expires() > now => waiting.push((one.expires(), id)),
+                // A newer program's are its own to remove.
+                Err(StoreError::NewerVersion { .. }) => {}
+                Ok(_) | Err(_) => gone.push(id),
             }
         }
         let excess = waiting.len().saturating_sub(most);
         waiting.sort();
-        for (_, id) in waiting.into_iter().take(excess) {
-            self.records.delete(&id, Expect::Any).await?;
+        gone.extend(waiting.into_iter().take(excess).map(|(_, id)| id));
+        for some in gone.chunks(CHUNK) {
+            try_join_all(some.iter().map(|id| self.records.delete(id, Expect::Any))).await?;
         }
         Ok(())
     }
@@ -140,6 +152,9 @@ mod tests {
             tickets.records.update(&hash(name), |one| one.expires = expires).await.unwrap();
         }
         assert!(tickets.look("over").await.unwrap().is_none());
+        // One that can't be read stands in nobody's way.
+        let damaged = Records::<One>::key("damaged");
+        tickets.records.store().write(&damaged, Expect::Any, Some(b"{".to_vec())).await.unwrap();
         tickets.tidy(2).await.unwrap();
         let left: Vec<_> = tickets.records.all().await.unwrap().into_iter().map(|(id, _, _)| id).collect();
         assert_eq!(left.len(), 2);

@@ -26,7 +26,7 @@ pub enum Members {
     },
     /// List the members
     List,
-    /// Forget who a member is at the OpenID provider; sessions that they began with it end
+    /// Forget who a member, or oneself, is at the OpenID provider; sessions that they began with it end
     Unbind {
         /// The name
         name: MemberId,

@@ -10,7 +10,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 
@@ -28,29 +28,49 @@ const BURST: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 /// After how many failed attempts addresses that failed long ago are forgotten.
 const TIDY: u32 = 1024;
 
-/// Failed attempts to authenticate, by address.
-pub(super) struct FailedAttempts {
+/// How many sign-ins an address may begin at once, and gets back in a minute.
+const BEGUN: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
+/// The same of all addresses together. What is begun within 10 minutes is less than is kept, so that strangers push out
+/// nobody's.
+const ALL_BEGUN: NonZeroU32 = NonZeroU32::new(900).expect("not zero");
+
+/// So much in a minute, by network.
+struct ByNetwork {
     limiter: DefaultKeyedRateLimiter<IpAddr>,
     clock: DefaultClock,
     since_tidy: AtomicU32,
 }
 
+impl ByNetwork {
+    fn new(burst: NonZeroU32) -> Self {
+        let limiter = RateLimiter::keyed(Quota::per_minute(burst));
+        Self { limiter, clock: DefaultClock::default(), since_tidy: AtomicU32::new(0) }
+    }
+
+    /// Counts one, or says how many seconds to wait.
+    fn count(&self, from: IpAddr) -> Result<(), u64> {
+        if self.since_tidy.fetch_add(1, Ordering::Relaxed) >= TIDY {
+            self.since_tidy.store(0, Ordering::Relaxed);
+            self.limiter.retain_recent();
+        }
+        let counted = self.limiter.check_key(&network(from));
+        counted.map_err(|not_until| not_until.wait_time_from(self.clock.now()).as_secs() + 1)
+    }
+}
+
+/// Failed attempts to authenticate, by address.
+pub(super) struct FailedAttempts(ByNetwork);
+
 impl Default for FailedAttempts {
     fn default() -> Self {
-        let limiter = RateLimiter::keyed(Quota::per_minute(BURST));
-        Self { limiter, clock: DefaultClock::default(), since_tidy: AtomicU32::new(0) }
+        Self(ByNetwork::new(BURST))
     }
 }
 
 impl FailedAttempts {
     /// Notes one, unless there were too many.
     pub(super) fn note(&self, from: IpAddr) -> Result<(), Problem> {
-        if self.since_tidy.fetch_add(1, Ordering::Relaxed) >= TIDY {
-            self.since_tidy.store(0, Ordering::Relaxed);
-            self.limiter.retain_recent();
-        }
-        self.limiter.check_key(&network(from)).map_err(|not_until| {
-            let wait = not_until.wait_time_from(self.clock.now());
+        self.0.count(from).map_err(|wait| {
             Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too-many",
@@ -58,7 +78,38 @@ impl FailedAttempts {
                 "too many requests from this address had no valid token",
             )
             .help("check the token, and try again later")
-            .retry_after(wait.as_secs() + 1)
+            .retry_after(wait)
+        })
+    }
+}
+
+/// Sign-ins that were begun by whoever came: each lies in the store until it is finished, or over.
+pub(super) struct BegunSignIns {
+    each: ByNetwork,
+    all: DefaultDirectRateLimiter,
+}
+
+impl Default for BegunSignIns {
+    fn default() -> Self {
+        Self { each: ByNetwork::new(BEGUN), all: RateLimiter::direct(Quota::per_minute(ALL_BEGUN)) }
+    }
+}
+
+impl BegunSignIns {
+    /// Counts one that is to begin, unless there were too many.
+    pub(super) fn count(&self, from: IpAddr) -> Result<(), Problem> {
+        let counted = self.each.count(from).and_then(|()| {
+            self.all.check().map_err(|not_until| not_until.wait_time_from(self.each.clock.now()).as_secs() + 1)
+        });
+        counted.map_err(|wait| {
+            Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many",
+                "Too many sign-ins at a time",
+                "too many sign-ins were begun within a minute",
+            )
+            .help("try again later, or sign in with a link or a token")
+            .retry_after(wait)
         })
     }
 }
@@ -157,5 +208,18 @@ mod tests {
         assert_eq!(failed.note(neighbour).unwrap_err().status, 429);
         failed.note("2001:db8:0:1::1".parse().unwrap()).unwrap();
         failed.note("192.0.2.1".parse().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn sign_ins_that_are_begun_are_limited_for_each_and_for_all_together() {
+        let begun = BegunSignIns::default();
+        let address = |customer: u32| IpAddr::from([10, 0, customer.to_be_bytes()[2], customer.to_be_bytes()[3]]);
+        for _ in 0..BEGUN.get() {
+            begun.count(address(0)).unwrap();
+        }
+        assert_eq!(begun.count(address(0)).unwrap_err().status, 429);
+        // Some come back while this goes on, so the end of it all is looked for a little further on.
+        let refused = (1..=2 * ALL_BEGUN.get()).find(|one| begun.count(address(*one)).is_err());
+        assert!(refused.is_some_and(|one| one > ALL_BEGUN.get() - BEGUN.get()), "{refused:?}");
     }
 }

@@ -37,7 +37,7 @@ use url::Url;
 use utoipa::openapi::OpenApi;
 
 use console::SetUp;
-use guard::FailedAttempts;
+use guard::{BegunSignIns, FailedAttempts};
 
 use crate::workflow::{Runner, Workflows};
 
@@ -73,6 +73,7 @@ pub struct Api {
     /// What makes the first member.
     pub set_up: SetUp,
     failed: FailedAttempts,
+    begun: BegunSignIns,
     /// Places for those who follow the audit.
     followers: Arc<Semaphore>,
     /// Places for those who watch a run in the console.
@@ -107,7 +108,7 @@ impl Api {
             tokens: Tokens::new(store.clone()),
             links: Links::new(store.clone()),
             sign_ins: Links::new(store.clone()),
-            sessions: Sessions::new(store.clone()),
+            sessions: Sessions::new(store.clone(), oidc.bindings().clone()),
             passkeys: Passkeys::new(store.clone(), public_url.as_ref()),
             oidc,
             workflows,
@@ -116,6 +117,7 @@ impl Api {
             public_url,
             set_up: SetUp::default(),
             failed: FailedAttempts::default(),
+            begun: BegunSignIns::default(),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
             watchers: Arc::new(Semaphore::new(WATCHERS)),
             stopping: watch::Sender::new(false),

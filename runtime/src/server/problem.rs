@@ -327,6 +327,7 @@ impl From<OidcError> for Problem {
             OidcError::Store(error) => error.into(),
             OidcError::Random(_) => Self::internal(&error),
             OidcError::NotSetUp => Self::not_there(error.to_string()),
+            OidcError::NotOverTls(_) => Self::conflict(error.to_string()),
             OidcError::Unreachable { .. } | OidcError::Metadata { .. } | OidcError::Token { .. } => {
                 Self::new(StatusCode::FAILED_DEPENDENCY, "service", TITLE, error.to_string())
             }

@@ -154,6 +154,7 @@ mod tests {
             (format!("{LEAST}others = \"all\""), 5, "unknown variant `all`"),
             (format!("{LEAST}secret = \"x\""), 5, "unknown field `secret`"),
             (format!("{LEAST}others = \"member\"\nmember_claim = \"email\""), 2, "say the one domain"),
+            (format!("{LEAST}others = \"member\"\ndomain = \"example.com\""), 2, "domain keeps nobody out"),
             (LEAST.replace("https", "http") + "others = \"member\"", 2, "issuer is an https URL"),
         ] {
             let error = told(&table).err().unwrap();

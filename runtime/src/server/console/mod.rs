@@ -97,6 +97,7 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/settings", get(settings::show))
         .route("/settings/sessions/{session}/end", post(settings::end_session))
         .route("/settings/oidc", post(oidc::connect))
+        .route("/settings/oidc/remove", post(oidc::disconnect))
         .route("/settings/passkeys", post(passkeys::register))
         .route("/settings/passkeys/begin", post(passkeys::begin_register))
         .route("/settings/passkeys/{passkey}/remove", post(passkeys::remove))

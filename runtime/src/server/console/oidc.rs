@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use keyhole_host_api::members::Member;
-use keyhole_host_api::oidc::{Begun, Came, LIFETIME};
+use keyhole_host_api::oidc::{Begun, Came, LIFETIME, Oidc, OidcError};
 use maud::{Markup, html};
 use url::Url;
 
@@ -19,17 +19,23 @@ use super::session::{self, Posted, Visitor, is_foreign};
 use super::sign_in::{self, Next, local};
 use crate::server::Api;
 use crate::server::caller::Peer;
-use crate::server::extract::Query;
+use crate::server::extract::{Path, Query};
 use crate::server::problem::Problem;
+use crate::server::routes;
 
 /// The cookie that the browser has on its way.
 const COOKIE: &str = "keyhole-oidc";
 /// Where the provider sends browsers back to.
 const CALLBACK: &str = "/sign-in/oidc/callback";
 
+/// What the provider is called, if there is one that can send browsers back.
+fn label(api: &Api) -> Option<String> {
+    callback(api).ok().filter(Oidc::may_come_to).and_then(|_| api.oidc.label())
+}
+
 /// The way to the provider, for the sign-in page.
 pub(super) fn way_in(api: &Api, next: Option<&str>) -> Markup {
-    let Some(label) = api.oidc.label() else { return html! {} };
+    let Some(label) = label(api) else { return html! {} };
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(next.map(|next| ("next", next)));
     let query = query.finish();
@@ -39,7 +45,7 @@ pub(super) fn way_in(api: &Api, next: Option<&str>) -> Markup {
 
 /// Whom one is bound to, for the settings page.
 pub(super) async fn part(api: &Api, visitor: &Visitor) -> Result<Markup, Problem> {
-    let Some(label) = api.oidc.label() else { return Ok(html! {}) };
+    let Some(label) = label(api) else { return Ok(html! {}) };
     let member = &visitor.member;
     let binding = api.oidc.bindings().of(&member.id, member.added).await?;
     Ok(html! {
@@ -47,6 +53,11 @@ pub(super) async fn part(api: &Api, visitor: &Visitor) -> Result<Markup, Problem
         @match &binding {
             Some(binding) => {
                 p { "You sign in with " (label) " as " strong { (binding.called) } ", connected " (ago(binding.since)) "." }
+                form method="post" action="/settings/oidc/remove" {
+                    (visitor.key())
+                    p { "If you disconnect it, whatever browser is signed in by it is signed out. Be sure that you can sign in another way." }
+                    div .buttons { button .bad { "Disconnect " (label) } }
+                }
             }
             None => {
                 p { "Sign in with " (label) " in future: say there who you are." }
@@ -62,6 +73,7 @@ pub(super) async fn part(api: &Api, visitor: &Visitor) -> Result<Markup, Problem
 /// Leads to the provider.
 pub(super) async fn begin(
     State(api): State<Arc<Api>>,
+    peer: Peer,
     headers: HeaderMap,
     Query(to): Query<Next>,
 ) -> Result<Response, Wrong> {
@@ -69,6 +81,10 @@ pub(super) async fn begin(
     // Another site must not choose when one is signed in, nor as whom.
     if is_foreign(&headers) {
         return Ok(sign_in::again(&api, Some(next), None));
+    }
+    // Before anything is kept for it.
+    if let Err(problem) = api.begun.count(peer.0) {
+        return Ok(sign_in::again(&api, Some(next), Some(&problem)));
     }
     match leave(&api, Some(next), None).await {
         Ok(begun) => with_cookie(&api, Redirect::to(begun.url.as_str()).into_response(), &begun),
@@ -85,10 +101,22 @@ pub(super) async fn connect(State(api): State<Arc<Api>>, posted: Posted) -> Resu
     let content = html! {
         div .head { h1 { "Connect " (label) } }
         p { "Say there who you are. From then on, who signs in as that person signs in as " strong { (visitor.member.id) } "." }
+        @if api.oidc.gives_roles() {
+            p { "Your role here follows your groups there, from now on and at each sign-in: an admin whom no group makes one becomes a member." }
+        }
         div .buttons { a .button .act href=(begun.url) { "Go to " (label) } a .button href="/settings" { "Cancel" } }
     };
     let page = frame::page(visitor, Part::Settings, &format!("Connect {label}"), content);
     with_cookie(&api, page, &begun)
+}
+
+/// Forgets who the member is at the provider. It may end the very session that asks.
+pub(super) async fn disconnect(State(api): State<Arc<Api>>, posted: Posted) -> Result<Response, Wrong> {
+    let visitor = &posted.visitor;
+    let member = Path(visitor.member.id.to_string());
+    let _ = routes::members::unbind(State(api.clone()), visitor.caller.clone(), member).await?;
+    let still = visitor.caller.again(&api).await?.is_some();
+    Ok(Redirect::to(if still { "/settings?done=oidc-removed" } else { "/sign-in" }).into_response())
 }
 
 async fn leave(api: &Api, next: Option<&str>, member: Option<&Member>) -> Result<Begun, Problem> {
@@ -112,20 +140,30 @@ pub(super) async fn come_back(
     let browser = session::cookie(&headers, &name);
     let signed_in = session::signed_in(&api, &headers).await?;
     let browser = browser.as_ref().map(|value| value.expose());
+    let mut over = true;
     let mut response = match api.oidc.finish(&came, browser, signed_in.as_ref()).await {
         Ok(entered) => {
             let to = if entered.bound { "/settings?done=oidc" } else { local(entered.next.as_deref()) };
             sign_in::begin(&api, &headers, &entered.member.id, entered.basis, to).await?
         }
         Err(error) => {
-            api.failed.note(peer.0)?;
+            // What another's link leads here with must not end what this browser has under way.
+            over = !matches!(error, OidcError::NotUnderWay | OidcError::OtherBrowser);
+            let problem = Problem::from(error);
+            // What the provider or the store could not do is not theirs.
+            if problem.code() == StatusCode::FORBIDDEN {
+                api.failed.note(peer.0)?;
+            }
             // They stay who they are.
             if signed_in.is_some() {
-                return Err(error.into());
+                return Err(problem.into());
             }
-            sign_in::again(&api, None, Some(&error.into()))
+            sign_in::again(&api, None, Some(&problem))
         }
     };
+    if !over {
+        return Ok(response);
+    }
     let gone = format!("{name}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax{secure}");
     let gone = HeaderValue::from_str(&gone).map_err(|error| Problem::internal(&error))?;
     response.headers_mut().append(header::SET_COOKIE, gone);

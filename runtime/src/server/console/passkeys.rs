@@ -136,8 +136,9 @@ pub(super) async fn remove(
 }
 
 /// What the script needs to have a passkey used.
-pub(super) async fn begin(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn begin(State(api): State<Arc<Api>>, peer: Peer, request: Request) -> Result<Response, Problem> {
     ours(request, &api).await?;
+    api.begun.count(peer.0)?;
     let begun = api.passkeys.begin_sign_in().await?;
     let mut response = Json(json!({ "publicKey": begun.options })).into_response();
     let ((name, secure), age) = (session::named(&api, COOKIE), LIFETIME.as_secs());
@@ -164,8 +165,12 @@ pub(super) async fn sign_in(State(api): State<Arc<Api>>, peer: Peer, request: Re
             sign_in::begin(&api, &headers, &member.id, Basis::Passkey(passkey), local(next)).await?
         }
         Err(error) => {
-            api.failed.note(peer.0)?;
-            sign_in::again(&api, next, Some(&error.into()))
+            let problem = Problem::from(error);
+            // What the store could not do is not theirs.
+            if !problem.code().is_server_error() {
+                api.failed.note(peer.0)?;
+            }
+            sign_in::again(&api, next, Some(&problem))
         }
     };
     let gone = format!("{name}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict{secure}");

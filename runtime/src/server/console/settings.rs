@@ -30,6 +30,7 @@ pub(super) async fn show(
         "passkey" => Some("The passkey is added. You can sign in with it from now on."),
         "passkey-removed" => Some("The passkey is removed. Remove it from your device, too."),
         "oidc" => Some("It is connected. You can sign in with it from now on."),
+        "oidc-removed" => Some("It is disconnected. You can't sign in with it any more."),
         _ => None,
     };
     let notice = html! { @if let Some(said) = said { div .notice .good role="status" { p { (said) } } } };

@@ -80,7 +80,8 @@ pub(in crate::server) async fn remove(
     Ok(Json(Removed::new(member, departed, upstream, stopped)))
 }
 
-/// Forget who a member is at the OpenID provider: what they are signed in by with it ends. Admins can
+/// Forget who a member is at the OpenID provider: what they are signed in by with it ends. Admins can, and the
+/// member themself
 #[utoipa::path(delete, path = "/api/members/{member}/binding", tag = "members", operation_id = "members_unbind",
     params(("member" = String, Path, description = "The member's name")), responses((status = 200, body = Unbound)))]
 pub(in crate::server) async fn unbind(
@@ -88,8 +89,11 @@ pub(in crate::server) async fn unbind(
     caller: Caller,
     Path(member): Path<String>,
 ) -> Answer<Unbound> {
-    // It takes access away. Whoever comes next is bound by their own hand, or as the operator's settings say.
-    caller.must(Act::ChangeMembers)?;
+    let own = caller.member().is_ok_and(|by| by.as_str() == member);
+    if !own {
+        // It takes access away. Whoever comes next is bound by their own hand, or as the operator's settings say.
+        caller.must(Act::ChangeMembers)?;
+    }
     let there = match member.parse::<MemberId>() {
         Ok(id) => api.members.get(&id).await?,
         // What can't be a name is nobody's.
