@@ -15,21 +15,30 @@ function bound(volume) {
   const core = volume._core;
   const file = Object.getPrototypeOf(core.root.getNode());
   const held = () => Object.values(core.inodes).reduce((sum, { capacity }) => sum + capacity, 0);
-  const need = (node, bytes) => {
-    if (bytes <= node.capacity || held() - node.capacity + bytes <= memory() * SHARE) return;
+  /** What one file may come to, beside the others. */
+  const room = (node, bytes) => {
+    const free = Math.floor(memory() * SHARE) - (held() - node.capacity);
+    if (bytes <= free) return free;
     throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC", errno: -28, syscall: "write" });
+  };
+  /** Makes place for `bytes`: twice as much as before, as files do that grow, but no more than there is. */
+  const grow = (node, bytes) => {
+    if (bytes <= node.capacity) return;
+    const grown = Buffer.allocUnsafe(Math.min(Math.max(bytes, 2 * node.capacity), room(node, bytes)));
+    node.buf.copy(grown, 0, 0, node.size);
+    [node.buf, node.capacity] = [grown, grown.length];
   };
   const { write, truncate, setBuffer } = file;
   file.write = function (bytes, from = 0, length = bytes.length, at = 0) {
-    need(this, at + length);
+    grow(this, at + Math.min(length, bytes.length - from));
     return write.call(this, bytes, from, length, at);
   };
   file.truncate = function (length = 0) {
-    need(this, length);
+    grow(this, length);
     return truncate.call(this, length);
   };
   file.setBuffer = function (bytes) {
-    need(this, bytes.length);
+    if (bytes.length > this.capacity) room(this, bytes.length);
     return setBuffer.call(this, bytes);
   };
 }

@@ -1,5 +1,7 @@
 // Packages that parse, format and schedule, each answering under its name.
 
+import fs from "node:fs";
+
 import { ConfigurationError } from "@pipedream/platform";
 import Ajv from "ajv";
 import retry from "async-retry";
@@ -65,6 +67,22 @@ const checks = {
   async limits() {
     const limit = pLimit(1);
     return [await Promise.all([1, 2].map((n) => limit(async () => n))), nanoid().length, nanoid() === nanoid()];
+  },
+  // One file that grows, then many: two fifths of the 256 MiB that a run has by itself.
+  full_disk() {
+    const piece = Buffer.alloc(1 << 20, 1);
+    const fill = (name) => {
+      for (let count = 0; ; count++) {
+        try {
+          fs.appendFileSync(name(count), piece);
+        } catch (error) {
+          return [error.code, count];
+        }
+      }
+    };
+    const one = fill(() => "/tmp/one");
+    fs.unlinkSync("/tmp/one");
+    return [one, fill((count) => `/tmp/${count}`)];
   },
 };
 
