@@ -142,6 +142,20 @@ async fn a_version_goes_when_no_run_is_of_it_and_with_it_what_it_alone_needed() 
     runner.stop(Duration::ZERO).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_whose_bytes_were_lost_is_whole_again_once_it_is_added() {
+    let host = Host::new().await;
+    let store = host.store.clone();
+    let small = add(&workflows(&host, &store), "small").await;
+    let folder = format!("component-pieces/{small}/");
+    let (lost, _) = store.scan(&folder, None, 1).await.unwrap().pop().unwrap();
+    store.write(&lost, Expect::Any, None).await.unwrap();
+    let late = workflows(&host, &store);
+    assert!(late.work().components.step(&small).await.is_err());
+    assert_eq!(add(&late, "small").await, small);
+    workflows(&host, &store).work().components.step(&small).await.expect("whole again");
+}
+
 /// A store that fails as it deletes for the `left`th time, as if the process had been killed there.
 struct Cut {
     store: Arc<dyn Store>,

@@ -144,10 +144,12 @@ async fn under_way(history: &History) -> Result<UnderWay, StoreError> {
     let mut found = UnderWay::default();
     let mut after: Option<String> = None;
     loop {
-        let page = history.pending_after(after.as_deref()).await?;
-        let Some((last, ..)) = page.last() else { return Ok(found) };
+        let page = history.pending_ids(after.as_deref()).await?;
+        let Some(last) = page.last() else { return Ok(found) };
         after = Some(last.clone());
-        for (run, pending, _) in page {
+        for run in page {
+            // One at a time, since events may be long. What has ended meanwhile is in the history.
+            let Some((pending, _)) = history.pending.get(&run).await? else { continue };
             let oldest = found.oldest.entry(pending.workflow).or_insert(u64::MAX);
             *oldest = pending.version.min(*oldest);
             found.roots.insert(pending.root.unwrap_or(run));
