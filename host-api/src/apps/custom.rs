@@ -130,9 +130,13 @@ pub enum CustomPart {
 }
 
 impl CustomApp {
+    /// Most hosts, fields, places and headers, of each.
+    pub const MOST: usize = 32;
+
     /// One with these places: each `{name}` in them is a field, secret unless it is among `plain`, and a header without
     /// a secret is no place.
     pub fn gather(title: String, hosts: Vec<String>, places: Vec<CustomPlace>, plain: &[String]) -> Self {
+        let plain: BTreeSet<&String> = plain.iter().collect();
         let mut names: Vec<String> = Vec::new();
         let mut headers = BTreeMap::new();
         let mut kept = Vec::new();
@@ -151,7 +155,7 @@ impl CustomApp {
             }
             names.extend(fields);
         }
-        names.extend(plain.iter().cloned());
+        names.extend(plain.iter().copied().cloned());
         let mut seen = BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
         let field = |name: String| CustomField { secret: !plain.contains(&name), name };
@@ -172,6 +176,20 @@ impl CustomApp {
     /// # Errors
     /// As [`CustomApp::app`].
     pub fn checked(&self) -> Result<App, Vec<(Option<CustomPart>, String)>> {
+        let counts = [
+            (self.hosts.len(), "hosts"),
+            (self.fields.len(), "fields"),
+            (self.places.len(), "places"),
+            (self.headers.len(), "headers without a secret"),
+        ];
+        // First, and alone: the rest takes time that grows with them.
+        let many = counts.into_iter().filter(|(count, _)| *count > Self::MOST);
+        let many =
+            many.map(|(_, what)| (None, format!("a custom app has at most {} {what}; take some away", Self::MOST)));
+        let many: Vec<_> = many.collect();
+        if !many.is_empty() {
+            return Err(many);
+        }
         let mut problems = Problems::default();
         let (draft, parts) = self.draft();
         match build(draft, &mut problems) {

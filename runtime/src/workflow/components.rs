@@ -104,13 +104,11 @@ impl Components {
         let step = self.engine()?.load(bytes.clone()).await?;
         let digest = step.digest.to_string();
         let there = self.touch(&digest).await?;
-        if let Some((head, _)) = &there {
-            match self.bytes(&digest, head).await {
-                Ok(_) => return Ok((head.clone(), step.definition.clone())),
-                // What was lost comes again.
-                Err(StoreError::Corrupt { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+        // What was lost of it comes again.
+        if let Some((head, _)) = &there
+            && self.is_whole(&digest, head).await?
+        {
+            return Ok((head.clone(), step.definition.clone()));
         }
         let blob = Some(blobs::name());
         blobs::put(&self.store, &folder(&digest, blob.as_deref()), &bytes).await?;
@@ -182,14 +180,23 @@ impl Components {
         Ok(())
     }
 
-    /// The component with this digest.
+    /// The component with this digest. None also if bytes of it were lost, so that whoever has them gives them again.
     ///
     /// # Errors
     /// Whatever the store says.
     pub async fn get(&self, digest: &str) -> Result<Option<Component>, StoreError> {
-        match digest.parse::<Digest>() {
-            Ok(_) => Ok(self.heads.get(digest).await?.map(|(head, _)| head)),
-            Err(_) => Ok(None),
+        if digest.parse::<Digest>().is_err() {
+            return Ok(None);
+        }
+        let Some((head, _)) = self.heads.get(digest).await? else { return Ok(None) };
+        Ok(self.is_whole(digest, &head).await?.then_some(head))
+    }
+
+    async fn is_whole(&self, digest: &str, head: &Component) -> Result<bool, StoreError> {
+        match self.bytes(digest, head).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

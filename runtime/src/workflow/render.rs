@@ -179,9 +179,7 @@ fn is_templates_fault(status: ExitStatus) -> bool {
 impl From<Silent> for TemplateError {
     fn from(silent: Silent) -> Self {
         match silent {
-            Silent::NotThere(error) => {
-                Self::of_host(format!("what works out templates can't be started: {error}"))
-            }
+            Silent::NotThere(error) => Self::of_host(format!("what works out templates can't be started: {error}")),
             Silent::Waiting => Self::of_host(format!(
                 "the step's templates were not worked out within {} s; the machine may have too much to do",
                 WITHIN.as_secs()

@@ -267,7 +267,9 @@ fn short_enough(text: &str) -> Result<(), TemplateError> {
             statements += 1;
         }
         if statements > STATEMENTS {
-            return Err(TemplateError::new(format!("a template may have {STATEMENTS} statements; let a step work it out")));
+            return Err(TemplateError::new(format!(
+                "a template may have {STATEMENTS} statements; let a step work it out"
+            )));
         }
     }
     Ok(())

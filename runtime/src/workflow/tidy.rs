@@ -54,7 +54,10 @@ impl Workflows {
         let under_way = under_way(history).await?;
         let mut tidied = Tidied::default();
         let (mut digests, mut files) = (HashSet::new(), HashSet::new());
-        for (id, versions) in self.numbers().await? {
+        let numbers = self.numbers().await?;
+        // What has no versions any more can come again, and is not gone then.
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| numbers.contains_key(id));
+        for (id, versions) in numbers {
             let first = self.first_needed(&id, &versions, history, &under_way, before).await?;
             for (number, _) in versions {
                 let key = super::deploy::version_key(&id, number);
