@@ -136,7 +136,7 @@ impl CustomApp {
     /// One with these places: each `{name}` in them is a field, secret unless it is among `plain`, and a header without
     /// a secret is no place.
     pub fn gather(title: String, hosts: Vec<String>, places: Vec<CustomPlace>, plain: &[String]) -> Self {
-        let plain: BTreeSet<&String> = plain.iter().collect();
+        let known: BTreeSet<&String> = plain.iter().collect();
         let mut names: Vec<String> = Vec::new();
         let mut headers = BTreeMap::new();
         let mut kept = Vec::new();
@@ -147,7 +147,7 @@ impl CustomApp {
                 templates.flat_map(|one| one.fields().map(str::to_owned).collect::<Vec<_>>()).collect();
             match place {
                 CustomPlace::Header { name, template }
-                    if Template::parse(&template).is_ok() && fields.iter().all(|field| plain.contains(field)) =>
+                    if Template::parse(&template).is_ok() && fields.iter().all(|field| known.contains(field)) =>
                 {
                     headers.insert(name, template);
                 }
@@ -155,10 +155,10 @@ impl CustomApp {
             }
             names.extend(fields);
         }
-        names.extend(plain.iter().copied().cloned());
+        names.extend(plain.iter().cloned());
         let mut seen = BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
-        let field = |name: String| CustomField { secret: !plain.contains(&name), name };
+        let field = |name: String| CustomField { secret: !known.contains(&name), name };
         let fields = names.into_iter().map(field).collect();
         Self { title, hosts, base_url: None, fields, places: kept, headers }
     }
