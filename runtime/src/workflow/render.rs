@@ -134,7 +134,7 @@ impl Renderers {
         let asked = serde_json::to_vec(&asking).map_err(|error| TemplateError::new(error.to_string()))?;
         let said = match self.ask(worker, &asked).await {
             Ok(said) => serde_json::from_slice(&said),
-            Err(silent) => return Err(silent.into()),
+            Err(silent) => return Err(silent.told()),
         };
         match said {
             Ok(Said::Props(props)) => Ok(props),
@@ -176,23 +176,26 @@ fn is_templates_fault(status: ExitStatus) -> bool {
     status.code() == Some(101) || signals.iter().any(|signal| status.signal() == Some(signal.as_raw()))
 }
 
-impl From<Silent> for TemplateError {
-    fn from(silent: Silent) -> Self {
-        match silent {
-            Silent::NotThere(error) => Self::of_host(format!("what works out templates can't be started: {error}")),
-            Silent::Waiting => Self::of_host(format!(
+impl Silent {
+    /// What to say of it, and whose fault it is.
+    fn told(self) -> TemplateError {
+        match self {
+            Self::NotThere(error) => {
+                TemplateError::of_host(format!("what works out templates can't be started: {error}"))
+            }
+            Self::Waiting => TemplateError::of_host(format!(
                 "the step's templates were not worked out within {} s; the machine may have too much to do",
                 WITHIN.as_secs()
             )),
-            Silent::Ended(status) if status.signal() == Some(Signal::XCPU.as_raw()) => {
-                Self::new(format!("the step's templates took more than {CPU} s of processor time; let them do less"))
-            }
-            Silent::Ended(status) if is_templates_fault(status) => Self::new(format!(
+            Self::Ended(status) if status.signal() == Some(Signal::XCPU.as_raw()) => TemplateError::new(format!(
+                "the step's templates took more than {CPU} s of processor time; let them do less"
+            )),
+            Self::Ended(status) if is_templates_fault(status) => TemplateError::new(format!(
                 "the step's templates took more than {} MiB of memory; let them make less",
                 MEMORY >> 20
             )),
-            Silent::Ended(status) => Self::of_host(format!("what works out templates was ended: {status}")),
-            Silent::TooLong => too_long(),
+            Self::Ended(status) => TemplateError::of_host(format!("what works out templates was ended: {status}")),
+            Self::TooLong => too_long(),
         }
     }
 }
