@@ -142,6 +142,37 @@ async fn a_version_goes_when_no_run_is_of_it_and_with_it_what_it_alone_needed() 
     runner.stop(Duration::ZERO).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_again_after_it_was_deleted_is_newer_than_what_is_left_of_it() {
+    let host = Host::new().await;
+    let store = host.store.clone();
+    let (workflows, history) = (workflows(&host, &store), History::new(store.clone()));
+    deploy(&workflows, &sends(), &[]).await.unwrap();
+    deploy(&workflows, &sends(), &[]).await.unwrap();
+    // The first goes and the second stays: its number must not come again below it.
+    workflows.tidy(&history, NONE).await.unwrap();
+    assert!(workflows.version(&id(), 1).await.unwrap().is_none());
+    workflows.delete(&id()).await.unwrap();
+    assert_eq!(deploy(&workflows, &sends(), &[]).await.unwrap().version, 3);
+    assert_eq!(workflows.tidy(&history, NONE).await.unwrap().versions, 1);
+    assert!(workflows.version(&id(), 3).await.unwrap().is_some(), "the current one stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_whose_bytes_were_lost_is_whole_again_once_it_is_added() {
+    let host = Host::new().await;
+    let store = host.store.clone();
+    let small = add(&workflows(&host, &store), "small").await;
+    let folder = format!("component-pieces/{small}/");
+    let (lost, _) = store.scan(&folder, None, 1).await.unwrap().pop().unwrap();
+    store.write(&lost, Expect::Any, None).await.unwrap();
+    let late = workflows(&host, &store);
+    assert!(late.work().components.step(&small).await.is_err());
+    assert!(late.work().components.get(&small).await.unwrap().is_none(), "who has it must give it again");
+    assert_eq!(add(&late, "small").await, small);
+    workflows(&host, &store).work().components.step(&small).await.expect("whole again");
+}
+
 /// A store that fails as it deletes for the `left`th time, as if the process had been killed there.
 struct Cut {
     store: Arc<dyn Store>,

@@ -37,7 +37,7 @@ def run(command, folders, **how):
                     status = program.wait(timeout=LOOK)
                     break
                 except subprocess.TimeoutExpired:
-                    if _written(folders) > MOST_WRITTEN:
+                    if _written(folders) + os.fstat(said.fileno()).st_size > MOST_WRITTEN:
                         program.kill()
                         raise TooMuch from None
         said.seek(0)

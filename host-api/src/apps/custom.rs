@@ -130,9 +130,13 @@ pub enum CustomPart {
 }
 
 impl CustomApp {
+    /// Most hosts, fields, places and headers, of each.
+    pub const MOST: usize = 32;
+
     /// One with these places: each `{name}` in them is a field, secret unless it is among `plain`, and a header without
     /// a secret is no place.
     pub fn gather(title: String, hosts: Vec<String>, places: Vec<CustomPlace>, plain: &[String]) -> Self {
+        let known: BTreeSet<&String> = plain.iter().collect();
         let mut names: Vec<String> = Vec::new();
         let mut headers = BTreeMap::new();
         let mut kept = Vec::new();
@@ -143,7 +147,7 @@ impl CustomApp {
                 templates.flat_map(|one| one.fields().map(str::to_owned).collect::<Vec<_>>()).collect();
             match place {
                 CustomPlace::Header { name, template }
-                    if Template::parse(&template).is_ok() && fields.iter().all(|field| plain.contains(field)) =>
+                    if Template::parse(&template).is_ok() && fields.iter().all(|field| known.contains(field)) =>
                 {
                     headers.insert(name, template);
                 }
@@ -154,7 +158,7 @@ impl CustomApp {
         names.extend(plain.iter().cloned());
         let mut seen = BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
-        let field = |name: String| CustomField { secret: !plain.contains(&name), name };
+        let field = |name: String| CustomField { secret: !known.contains(&name), name };
         let fields = names.into_iter().map(field).collect();
         Self { title, hosts, base_url: None, fields, places: kept, headers }
     }
@@ -172,6 +176,20 @@ impl CustomApp {
     /// # Errors
     /// As [`CustomApp::app`].
     pub fn checked(&self) -> Result<App, Vec<(Option<CustomPart>, String)>> {
+        let counts = [
+            (self.hosts.len(), "hosts"),
+            (self.fields.len(), "fields"),
+            (self.places.len(), "places"),
+            (self.headers.len(), "headers without a secret"),
+        ];
+        // First, and alone: the rest takes time that grows with them.
+        let many = counts.into_iter().filter(|(count, _)| *count > Self::MOST);
+        let many =
+            many.map(|(_, what)| (None, format!("a custom app has at most {} {what}; take some away", Self::MOST)));
+        let many: Vec<_> = many.collect();
+        if !many.is_empty() {
+            return Err(many);
+        }
         let mut problems = Problems::default();
         let (draft, parts) = self.draft();
         match build(draft, &mut problems) {

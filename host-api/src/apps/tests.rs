@@ -243,6 +243,26 @@ fn what_is_wrong_with_a_custom_app_is_told_of_its_part() {
 }
 
 #[test]
+fn bounded_a_custom_app_has_so_many_parts_and_no_more() {
+    let hosts = |count: usize| (0..count).map(|number| format!("h{number}.example.com")).collect::<Vec<_>>();
+    let most = CustomApp { hosts: hosts(CustomApp::MOST), base_url: None, ..custom() };
+    most.app().unwrap();
+    let named = |number: usize| CustomField { name: format!("f{number}"), secret: false };
+    for many in [
+        CustomApp { hosts: hosts(100_000), ..most.clone() },
+        CustomApp { fields: (0..100_000).map(named).collect(), ..most.clone() },
+        CustomApp { places: vec![most.places[0].clone(); 100_000], ..most.clone() },
+        CustomApp {
+            headers: (0..100_000).map(|number| (format!("X-{number}"), "{id}".into())).collect(),
+            ..most.clone()
+        },
+    ] {
+        let CustomError(lines) = many.app().unwrap_err();
+        assert!(matches!(lines.as_slice(), [line] if line.contains("at most 32")), "{lines:?}");
+    }
+}
+
+#[test]
 fn a_custom_app_is_held_to_the_rules_of_every_definition() {
     for host in ["*.com", "github.io", "127.0.0.1", "0x7f.1", "a.b/c", "u@a.b", "[::1]", "a.b.", ""] {
         let error = CustomApp { hosts: vec![host.into()], base_url: None, ..custom() }.app();

@@ -87,6 +87,17 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(String, Versioned)>, StoreError>;
 
+    /// What [`Store::scan_back`] gives, without the values.
+    async fn revisions_back(
+        &self,
+        prefix: &str,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Revision)>, StoreError> {
+        let found = self.scan_back(prefix, before, limit).await?;
+        Ok(found.into_iter().map(|(key, found)| (key, found.revision)).collect())
+    }
+
     /// The revision of the latest write to any key. What is written later has a higher one.
     async fn revision(&self) -> Result<Revision, StoreError>;
 

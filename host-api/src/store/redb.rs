@@ -111,6 +111,46 @@ impl RedbStore {
             tokio::task::yield_now().await;
         }
     }
+
+    /// The same in falling key order, before `before`.
+    async fn walk_back<T: Send>(
+        &self,
+        prefix: &str,
+        before: Option<&str>,
+        limit: usize,
+        look: impl Fn(Revision, &[u8]) -> T + Send + Sync,
+    ) -> Result<Vec<(String, T)>, StoreError> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let past = past(prefix);
+        let mut found: Vec<(String, T)> = Vec::new();
+        loop {
+            let stride = SCAN_STRIDE.min(limit - found.len());
+            let before = found.last().map(|(key, _)| key.as_str()).or(before);
+            let end = match (before, past.as_deref()) {
+                (Some(before), Some(past)) => Excluded(before.min(past)),
+                (Some(end), None) | (None, Some(end)) => Excluded(end),
+                (None, None) => Unbounded,
+            };
+            if matches!(end, Excluded(end) if end <= prefix) {
+                return Ok(found);
+            }
+            let page = self.shared.read(|records| {
+                let mut page = Vec::with_capacity(stride);
+                for entry in records.range::<&str>((Included(prefix), end))?.rev().take(stride) {
+                    let (key, value) = entry?;
+                    let (revision, value) = value.value();
+                    page.push((key.value().to_owned(), look(revision, value)));
+                }
+                Ok(page)
+            })?;
+            let ended = page.len() < stride;
+            found.extend(page);
+            if ended || found.len() >= limit {
+                return Ok(found);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 fn get(records: &Records, key: &str) -> Result<Option<Versioned>, StorageError> {
@@ -187,36 +227,16 @@ impl Store for RedbStore {
         before: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Versioned)>, StoreError> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        let past = past(prefix);
-        let mut found: Vec<(String, Versioned)> = Vec::new();
-        loop {
-            let stride = SCAN_STRIDE.min(limit - found.len());
-            let before = found.last().map(|(key, _)| key.as_str()).or(before);
-            let end = match (before, past.as_deref()) {
-                (Some(before), Some(past)) => Excluded(before.min(past)),
-                (Some(end), None) | (None, Some(end)) => Excluded(end),
-                (None, None) => Unbounded,
-            };
-            if matches!(end, Excluded(end) if end <= prefix) {
-                return Ok(found);
-            }
-            let page = self.shared.read(|records| {
-                let mut page = Vec::with_capacity(stride);
-                for entry in records.range::<&str>((Included(prefix), end))?.rev().take(stride) {
-                    let (key, value) = entry?;
-                    let (revision, value) = value.value();
-                    page.push((key.value().to_owned(), Versioned { revision, value: value.to_vec() }));
-                }
-                Ok(page)
-            })?;
-            let ended = page.len() < stride;
-            found.extend(page);
-            if ended || found.len() >= limit {
-                return Ok(found);
-            }
-            tokio::task::yield_now().await;
-        }
+        self.walk_back(prefix, before, limit, |revision, value| Versioned { revision, value: value.to_vec() }).await
+    }
+
+    async fn revisions_back(
+        &self,
+        prefix: &str,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Revision)>, StoreError> {
+        self.walk_back(prefix, before, limit, |revision, _| revision).await
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {

@@ -40,6 +40,9 @@ const NONCE: usize = 19;
 const HEAD: usize = 1024;
 /// Records that are read at a time.
 const PAGE: usize = 256;
+/// What is read again at the end, if it was written meanwhile: each folder after the one that tells of what is in it,
+/// so that whatever a backup has of a deploy, it has all that this needs. What is needed is written first.
+const AGAIN: &[&str] = &["workflow-versions/", "workflow-files/", "components/", "component-pieces/"];
 /// What happened is not undone by putting back what was there before.
 const AUDIT: &[&str] = &[audit::FOLDER, audit::SAVED_KEYS, audit::MARKS];
 
@@ -126,6 +129,7 @@ pub async fn backup(
         plain: BytesMut::new(),
         began: store.revision().await?,
         last: None,
+        left: Left::All,
         key,
         store,
         vault,
@@ -133,6 +137,16 @@ pub async fn backup(
     let pieces =
         stream::try_unfold(writer, |mut writer| async move { Ok(writer.piece().await?.map(|piece| (piece, writer))) });
     Ok(stream::once(std::future::ready(Ok(Bytes::from(lines)))).chain(pieces))
+}
+
+/// What is still to be read.
+enum Left {
+    /// Everything.
+    All,
+    /// What is new in these folders.
+    New(&'static [&'static str]),
+    /// Nothing.
+    Nothing,
 }
 
 struct Writer {
@@ -145,6 +159,7 @@ struct Writer {
     began: Revision,
     /// The last record that was read.
     last: Option<String>,
+    left: Left,
     key: String,
     store: Arc<dyn Store>,
     vault: Arc<Vault>,
@@ -152,26 +167,9 @@ struct Writer {
 
 impl Writer {
     async fn piece(&mut self) -> Result<Option<Bytes>, BackupError> {
-        let mut ended = false;
         // One byte more than a piece, to know that it is not the last.
-        while !ended && self.plain.len() <= PIECE {
-            let page = self.store.scan("", self.last.as_deref(), PAGE).await?;
-            ended = page.is_empty();
-            for (key, found) in page {
-                // A chain must not have a later record and lack an earlier one, for which this was too early.
-                if !(key.starts_with(audit::FOLDER) && found.revision > self.began) {
-                    put(&mut self.plain, key.as_bytes());
-                    put(&mut self.plain, &found.value);
-                }
-                self.last = Some(key);
-            }
-            if ended {
-                // Again, after what they tell of: retention may have gone on meanwhile.
-                for (key, found) in self.store.scan(audit::MARKS, None, usize::MAX).await? {
-                    put(&mut self.plain, key.as_bytes());
-                    put(&mut self.plain, &found.value);
-                }
-            }
+        while self.plain.len() <= PIECE && !matches!(self.left, Left::Nothing) {
+            self.read().await?;
         }
         let Some(mut sealing) = self.sealing.take() else { return Ok(None) };
         let piece = self.plain.split_to(self.plain.len().min(PIECE));
@@ -188,6 +186,51 @@ impl Writer {
             sealed
         };
         Ok(Some(sealed.map_err(|_| BackupError::NotGenuine)?.into()))
+    }
+
+    /// Reads on, a page at a time.
+    async fn read(&mut self) -> Result<(), StoreError> {
+        match self.left {
+            Left::All => {
+                let page = self.store.scan("", self.last.as_deref(), PAGE).await?;
+                if page.is_empty() {
+                    (self.left, self.last) = (Left::New(AGAIN), None);
+                }
+                for (key, found) in page {
+                    // A chain must not have a later record and lack an earlier one, for which this was too early.
+                    if !(key.starts_with(audit::FOLDER) && found.revision > self.began) {
+                        put(&mut self.plain, key.as_bytes());
+                        put(&mut self.plain, &found.value);
+                    }
+                    self.last = Some(key);
+                }
+            }
+            Left::New([folder, rest @ ..]) => {
+                let page = self.store.revisions(folder, self.last.as_deref(), PAGE).await?;
+                if page.is_empty() {
+                    (self.left, self.last) = (Left::New(rest), None);
+                }
+                for (key, revision) in page {
+                    if revision > self.began
+                        && let Some(found) = self.store.get(&key).await?
+                    {
+                        put(&mut self.plain, key.as_bytes());
+                        put(&mut self.plain, &found.value);
+                    }
+                    self.last = Some(key);
+                }
+            }
+            Left::New([]) => {
+                // Again, after what they tell of: retention may have gone on meanwhile.
+                for (key, found) in self.store.scan(audit::MARKS, None, usize::MAX).await? {
+                    put(&mut self.plain, key.as_bytes());
+                    put(&mut self.plain, &found.value);
+                }
+                self.left = Left::Nothing;
+            }
+            Left::Nothing => {}
+        }
+        Ok(())
     }
 }
 
@@ -391,6 +434,33 @@ mod tests {
         new.restore(&backup).await.unwrap();
         assert_eq!(new.all().await, lost.all().await);
         assert_eq!(workspace::id(&new.store).await.unwrap(), workspace::id(&lost.store).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_is_deployed_meanwhile_comes_whole_or_not_at_all() {
+        let place = Place::new(1).await;
+        let later = ["component-pieces/b/1", "components/b", "workflow-files/c/1", "workflow-versions/alice/w/2"];
+        place.put("component-pieces/a/1", b"before").await;
+        for number in 0..PAGE {
+            place.put(&format!("b/{number:04}"), b"").await;
+            place.put(&format!("workflow-g/{number:04}"), &[b'x'; PIECE / 64]).await;
+        }
+        let pieces = backup(place.store.clone(), place.vault.clone()).await.unwrap();
+        let mut pieces = std::pin::pin!(pieces);
+        let mut backup = [pieces.next().await.unwrap().unwrap(), pieces.next().await.unwrap().unwrap()].concat();
+        for key in later {
+            place.put(key, key.as_bytes()).await;
+        }
+        while let Some(piece) = pieces.next().await {
+            backup.extend_from_slice(&piece.unwrap());
+        }
+        let new = Place::new(1).await;
+        new.restore(&backup).await.unwrap();
+        for key in later {
+            let found = new.store.get(key).await.unwrap().unwrap_or_else(|| panic!("{key} is missing"));
+            assert_eq!(found.value, key.as_bytes());
+        }
+        assert_eq!(new.store.get("component-pieces/a/1").await.unwrap().unwrap().value, b"before");
     }
 
     #[tokio::test]

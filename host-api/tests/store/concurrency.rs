@@ -113,6 +113,9 @@ async fn a_scan_back_is_a_scan_the_other_way_round() {
         assert!(store.scan_back("folder/", before, limit).await.unwrap().is_empty(), "{before:?}");
     }
     assert_eq!(store.scan_back("", None, usize::MAX).await.unwrap().len(), 706);
+    let page = store.scan_back("folder/", Some("folder/0400"), 300).await.unwrap();
+    let without = store.revisions_back("folder/", Some("folder/0400"), 300).await.unwrap();
+    assert_eq!(page.into_iter().map(|(key, found)| (key, found.revision)).collect::<Vec<_>>(), without);
     // Each write has a revision of its own, and none is higher than the store's.
     let now = store.revision().await.unwrap();
     assert_eq!(now, before + 706);

@@ -10,6 +10,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::Errno;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -26,7 +27,14 @@ pub(super) struct Code {
 impl Code {
     /// Takes what is left of `from`, and seals it.
     pub fn read(mut from: impl Read) -> io::Result<Self> {
-        let mut file: File = memfd_create("keyhole-code", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?.into();
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        // It is mapped, and no program: where `vm.memfd_noexec` is set, some kernels refuse one that may be. Kernels
+        // before 6.3 don't know the flag.
+        let made = memfd_create("keyhole-code", flags | MemfdFlags::NOEXEC_SEAL).or_else(|error| match error {
+            Errno::INVAL => memfd_create("keyhole-code", flags),
+            error => Err(error),
+        });
+        let mut file: File = made?.into();
         io::copy(&mut from, &mut file)?;
         fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
         let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;

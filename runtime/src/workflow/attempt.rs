@@ -152,6 +152,10 @@ impl Work {
                 record.status = StepStatus::Skipped;
                 None
             }
+            Err(error) if error.is_host() => {
+                record.error = Some(self.error(step, "host", error.to_string()));
+                Some(Failed { kind: Some(RetryOn::Host), may_pass: true, reconnect: None })
+            }
             Err(error) => {
                 record.error = Some(self.error(step, "template", error.to_string()));
                 Some(Failed { kind: None, may_pass: false, reconnect: None })

@@ -103,8 +103,12 @@ impl Components {
     pub async fn add(&self, bytes: Bytes) -> Result<(Component, Definition), ComponentError> {
         let step = self.engine()?.load(bytes.clone()).await?;
         let digest = step.digest.to_string();
-        if let Some(head) = self.touch(&digest).await? {
-            return Ok((head, step.definition.clone()));
+        let there = self.touch(&digest).await?;
+        // What was lost of it comes again.
+        if let Some((head, _)) = &there
+            && self.is_whole(&digest, head).await?
+        {
+            return Ok((head.clone(), step.definition.clone()));
         }
         let blob = Some(blobs::name());
         blobs::put(&self.store, &folder(&digest, blob.as_deref()), &bytes).await?;
@@ -113,15 +117,16 @@ impl Components {
             bytes: bytes.len(),
             name: step.definition.name.clone(),
             version: step.definition.version.to_string(),
-            deployed: Timestamp::now(),
+            deployed: there.as_ref().map_or_else(Timestamp::now, |(head, _)| head.deployed),
             used: Some(Timestamp::now()),
             blob,
         };
-        match self.heads.put(&digest, Expect::Absent, &head).await {
+        let expect = there.map_or(Expect::Absent, |(_, revision)| Expect::Revision(revision));
+        match self.heads.put(&digest, expect, &head).await {
             Ok(_) => Ok((head, step.definition.clone())),
             // Somebody else did the same. What was kept twice is found by who tidies up.
             Err(StoreError::Conflict { .. }) => {
-                let there = self.touch(&digest).await?.ok_or(ComponentError::NotThere(digest))?;
+                let (there, _) = self.touch(&digest).await?.ok_or(ComponentError::NotThere(digest))?;
                 Ok((there, step.definition.clone()))
             }
             Err(error) => Err(error.into()),
@@ -132,14 +137,13 @@ impl Components {
     ///
     /// # Errors
     /// Whatever the store says.
-    pub(super) async fn touch(&self, digest: &str) -> Result<Option<Component>, StoreError> {
+    pub(super) async fn touch(&self, digest: &str) -> Result<Option<(Component, Revision)>, StoreError> {
         let now = Timestamp::now();
-        let Some((head, _)) = self.heads.get(digest).await? else { return Ok(None) };
+        let Some((head, revision)) = self.heads.get(digest).await? else { return Ok(None) };
         if head.used.is_some_and(|used| now.duration_since(used) < NOTED) {
-            return Ok(Some(head));
+            return Ok(Some((head, revision)));
         }
-        let touched = self.heads.update(digest, |head| head.used = Some(now)).await?;
-        Ok(touched.map(|(head, _)| head))
+        self.heads.update(digest, |head| head.used = Some(now)).await
     }
 
     /// All, as they are now.
@@ -176,14 +180,23 @@ impl Components {
         Ok(())
     }
 
-    /// The component with this digest.
+    /// The component with this digest. None also if bytes of it were lost, so that whoever has them gives them again.
     ///
     /// # Errors
     /// Whatever the store says.
     pub async fn get(&self, digest: &str) -> Result<Option<Component>, StoreError> {
-        match digest.parse::<Digest>() {
-            Ok(_) => Ok(self.heads.get(digest).await?.map(|(head, _)| head)),
-            Err(_) => Ok(None),
+        if digest.parse::<Digest>().is_err() {
+            return Ok(None);
+        }
+        let Some((head, _)) = self.heads.get(digest).await? else { return Ok(None) };
+        Ok(self.is_whole(digest, &head).await?.then_some(head))
+    }
+
+    async fn is_whole(&self, digest: &str, head: &Component) -> Result<bool, StoreError> {
+        match self.bytes(digest, head).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -199,13 +212,18 @@ impl Components {
             return Ok(step);
         }
         let (head, _) = self.heads.get(digest).await?.ok_or_else(not_there)?;
+        Ok(engine.load(self.bytes(digest, &head).await?).await?)
+    }
+
+    /// The bytes of this digest, of which `head` tells.
+    async fn bytes(&self, digest: &str, head: &Component) -> Result<Bytes, StoreError> {
         let folder = folder(digest, head.blob.as_deref());
         let bytes = blobs::get(&self.store, &folder, head.bytes).await?;
         // Loading it is trusting its name.
-        if Digest::of(&bytes) != parsed {
-            return Err(StoreError::Corrupt { place: folder, reason: "it is not what was deployed".to_owned() }.into());
+        if Digest::of(&bytes).to_string() != digest {
+            return Err(StoreError::Corrupt { place: folder, reason: "it is not what was deployed".to_owned() });
         }
-        Ok(engine.load(bytes).await?)
+        Ok(bytes)
     }
 }
 

@@ -328,7 +328,11 @@ impl Workflows {
         let id = WorkflowId::new(owner, file.name.get_ref());
         for _ in 0..TRIES {
             let before = self.heads.get(&id.0).await?;
-            let mut number = before.as_ref().map_or(1, |(workflow, _)| workflow.version + 1);
+            let mut number = match &before {
+                Some((workflow, _)) => workflow.version + 1,
+                // After those of one that was deleted: in the place of one that is gone it would look as old.
+                None => self.last_version(&id).await? + 1,
+            };
             // A version that was written and never became the head, or one of a workflow that was deleted.
             while let Err(error) = self.versions.put(&version_key(&id, number), Expect::Absent, &version).await {
                 match error {
@@ -364,6 +368,13 @@ impl Workflows {
             }
         }
         Err(DeployError::Busy)
+    }
+
+    /// The last version that there is, whether or not it is, or was, in use. 0 if there is none.
+    async fn last_version(&self, id: &WorkflowId) -> Result<u64, StoreError> {
+        let folder = Records::<Version>::key(&format!("{id}/"));
+        let last = self.store.revisions_back(&folder, None, 1).await?.pop();
+        Ok(last.and_then(|(key, _)| key[folder.len()..].parse().ok()).unwrap_or(0))
     }
 
     /// Turns its triggers on or off. None if there is no such workflow.

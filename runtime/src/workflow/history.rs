@@ -204,12 +204,36 @@ impl History {
         Ok(Some((run, Details { event: pending.event, steps, exit: None })))
     }
 
-    /// Every run that is pending, a page at a time.
+    /// The ids of the runs that are pending, a page at a time.
+    pub(super) async fn pending_ids(&self, after: Option<&str>) -> Result<Vec<String>, StoreError> {
+        let folder = Records::<Pending>::key("");
+        let found = self.store.revisions(&folder, after.map(Records::<Pending>::key).as_deref(), PAGE).await?;
+        Ok(found.into_iter().map(|(key, _)| key[folder.len()..].to_owned()).collect())
+    }
+
+    /// Every run that is pending, a page at a time, which is shorter where events are long.
     pub(super) async fn pending_after(
         &self,
         after: Option<&str>,
     ) -> Result<Vec<(String, Pending, Revision)>, StoreError> {
-        self.pending.list(after, 1000).await
+        let mut after = after.map(str::to_owned);
+        let (mut page, mut events) = (Vec::new(), 0);
+        loop {
+            let ids = self.pending_ids(after.as_deref()).await?;
+            after = ids.last().cloned();
+            for id in ids {
+                // It may have ended meanwhile.
+                let Some((pending, revision)) = self.pending.get(&id).await? else { continue };
+                events += pending.event.get().len();
+                page.push((id, pending, revision));
+                if events >= EVENTS {
+                    return Ok(page);
+                }
+            }
+            if !page.is_empty() || after.is_none() {
+                return Ok(page);
+            }
+        }
     }
 
     /// Counts one more run that was led to from the run `root`, in whichever process. False if there are `most` already.
@@ -359,6 +383,8 @@ enum Prune {
 
 /// Records that are read at a time.
 const PAGE: usize = 200;
+/// Bytes of events from which on a page of runs has no more of them.
+const EVENTS: usize = 4 << 20;
 
 fn by_workflow(workflow: &WorkflowId, run: &str) -> String {
     format!("{BY_WORKFLOW}{workflow}/{run}")

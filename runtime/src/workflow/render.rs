@@ -6,12 +6,14 @@
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{ExitCode, Stdio};
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -24,8 +26,10 @@ use super::template::{Renderer, TemplateError, is_template, only_names};
 
 /// Most bytes that the templates of one step make together.
 pub(super) const OUTPUT: usize = 32 << 20;
-/// How long the templates of one step may take.
-const WITHIN: Duration = Duration::from_secs(2);
+/// Seconds of processor time that the templates of one step may take, and at most one more.
+const CPU: u64 = 3;
+/// How long to wait for a worker. Far longer than that: a machine that has much to do is not the template's fault.
+const WITHIN: Duration = Duration::from_secs(15);
 /// Bytes of memory that a worker may have.
 const MEMORY: u64 = 512 << 20;
 /// Steps whose templates a worker works out before another one takes its place: what is left of memory in pieces goes
@@ -51,8 +55,16 @@ pub struct Renderers {
     places: Semaphore,
 }
 
-/// What a worker is asked.
-#[derive(Serialize, Deserialize)]
+/// What a worker is asked, without a copy of it.
+#[derive(Serialize)]
+struct Asking<'a, C> {
+    context: &'a C,
+    condition: Option<&'a str>,
+    props: &'a Map<String, Value>,
+}
+
+/// The same, as it is read.
+#[derive(Deserialize)]
 struct Asked {
     context: Box<RawValue>,
     condition: Option<String>,
@@ -80,7 +92,9 @@ enum Silent {
     /// It could not be started.
     NotThere(std::io::Error),
     /// It ended.
-    Ended,
+    Ended(ExitStatus),
+    /// It took too long, or its end is not known.
+    Waiting,
     /// Its answer was too long.
     TooLong,
 }
@@ -112,52 +126,76 @@ impl Renderers {
         let Some(worker) = self.worker.as_ref().filter(|_| !names) else {
             return render(&mut Renderer::new(context, OUTPUT)?, step.condition.as_deref(), &step.props);
         };
-        let failed = |error: serde_json::Error| TemplateError::new(error.to_string());
-        let context = serde_json::value::to_raw_value(context).map_err(failed)?;
-        let asked = Asked { context, condition: step.condition.clone(), props: step.props.clone() };
-        let asked = serde_json::to_vec(&asked).map_err(failed)?;
         let Ok(_place) = self.places.acquire().await else {
-            return Err(TemplateError::new("nothing is worked out any more"));
+            return Err(TemplateError::of_host("nothing is worked out any more"));
         };
-        match tokio::time::timeout(WITHIN, self.ask(worker, &asked)).await {
-            Ok(Ok(said)) => match serde_json::from_slice(&said).map_err(failed)? {
-                Said::Props(props) => Ok(props),
-                Said::Wrong(message) => Err(TemplateError::new(message)),
-            },
-            Ok(Err(Silent::NotThere(error))) => {
-                Err(TemplateError::new(format!("what works out templates can't be started: {error}")))
-            }
-            Ok(Err(Silent::Ended)) => Err(TemplateError::new(format!(
-                "the step's templates took more than {} MiB of memory; let them make less",
-                MEMORY >> 20
-            ))),
-            Ok(Err(Silent::TooLong)) => Err(too_long()),
-            // It was killed when the future was dropped.
-            Err(_) => Err(TemplateError::new(format!(
-                "the step's templates took longer than {} s; let them do less",
-                WITHIN.as_secs()
-            ))),
+        // Only now: an event may be long, and many may wait for a place.
+        let asking = Asking { context, condition: step.condition.as_deref(), props: &step.props };
+        let asked = serde_json::to_vec(&asking).map_err(|error| TemplateError::new(error.to_string()))?;
+        let said = match self.ask(worker, &asked).await {
+            Ok(said) => serde_json::from_slice(&said),
+            Err(silent) => return Err(silent.told()),
+        };
+        match said {
+            Ok(Said::Props(props)) => Ok(props),
+            Ok(Said::Wrong(message)) => Err(TemplateError::new(message)),
+            Err(error) => Err(TemplateError::of_host(format!("what works out templates can't be read: {error}"))),
         }
     }
 
     async fn ask(&self, worker: &RenderWorker, asked: &[u8]) -> Result<Vec<u8>, Silent> {
-        loop {
-            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut one = match idle {
-                Some(idle) => idle,
-                None => Worker::start(worker).map_err(Silent::NotThere)?,
-            };
-            match one.ask(asked).await {
-                Ok(said) => {
-                    if one.done < STEPS {
-                        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(one);
-                    }
-                    return Ok(said);
-                }
-                // It may have been ended meanwhile, by whoever looks after the machine.
-                Err(Silent::Ended) if one.done > 0 => {}
-                Err(silent) => return Err(silent),
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let first = match idle {
+            Some(idle) => idle,
+            None => Worker::start(worker).map_err(Silent::NotThere)?,
+        };
+        match self.ask_one(first, asked).await {
+            // Whoever looks after the machine may have ended it, or it had no turn for too long. One more, and a new
+            // one: what was idle may be gone as well.
+            Err(Silent::Waiting) => {}
+            Err(Silent::Ended(status)) if !is_templates_fault(status) => {}
+            settled => return settled,
+        }
+        self.ask_one(Worker::start(worker).map_err(Silent::NotThere)?, asked).await
+    }
+
+    async fn ask_one(&self, mut one: Worker, asked: &[u8]) -> Result<Vec<u8>, Silent> {
+        // A worker that is not done is killed as it is dropped.
+        let said = tokio::time::timeout(WITHIN, one.ask(asked)).await.unwrap_or(Err(Silent::Waiting))?;
+        if one.done < STEPS {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+        }
+        Ok(said)
+    }
+}
+
+/// Whether a worker that ended so did because of what it was asked, and not because somebody ended it.
+fn is_templates_fault(status: ExitStatus) -> bool {
+    // No memory, no stack, no time; and what Rust exits with where code panics.
+    let signals = [Signal::ABORT, Signal::SEGV, Signal::BUS, Signal::XCPU];
+    status.code() == Some(101) || signals.iter().any(|signal| status.signal() == Some(signal.as_raw()))
+}
+
+impl Silent {
+    /// What to say of it, and whose fault it is.
+    fn told(self) -> TemplateError {
+        match self {
+            Self::NotThere(error) => {
+                TemplateError::of_host(format!("what works out templates can't be started: {error}"))
             }
+            Self::Waiting => TemplateError::of_host(format!(
+                "the step's templates were not worked out within {} s; the machine may have too much to do",
+                WITHIN.as_secs()
+            )),
+            Self::Ended(status) if status.signal() == Some(Signal::XCPU.as_raw()) => TemplateError::new(format!(
+                "the step's templates took more than {CPU} s of processor time; let them do less"
+            )),
+            Self::Ended(status) if is_templates_fault(status) => TemplateError::new(format!(
+                "the step's templates took more than {} MiB of memory; let them make less",
+                MEMORY >> 20
+            )),
+            Self::Ended(status) => TemplateError::of_host(format!("what works out templates was ended: {status}")),
+            Self::TooLong => too_long(),
         }
     }
 }
@@ -230,10 +268,8 @@ impl Worker {
                 Ok(said)
             }
             Ok(None) => Err(Silent::TooLong),
-            Err(_) => {
-                let _ = self.child.start_kill();
-                Err(Silent::Ended)
-            }
+            // Before it is killed by us: how it ended tells whose fault it is.
+            Err(_) => Err(self.child.wait().await.map_or(Silent::Waiting, Silent::Ended)),
         }
     }
 }
@@ -245,11 +281,14 @@ pub fn worker_main(mut stdin: impl Read, mut stdout: impl Write) -> ExitCode {
     if setrlimit(Resource::Data, limit(MEMORY)).is_err() {
         return ExitCode::FAILURE;
     }
-    let _ = setrlimit(Resource::Core, limit(0));
     loop {
         let mut length = [0; 8];
         if stdin.read_exact(&mut length).is_err() {
             return ExitCode::SUCCESS;
+        }
+        // By the kernel: whoever asked may be gone before it could end this.
+        if limit_cpu().is_err() {
+            return ExitCode::FAILURE;
         }
         let mut asked = Vec::new();
         let length = u64::from_le_bytes(length);
@@ -267,6 +306,15 @@ pub fn worker_main(mut stdin: impl Read, mut stdout: impl Write) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     }
+}
+
+/// Lets this process compute for what one step may, from now on.
+fn limit_cpu() -> rustix::io::Result<()> {
+    let used = u64::try_from(clock_gettime(ClockId::ProcessCPUTime).tv_sec).unwrap_or(0);
+    // The hard limit can't be raised again, and ends what was started with the signal of the soft one ignored.
+    let overall = (CPU + 1) * u64::from(STEPS);
+    let overall = getrlimit(Resource::Cpu).maximum.map_or(overall, |most| most.min(overall));
+    setrlimit(Resource::Cpu, Rlimit { current: Some((used + 1 + CPU).min(overall)), maximum: Some(overall) })
 }
 
 fn work(asked: &[u8]) -> Rendered {

@@ -25,12 +25,31 @@ const DEPTH: usize = 100;
 
 /// What is wrong with a template, or with what it refers to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct TemplateError(String);
+#[error("{message}")]
+pub struct TemplateError {
+    message: String,
+    fault: Fault,
+}
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Template,
+    Host,
+}
 
 impl TemplateError {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
+        Self { message: message.into(), fault: Fault::Template }
+    }
+
+    pub(super) fn of_host(message: impl Into<String>) -> Self {
+        Self { message: message.into(), fault: Fault::Host }
+    }
+
+    /// Whether the template could not be worked out here and now, whatever it says.
+    pub fn is_host(&self) -> bool {
+        self.fault == Fault::Host
     }
 }
 
@@ -55,7 +74,7 @@ impl<'t> Template<'t> {
     pub fn parse(text: &'t str) -> Result<Self, TemplateError> {
         if text.contains("{{") || text.contains("{%") {
             short_enough(text)?;
-            environment().template_from_str(&quoted(text)).map_err(|error| TemplateError(told(&error)))?;
+            environment().template_from_str(&quoted(text)).map_err(|error| TemplateError::new(told(&error)))?;
         }
         Ok(Self(text))
     }
@@ -69,7 +88,7 @@ impl<'t> Template<'t> {
             let mut parts = name.split('.');
             match (parts.next().unwrap_or_default(), parts.next()) {
                 ("steps", Some(step)) if !earlier.contains(&step) => {
-                    return Err(TemplateError(format!(
+                    return Err(TemplateError::new(format!(
                         "no step before this one is called `{step}`{}",
                         match earlier {
                             [] => "; it is the first".to_owned(),
@@ -79,7 +98,7 @@ impl<'t> Template<'t> {
                 }
                 (root, _) if ROOTS.contains(&root) || environment.globals().any(|(name, _)| name == root) => {}
                 (root, _) => {
-                    return Err(TemplateError(format!(
+                    return Err(TemplateError::new(format!(
                         "there is no `{root}`; a template begins with {}",
                         ROOTS.join(", ")
                     )));
@@ -105,8 +124,8 @@ impl Renderer {
     /// If it is no JSON.
     pub fn new(context: &impl Serialize, most: usize) -> Result<Self, TemplateError> {
         // By its text, since the JSON in it is kept as text.
-        let text = serde_json::to_string(context).map_err(|error| TemplateError(error.to_string()))?;
-        let context = serde_json::from_str(&text).map_err(|error| TemplateError(error.to_string()))?;
+        let text = serde_json::to_string(context).map_err(|error| TemplateError::new(error.to_string()))?;
+        let context = serde_json::from_str(&text).map_err(|error| TemplateError::new(error.to_string()))?;
         Ok(Self { environment: environment(), context, left: most })
     }
 
@@ -120,7 +139,7 @@ impl Renderer {
         }
         // One that was deployed by an older version was not measured.
         short_enough(text)?;
-        let failed = |error: minijinja::Error| TemplateError(format!("`{text}`: {}", told(&error)));
+        let failed = |error: minijinja::Error| TemplateError::new(format!("`{text}`: {}", told(&error)));
         if let Some(expression) = only_expression(text) {
             let quoted = quoted(text);
             let expression = only_expression(&quoted).unwrap_or(expression);
@@ -131,11 +150,11 @@ impl Renderer {
                 .eval(self.context.clone())
                 .map_err(failed)?;
             if value.is_undefined() {
-                return Err(TemplateError(format!("`{text}` refers to something that is not there")));
+                return Err(TemplateError::new(format!("`{text}` refers to something that is not there")));
             }
             // Before there is another of it.
             Counter::take(&mut self.left, &value)?;
-            return serde_json::to_value(&value).map_err(|error| TemplateError(format!("`{text}`: {error}")));
+            return serde_json::to_value(&value).map_err(|error| TemplateError::new(format!("`{text}`: {error}")));
         }
         let rendered = self.environment.render_str(&quoted(text), self.context.clone()).map_err(failed)?;
         Counter::take(&mut self.left, &rendered)?;
@@ -243,12 +262,14 @@ fn short_enough(text: &str) -> Result<(), TemplateError> {
         if end == "%}" {
             // What it leaves alone can't be told from code without reading it.
             if code.trim_start_matches(['-', '+']).trim_start().starts_with("raw") {
-                return Err(TemplateError("there is no `raw`; write {{ '{{' }} for braces".to_owned()));
+                return Err(TemplateError::new("there is no `raw`; write {{ '{{' }} for braces".to_owned()));
             }
             statements += 1;
         }
         if statements > STATEMENTS {
-            return Err(TemplateError(format!("a template may have {STATEMENTS} statements; let a step work it out")));
+            return Err(TemplateError::new(format!(
+                "a template may have {STATEMENTS} statements; let a step work it out"
+            )));
         }
     }
     Ok(())
@@ -276,7 +297,7 @@ fn measured<'t>(code: &'t str, end: &str) -> Result<&'t str, TemplateError> {
             }
         }
         if letters > CODE {
-            return Err(TemplateError(format!(
+            return Err(TemplateError::new(format!(
                 "an expression may have {CODE} characters, texts in quotes aside; take it apart, or let a step work it out"
             )));
         }

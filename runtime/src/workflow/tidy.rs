@@ -54,7 +54,10 @@ impl Workflows {
         let under_way = under_way(history).await?;
         let mut tidied = Tidied::default();
         let (mut digests, mut files) = (HashSet::new(), HashSet::new());
-        for (id, versions) in self.numbers().await? {
+        let numbers = self.numbers().await?;
+        // What has no versions any more can come again, and is not gone then.
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| numbers.contains_key(id));
+        for (id, versions) in numbers {
             let first = self.first_needed(&id, &versions, history, &under_way, before).await?;
             for (number, _) in versions {
                 let key = super::deploy::version_key(&id, number);
@@ -144,10 +147,12 @@ async fn under_way(history: &History) -> Result<UnderWay, StoreError> {
     let mut found = UnderWay::default();
     let mut after: Option<String> = None;
     loop {
-        let page = history.pending_after(after.as_deref()).await?;
-        let Some((last, ..)) = page.last() else { return Ok(found) };
+        let page = history.pending_ids(after.as_deref()).await?;
+        let Some(last) = page.last() else { return Ok(found) };
         after = Some(last.clone());
-        for (run, pending, _) in page {
+        for run in page {
+            // One at a time, since events may be long. What has ended meanwhile is in the history.
+            let Some((pending, _)) = history.pending.get(&run).await? else { continue };
             let oldest = found.oldest.entry(pending.workflow).or_insert(u64::MAX);
             *oldest = pending.version.min(*oldest);
             found.roots.insert(pending.root.unwrap_or(run));

@@ -1,7 +1,7 @@
 //! Connecting an account of a service that has no definition: its hosts and where its secrets go are described first, and
 //! what it takes is given then. What is described holds no secret; it comes along in the second form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -24,7 +24,7 @@ use crate::server::routes;
 /// Rows for places that an empty form has, and that are added at a time.
 const ROWS: usize = 2;
 /// Most rows of one form.
-const MOST: usize = 32;
+const MOST: usize = CustomApp::MOST;
 
 /// The kinds of places: what a form sends, and what it is called.
 const KINDS: [(&str, &str); 6] = [
@@ -149,6 +149,18 @@ impl Typed {
         }
         let plain: Vec<String> = self.plain.split([' ', ',', '\n', '\r', '\t']).map(str::to_owned).collect();
         let plain: Vec<String> = plain.into_iter().filter(|name| !name.is_empty()).collect();
+        // First, and alone: the rest takes time that grows with them.
+        for (count, what, list) in
+            [(hosts.len(), "hosts", &mut faults.hosts), (plain.len(), "names", &mut faults.plain)]
+        {
+            if count > MOST {
+                list.push(format!("a custom app has at most {MOST} {what}; take some away"));
+            }
+        }
+        if hosts.len().max(plain.len()) > MOST {
+            return Err(faults);
+        }
+        let known: BTreeSet<&str> = plain.iter().map(String::as_str).collect();
         // The rows that the places of the definition, and its headers, were typed in.
         let (mut places, mut typed_in, mut headers) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (at, row) in self.rows.iter().enumerate().filter(|(_, row)| !row.is_empty()) {
@@ -157,7 +169,7 @@ impl Typed {
                 Ok(place) => {
                     let is_plain = |template: &str| {
                         let template = Template::parse(template);
-                        template.is_ok_and(|one| one.fields().all(|field| plain.iter().any(|name| name == field)))
+                        template.is_ok_and(|one| one.fields().all(|field| known.contains(field)))
                     };
                     match &place {
                         CustomPlace::Header { name, template } if is_plain(template) => {
@@ -188,7 +200,7 @@ impl Typed {
                 (Some(CustomPart::Title), _) => &mut faults.title,
                 (Some(CustomPart::Host(_)), _) => &mut faults.hosts,
                 (Some(CustomPart::BaseUrl), _) => &mut faults.base_url,
-                (Some(CustomPart::Field(number)), _) if plain.contains(&custom.fields[number].name) => {
+                (Some(CustomPart::Field(number)), _) if known.contains(custom.fields[number].name.as_str()) => {
                     &mut faults.plain
                 }
                 // Said of the hosts above, in other words.

@@ -180,9 +180,10 @@ impl History {
     /// The ids of the newest runs of all workflows, under way or ended, merged by their ids, which sort by time.
     async fn newest(&self, before: Option<&str>) -> Result<Vec<String>, StoreError> {
         let key = |folder: &str| before.map(|run| format!("{folder}{run}"));
+        // Without what they hold: events may be long, and most may be others'.
         let (pending, runs) = (Records::<Pending>::key(""), Records::<Run>::key(""));
-        let waiting = self.store.scan_back(&pending, key(&pending).as_deref(), PAGE).await?;
-        let ended = self.store.scan_back(&runs, key(&runs).as_deref(), PAGE).await?;
+        let waiting = self.store.revisions_back(&pending, key(&pending).as_deref(), PAGE).await?;
+        let ended = self.store.revisions_back(&runs, key(&runs).as_deref(), PAGE).await?;
         let mut ids: Vec<String> = waiting.iter().map(|(key, _)| key[pending.len()..].to_owned()).collect();
         ids.extend(ended.iter().map(|(key, _)| key[runs.len()..].to_owned()));
         ids.sort_unstable_by(|one, other| other.cmp(one));
