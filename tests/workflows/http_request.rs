@@ -151,7 +151,8 @@ fn a_file_beside_the_workflow_is_sent_as_it_was_when_it_was_deployed() {
     }
     // Of another type, by the step's word; and tried without a deploy.
     std::fs::write(folder.join("x.csv"), "a,b\n").unwrap();
-    let text = sends(&house.account, "./reports/x.csv", ", method = \"PUT\", headers = { content-type = \"text/plain\" }");
+    let text =
+        sends(&house.account, "./reports/x.csv", ", method = \"PUT\", headers = { content-type = \"text/plain\" }");
     let path = file(&house.keyhole, &text);
     let mut args = vec!["test", path.to_str().unwrap(), "--as", "alice"];
     args.extend(house.keyhole.flags().iter().map(String::as_str));

@@ -22,7 +22,7 @@ use super::settings::{AsMember, EgressFlags, Settings, parse_duration};
 /// Connect accounts, and say who may use them
 #[derive(Subcommand, Debug)]
 pub enum Accounts {
-    Connect(ConnectFlags),
+    Connect(Box<ConnectFlags>),
     Reconnect(ReconnectFlags),
     /// List the accounts that you may see
     List {
@@ -258,7 +258,7 @@ impl Accounts {
         let out = settings.out;
         let nowhere = EgressFlags::default();
         match self {
-            Self::Connect(flags) => connect(flags, settings).await,
+            Self::Connect(flags) => connect(*flags, settings).await,
             Self::Reconnect(flags) => reconnect(flags, settings).await,
             Self::List { app, as_member } => {
                 let client = Client::open(settings, &nowhere).await?;

@@ -446,7 +446,7 @@ mod tests {
         ]);
         typed.hosts = "10.0.0.1".to_owned();
         typed.base_url = "https://{".to_owned();
-        let faults = typed.checked().err().expect("nothing of it is right");
+        let Err(faults) = typed.checked() else { panic!("nothing of it is right") };
         assert_eq!(faults.rows.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 4], "{:?}", faults.rows);
         assert!(!faults.hosts.is_empty() && !faults.base_url.is_empty(), "{:?}", faults.rest);
     }
