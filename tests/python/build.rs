@@ -128,7 +128,7 @@ fn bounded_a_build_ends_by_its_deadline_and_within_its_memory() {
     source.write("loop.py", "while True:\n    pass\n");
     source.write(
         "fill.py",
-        "import itertools\nfor n in itertools.count():\n    open(f'{n}.bin', 'wb').write(b'x' * (1 << 22))\n",
+        "import itertools, os\nhere = os.path.dirname(__file__)\nfor n in itertools.count():\n    open(f'{here}/{n}.bin', 'wb').write(b'x' * (1 << 22))\n",
     );
     source.write("eat.py", "held = []\nwhile True:\n    held.append(b'x' * (1 << 20))\n");
     let started = Instant::now();

@@ -6,7 +6,7 @@ import { memory } from "../runtime/state.js";
 import { lazyClass } from "./lazy.js";
 
 /** The share of the run's memory that files may fill: what works with them needs the rest. */
-const SHARE = 0.4;
+const SHARE = 0.25;
 
 let made;
 

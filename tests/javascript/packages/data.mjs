@@ -68,7 +68,7 @@ const checks = {
     const limit = pLimit(1);
     return [await Promise.all([1, 2].map((n) => limit(async () => n))), nanoid().length, nanoid() === nanoid()];
   },
-  // One file that grows, then many: two fifths of the 256 MiB that a run has by itself.
+  // One file that grows, then many: a quarter of the 256 MiB that a run has by itself.
   full_disk() {
     const piece = Buffer.alloc(1 << 20, 1);
     const fill = (name) => {
