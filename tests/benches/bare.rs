@@ -11,7 +11,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView, default_hoo
 
 use crate::common::STAND_IN;
 use bindings::StepPre;
-use bindings::keyhole::step::{accounts, flow, signer, types};
+use bindings::keyhole::step::{accounts, data, flow, signer, types};
 
 #[allow(missing_docs)]
 mod bindings {
@@ -26,6 +26,7 @@ mod bindings {
             "wasi:random": wasmtime_wasi::p2::bindings::random,
             "wasi:http": wasmtime_wasi_http::p2::bindings::http,
             "keyhole:step/accounts.account": super::Account,
+            "keyhole:step/data.store": super::Data,
         },
         require_store_data_send: true,
     });
@@ -33,6 +34,51 @@ mod bindings {
 
 /// The only account; there is nothing to know of it.
 pub struct Account;
+
+/// A data store, of which there is none.
+pub struct Data;
+
+type Answer<T> = wasmtime::Result<Result<T, data::DataError>>;
+
+fn none<T>() -> Answer<T> {
+    Ok(Err(data::DataError::NotLinked(String::new())))
+}
+
+impl data::Host for State {
+    fn open(&mut self, _: String) -> Answer<Resource<Data>> {
+        none()
+    }
+}
+
+impl data::HostStore for State {
+    fn get(&mut self, _: Resource<Data>, _: String) -> Answer<Option<data::Entry>> {
+        none()
+    }
+
+    fn set(&mut self, _: Resource<Data>, _: String, _: String, _: Option<u64>, _: data::Expect) -> Answer<Option<u64>> {
+        none()
+    }
+
+    fn delete(&mut self, _: Resource<Data>, _: String, _: data::Expect) -> Answer<bool> {
+        none()
+    }
+
+    fn increment(&mut self, _: Resource<Data>, _: String, _: i64, _: Option<u64>) -> Answer<i64> {
+        none()
+    }
+
+    fn entries(&mut self, _: Resource<Data>, _: String, _: Option<String>, _: u32) -> Answer<Vec<data::Entry>> {
+        none()
+    }
+
+    fn clear(&mut self, _: Resource<Data>) -> Answer<()> {
+        none()
+    }
+
+    fn drop(&mut self, _: Resource<Data>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
 
 /// The data of a store.
 pub struct State {
@@ -144,6 +190,7 @@ impl Bare {
         accounts::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
         flow::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
         signer::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+        data::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
         let pre = StepPre::new(linker.instantiate_pre(&Component::new(&engine, component)?)?)?;
         Ok(Self { engine, pre })
     }
