@@ -2,7 +2,7 @@
 //!
 //! What a template does with memory and time is its author's: a value that holds another twice, and that twice again, is
 //! small until it is written out, compared or hashed, which no count of steps foresees. So one that computes must never
-//! run in the host's process where a worker is configured. One that only names values does, within [`OUTPUT`].
+//! run in the host's process where a worker is configured. One that only names values does, within its bound on output.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
