@@ -61,6 +61,12 @@ mod tests {
         (table, text)
     }
 
+    /// What the word says in base64 of either alphabet.
+    fn decoded(word: &str) -> String {
+        let word = word.trim_end_matches('=').replace('+', "-").replace('/', "_");
+        String::from_utf8_lossy(&URL_SAFE_NO_PAD.decode(word).unwrap()).into_owned()
+    }
+
     #[test]
     fn sealed_an_encoded_placeholder_is_a_label_in_what_is_recorded() {
         let (table, text) = table();
@@ -68,15 +74,16 @@ mod tests {
         for user in ["", "a", "ab", "abc"] {
             let pair = format!("{user}:{text}");
             for encoded in [STANDARD.encode(&pair), URL_SAFE_NO_PAD.encode(&pair)] {
-                let redacted =
-                    redactor.redact(&table, &format!("{{\"authorization\":\"Basic {encoded}\"}}")).into_owned();
-                assert!(redacted.contains("‹acme.key›"), "{redacted}");
-                let word = redacted.split(['"', ' ']).nth(4).unwrap().split('‹').next().unwrap();
-                assert!(encoded.starts_with(word) && word.len() < 10, "{redacted}");
+                let echo = format!("{{\"authorization\":\"Basic {encoded}\"}}");
+                let redacted = redactor.redact(&table, &echo).into_owned();
+                let word = redacted.split(['"', ' ']).nth(4).unwrap();
+                let said = decoded(word);
+                assert!(said.contains("‹acme.key›") && !said.contains(&text), "{redacted}: {said}");
             }
         }
         let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(redactor.redact(&table, &hex), "‹acme.key›");
+        let label: String = "‹acme.key›".bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(redactor.redact(&table, &hex), label);
         assert_eq!(redactor.redact(&table, &text), "‹acme.key›");
     }
 
@@ -94,10 +101,10 @@ mod tests {
     fn one_that_was_handed_out_later_is_found() {
         let (mut table, first) = table();
         let mut redactor = Redactor::default();
-        assert!(redactor.redact(&table, &STANDARD.encode(format!("x:{first}"))).contains("‹acme.key›"));
+        assert!(decoded(&redactor.redact(&table, &STANDARD.encode(format!("x:{first}")))).contains("‹acme.key›"));
         let account = "01ARZ3NDEKTSV4RRFFQ69G5FAW".parse().unwrap();
         let origin = Origin { account, app: "other".into(), field: "key".into(), prop: "other".into() };
         let second = table.mint(origin, Shape { prefix: "", length: None }).unwrap();
-        assert!(redactor.redact(&table, &STANDARD.encode(format!("x:{second}"))).contains("‹other.key›"));
+        assert!(decoded(&redactor.redact(&table, &STANDARD.encode(format!("x:{second}")))).contains("‹other.key›"));
     }
 }
