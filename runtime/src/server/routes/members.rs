@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use keyhole_host_api::members::MemberId;
+use keyhole_host_api::members::{Member, MemberId};
 use keyhole_host_api::tokens::{Purpose as _, SignIn};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -80,6 +80,20 @@ pub(in crate::server) async fn remove(
     Ok(Json(Removed::new(member, departed, upstream, stopped)))
 }
 
+/// The member of this name, for what takes access away and gives none: they do it to themself, an admin to all.
+pub(super) async fn oneself_or_any(api: &Api, caller: &Caller, member: &str) -> Result<Member, Problem> {
+    let own = caller.member().is_ok_and(|by| by.as_str() == member);
+    if !own {
+        caller.must(Act::ChangeMembers)?;
+    }
+    let there = match member.parse::<MemberId>() {
+        Ok(id) => api.members.get(&id).await?,
+        // What can't be a name is nobody's.
+        Err(_) => None,
+    };
+    there.ok_or_else(|| Problem::not_there(format!("there is no member {member}")))
+}
+
 /// Forget who a member is at the OpenID provider: what they are signed in by with it ends. Admins can, and the
 /// member themself
 #[utoipa::path(delete, path = "/api/members/{member}/binding", tag = "members", operation_id = "members_unbind",
@@ -89,17 +103,8 @@ pub(in crate::server) async fn unbind(
     caller: Caller,
     Path(member): Path<String>,
 ) -> Answer<Unbound> {
-    let own = caller.member().is_ok_and(|by| by.as_str() == member);
-    if !own {
-        // It takes access away. Whoever comes next is bound by their own hand, or as the operator's settings say.
-        caller.must(Act::ChangeMembers)?;
-    }
-    let there = match member.parse::<MemberId>() {
-        Ok(id) => api.members.get(&id).await?,
-        // What can't be a name is nobody's.
-        Err(_) => None,
-    };
-    let there = there.ok_or_else(|| Problem::not_there(format!("there is no member {member}")))?;
+    // It takes access away. Whoever comes next is bound by their own hand, or as the operator's settings say.
+    let there = oneself_or_any(&api, &caller, &member).await?;
     match api.oidc.bindings().remove(&there.id).await? {
         Some(binding) => Ok(Json(binding.into())),
         None => Err(Problem::not_there(format!("{member} is bound to nobody at an OpenID provider"))),

@@ -14,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Answer;
+use super::members::oneself_or_any;
 use crate::server::Api;
 use crate::server::caller::{Act, Caller, Proof};
 use crate::server::extract::{Body, Path};
@@ -63,17 +64,7 @@ pub(in crate::server) async fn end_all(
     caller: Caller,
     Path(member): Path<String>,
 ) -> Answer<SignedOut> {
-    let own = caller.member().is_ok_and(|by| by.as_str() == member);
-    if !own {
-        // It takes access away and gives none.
-        caller.must(Act::ChangeMembers)?;
-    }
-    let there = match member.parse::<MemberId>() {
-        Ok(id) => api.members.get(&id).await?,
-        // What can't be a name is nobody's.
-        Err(_) => None,
-    };
-    let there = there.ok_or_else(|| Problem::not_there(format!("there is no member {member}")))?;
+    let there = oneself_or_any(&api, &caller, &member).await?;
     api.sign_ins.revoke_all(&there.id).await?;
     let ended = api.sessions.list(&there.id).await?.len();
     api.sessions.end_all(&there.id).await?;
