@@ -7,20 +7,22 @@ use std::sync::Arc;
 use keyhole::engine::CodeCacheConfig;
 use keyhole::server::Api;
 use keyhole::workflow::render::{RenderWorker, Renderers};
-use keyhole::workflow::{Components, Files, RUNS_PER_EVENT, Runner, SystemClock, Work, Workflows, reached, served_at};
+use keyhole::workflow::{
+    Components, Files, History, RUNS_PER_EVENT, Runner, SystemClock, Work, Workflows, reached, served_at,
+};
 use keyhole_host_api::accounts::{Accounts, Summary};
 use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{Broker, Egress};
 use keyhole_host_api::data::DataStores;
 use keyhole_host_api::members::{MemberId, Members};
-use keyhole_host_api::store::Store;
 use keyhole_host_api::store::redb::{FILE_NAME, RedbStore};
+use keyhole_host_api::store::{Store, WriteBehind};
 use keyhole_host_api::vault::Vault;
 use keyhole_host_api::workspace;
 
 use super::RENDER;
 use super::error::{Context as _, Error, Result};
-use super::settings::{AsMember, Settings};
+use super::settings::{AsMember, Durability, Settings};
 
 /// The store, and what is kept in it.
 pub struct Home {
@@ -106,6 +108,7 @@ impl Home {
 
     /// The API on this data directory. `public_url` is where browsers reach it, if they can.
     pub async fn api(&self, settings: &Settings, egress: Egress, public_url: Option<url::Url>) -> Result<Arc<Api>> {
+        let serves = public_url.is_some();
         // A process that does not serve tells of one that does.
         let public_url = match public_url {
             None => served_at(&self.store).await?,
@@ -127,8 +130,14 @@ impl Home {
             public_url: public_url.clone(),
         });
         let workflows = Arc::new(Workflows::new(self.store.clone(), work));
-        let runner = Runner::new(self.store.clone(), workflows.clone(), Arc::new(SystemClock));
-        runner.set_most_started(settings.runs_kept.most_per_event.unwrap_or(RUNS_PER_EVENT));
+        let runs: Arc<dyn Store> = match settings.runs.durability {
+            // One that accepts an event and ends has nothing to gain.
+            Durability::Relaxed if serves => Arc::new(WriteBehind::new(self.store.clone())),
+            _ => self.store.clone(),
+        };
+        let history = History::new(runs);
+        let runner = Runner::new(self.store.clone(), history, workflows.clone(), Arc::new(SystemClock));
+        runner.set_most_started(settings.runs.most_per_event.unwrap_or(RUNS_PER_EVENT));
         let (members, accounts) = (self.members.clone(), self.accounts.clone());
         Ok(Api::new(&self.store, members, accounts, broker, workflows, runner, public_url))
     }

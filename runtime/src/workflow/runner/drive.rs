@@ -97,7 +97,7 @@ impl Runner {
             }
         };
         if let Some(ended) = history.ended(run).await? {
-            return history.forget_pending(run, ended.steps as usize).await;
+            return history.forget_pending(run, ended.steps as usize);
         }
         // Of one that was accepted before spans were kept, the same that another process would make for it.
         if let (Some(tracer), None) = (self.tracer(), &pending.trace) {
