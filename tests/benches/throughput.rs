@@ -128,7 +128,8 @@ impl House {
         let config = keyhole.data.path().join("config.toml");
         std::fs::write(&config, format!("[runs]\ndurability = {durability:?}\n"))?;
         let config = ["--config", config.to_str().context("a path")?];
-        let flags: Vec<&str> = config.into_iter().chain(serve).chain(keyhole.flags().iter().map(String::as_str)).collect();
+        let flags: Vec<&str> =
+            config.into_iter().chain(serve).chain(keyhole.flags().iter().map(String::as_str)).collect();
         let mut child = keyhole.command(&flags).stdout(Stdio::piped()).spawn()?;
         let said = child.stdout.take().context("its output")?;
         let said = serde_json::Deserializer::from_reader(said).into_iter::<Value>().next().context("a line")??;

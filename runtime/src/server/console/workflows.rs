@@ -295,7 +295,11 @@ async fn found(
     Ok((one, version))
 }
 
-async fn owned(api: &Arc<Api>, visitor: &Visitor, at: &(String, String)) -> Result<(WorkflowView, Arc<Version>), Problem> {
+async fn owned(
+    api: &Arc<Api>,
+    visitor: &Visitor,
+    at: &(String, String),
+) -> Result<(WorkflowView, Arc<Version>), Problem> {
     match found(api, visitor, at).await? {
         (one, Some(version)) => Ok((one, version)),
         (one, None) => Err(Problem::not_allowed(format!("only its owner, {}, can do that", one.owner))),
