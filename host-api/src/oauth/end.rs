@@ -51,7 +51,7 @@ impl OAuth {
     }
 
     /// Removes the member `id` from `members`, as [`Members::remove`] does, and then revokes the tokens of their
-    /// accounts at the services. What became of each, by the account's id.
+    /// accounts at the services, for a minute at most. What became of each, by the account's id.
     ///
     /// # Errors
     /// As [`Members::remove`].
