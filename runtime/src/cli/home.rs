@@ -87,8 +87,8 @@ impl Home {
                 }
             };
         };
-        match members.into_iter().find(|member| member.id.as_str() == name) {
-            Some(member) => Ok(member.id),
+        match members.iter().find(|member| member.id.as_str() == name) {
+            Some(member) => Ok(member.id.clone()),
             None => Err(Error::usage(format!("there is no member '{name}'"))
                 .help("keyhole members list shows them; keyhole members add NAME adds one")),
         }
