@@ -10,6 +10,7 @@ use keyhole::workflow::record::{Cause, Details, Pending, Run, RunStatus, Workflo
 use keyhole_host_api::store::Store;
 use keyhole_host_api::store::redb::RedbStore;
 use keyhole_tests::program::KEY;
+use keyhole_tests::served::Served;
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -17,7 +18,7 @@ use crate::house::{House, Words};
 use crate::visit::{Answer, Visit, client, send};
 
 /// The most that a page may have in all, with its stylesheet and script.
-const MOST: usize = 100_000;
+pub const MOST: usize = 100_000;
 
 /// The middle of some looks at a page.
 async fn look(visit: &Visit, path: &str) -> (Duration, Answer) {
@@ -53,7 +54,7 @@ async fn with_many_accounts_every_page_is_small_and_their_list_has_pages_that_ho
     for (visit, path) in lists {
         before.push(look(visit, path).await.0);
     }
-    connect(&house, count).await;
+    connect(&house.served, count).await;
     for ((visit, path), before) in lists.into_iter().zip(before) {
         // The first look reads what is new.
         visit.get(path).await;
@@ -63,15 +64,7 @@ async fn with_many_accounts_every_page_is_small_and_their_list_has_pages_that_ho
         assert!(took < bound(before), "{path} took {took:?} with {count} accounts, and {before:?} before");
     }
 
-    let mut assets = 0;
-    let first = alice.get("/accounts").await.text;
-    for name in ["console.css", "console.js"] {
-        let (before, _) = first.split_once(&format!("/{name}\"")).expect("the page names it");
-        let (_, at) = before.rsplit_once('"').expect("an address");
-        let asset = alice.get(&format!("{at}/{name}")).await;
-        assert!(asset.status == 200 && asset.header("cache-control").contains("immutable"), "{name}");
-        assets += asset.text.len();
-    }
+    let assets = assets(&alice).await;
     let mut wrong = Vec::new();
     println!("{count} accounts; {assets} bytes of assets\n{:>9} {:>7}  page", "median ms", "bytes");
     let lists = ["/accounts?page=3", "/accounts?q=number-002", "/accounts?q=Acme&page=2"].map(str::to_owned);
@@ -98,10 +91,24 @@ async fn with_many_accounts_every_page_is_small_and_their_list_has_pages_that_ho
     assert!(found.contains("number-00299") && found.contains(">1 account<"), "{found}");
 }
 
+/// Bytes of what each page loads.
+pub async fn assets(visit: &Visit) -> usize {
+    let mut assets = 0;
+    let first = visit.get("/accounts").await.text;
+    for name in ["console.css", "console.js"] {
+        let (before, _) = first.split_once(&format!("/{name}\"")).expect("the page names it");
+        let (_, at) = before.rsplit_once('"').expect("an address");
+        let asset = visit.get(&format!("{at}/{name}")).await;
+        assert!(asset.status == 200 && asset.header("cache-control").contains("immutable"), "{name}");
+        assets += asset.text.len();
+    }
+    assets
+}
+
 /// Accounts of alice's, by the API: sixteen at a time.
-async fn connect(house: &House, count: usize) {
-    let (token, _) = house.served.token("alice", &[]);
-    let (client, url) = (client(1), format!("{}/api/accounts", house.served.url));
+pub async fn connect(served: &Served, count: usize) {
+    let (token, _) = served.token("alice", &[]);
+    let (client, url) = (client(1), format!("{}/api/accounts", served.url));
     let connect = |number: usize| {
         let nickname = format!("number-{number:05}");
         let new = json!({"app": "acme", "nickname": nickname, "fields": {"api_key": KEY}, "test": false});
@@ -170,7 +177,7 @@ async fn a_page_of_runs_costs_what_it_shows_however_many_runs_others_have() {
 }
 
 /// Runs of a workflow that ended well, one a second.
-async fn fill(history: &History, workflow: &str, begun: Timestamp, count: usize) {
+pub async fn fill(history: &History, workflow: &str, begun: Timestamp, count: usize) {
     let raw = |text: &str| RawValue::from_string(text.to_owned()).expect("JSON");
     let one = |number: usize| async move {
         let at = begun + SignedDuration::from_secs(i64::try_from(number).expect("a number"));
