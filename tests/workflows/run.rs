@@ -53,6 +53,24 @@ fn a_failure_ends_the_run_and_says_which_step_and_why() {
 }
 
 #[test]
+fn bounded_a_step_has_the_memory_that_its_file_says_and_no_more() {
+    let keyhole = keyhole();
+    let held = verb("a", "hold", "300");
+    for memory in ["limits.memory = \"512MiB\"\n", ""] {
+        deploy(&keyhole, &format!("{HEAD}{memory}{held}")).ok();
+        let run = run(&keyhole, "w", &json!({}));
+        match memory {
+            "" => {
+                assert_eq!(run["run"]["error"]["kind"], "limit", "{run:#}");
+                let message = run["run"]["error"]["message"].as_str().unwrap();
+                assert!(message.contains("more memory than its limit of 256 MiB"), "{message}");
+            }
+            _ => assert_eq!(returned(&run)["a"], 300 << 20, "{run:#}"),
+        }
+    }
+}
+
+#[test]
 fn a_failure_that_may_pass_is_tried_again_and_a_limit_is_not() {
     let keyhole = keyhole();
     let retry = "retry = { attempts = 4, wait = \"10ms\" }\n";

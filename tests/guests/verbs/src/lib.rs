@@ -73,6 +73,8 @@ fn run(input: Input, ctx: Ctx) -> Result<impl Serialize> {
                 std::hint::black_box(&value);
             }
         }
+        // So many MiB.
+        "hold" => return Ok(json!(std::hint::black_box(vec![1_u8; (number() as usize) << 20]).len())),
         "loop" => loop {
             std::hint::black_box(&value);
         },
