@@ -267,7 +267,9 @@ fn a_failure_is_posted_to_the_url_that_is_for_it() {
 #[test]
 fn what_goes_wrong_beside_a_call_is_said_in_lines_of_json_if_asked() {
     let keyhole = keyhole();
+    deploy(&keyhole, &format!("keyhole = 1\nname = \"nothing\"\n{}", verb("a", "return", "0"))).ok();
     deploy(&keyhole, &format!("{HEAD}on_error = \"nothing\"\n{}", verb("a", "fail", "0"))).ok();
+    keyhole.call(&["workflows", "delete", "nothing", "--as", "alice"]).ok();
     let run = |format: &str| {
         let mut command = keyhole.command(&["--json", "workflows", "run", "w", "--as", "alice"]);
         let ended = command.env("KEYHOLE_LOG_FORMAT", format).stderr(std::process::Stdio::piped()).output().unwrap();

@@ -4,8 +4,8 @@ use super::{At, ROOTS, TemplateError, dollar_name, environment, quoted, rewritte
 
 /// What is known of `workflow` and `run`.
 const KNOWN: [(&str, &[&str]); 2] = [("workflow", &["name", "owner"]), ("run", &["id"])];
-/// What a step leaves besides its exports.
-const RETURN_VALUE: &str = "$return_value";
+/// What the host keeps of a step besides its exports: what it returned, and the request that ended its wait.
+const KEPT: [&str; 2] = ["$return_value", "$resume_data"];
 /// What a name begins with that is written as its bytes in hex.
 const HEX: &str = "hex_";
 
@@ -28,8 +28,8 @@ pub(super) fn check(text: &str, earlier: &[&str]) -> Result<(), TemplateError> {
                 };
                 (format!("no step before this one is called `{step}`{there}"), step)
             }
-            ["steps", step, left, ..] if left.starts_with('$') && *left != RETURN_VALUE => {
-                (format!("a step leaves `{RETURN_VALUE}` and its exports; `{step}` leaves no `{left}`"), left)
+            ["steps", step, left, ..] if left.starts_with('$') && !KEPT.contains(left) => {
+                (format!("`{step}` leaves no `{left}`; a step leaves {} and its exports", KEPT.join(", ")), left)
             }
             ["steps", ..] => continue,
             [root, rest @ ..] => match (KNOWN.iter().find(|(known, _)| known == root), rest) {
@@ -109,7 +109,7 @@ mod tests {
             "{{ steps['a'][\"$return_value\"].x }}",
             "{{ steps['my-step'].x }}",
             "{{ steps['my-step'].$return_value }}",
-            "{{ steps.a.anything }}",
+            "{{ steps.a.anything }} {{ steps.a.$resume_data.query.x }}",
             "{{ steps[event.name] }}",
             "{{ event.x in['a', 'b'] }}",
             "{{ event['steps']['nosuch'].$x }}",
