@@ -134,6 +134,44 @@ fn a_run_that_waits_can_be_ended_and_an_event_run_again() {
     assert_eq!((&again["run"]["cause"], &returned(&again)["a"]), (&json!("retry"), &json!(2)), "{again:#}");
 }
 
+#[tokio::test]
+async fn a_list_says_where_its_next_page_is_and_finds_what_has_not_ended() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let keyhole = keyhole();
+    deploy(&keyhole, &format!("{HEAD}{}", verb("a", "return", "1"))).ok();
+    let held = format!("keyhole = 1\nname = \"held\"\n{}{}", verb("a", "delay", "600000"), verb("b", "return", "1"));
+    deploy(&keyhole, &held).ok();
+    let serving = Serving::on(&keyhole);
+    let token = keyhole.call(&["--json", "tokens", "create", "--as", "alice"]).ok().json();
+    let held = keyhole.call(&["--json", "workflows", "run", "held", "--no-wait", "--as", "alice"]).ok().json();
+    until_status(&keyhole, held["run"].as_str().unwrap(), "waiting");
+    (0..5).for_each(|_| assert_eq!(run(&keyhole, "w", &json!({}))["run"]["status"], "ok"));
+
+    let found = |more: &[&str]| list(&keyhole, more).len();
+    assert_eq!(found(&["--status", "waiting"]), 1);
+    assert_eq!((found(&["--status", "waiting", "--workflow", "held"]), found(&["--status", "queued"])), (1, 0));
+    assert_eq!((found(&["--status", "waiting", "--workflow", "w"]), found(&["--status", "ok"])), (0, 5));
+    assert_eq!((found(&["--since", "1h"]), found(&["--since", "2999-01-01"])), (6, 0));
+
+    let (client, token) = (reqwest::Client::new(), token["token"].as_str().unwrap());
+    let (mut next, mut pages) = (Some("/api/runs?limit=2&status=ok".to_owned()), Vec::new());
+    while let Some(path) = next {
+        assert!(path.contains("status=ok"), "{path}");
+        let answer = client.get(format!("{}{path}", serving.url)).bearer_auth(token).send().await.unwrap();
+        let link = answer.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+        next = link.map(|link| link[1..].strip_suffix(">; rel=\"next\"").unwrap().to_owned());
+        pages.push(answer.json::<Vec<serde_json::Value>>().await.unwrap());
+    }
+    assert!(pages.len() >= 3, "{pages:?}");
+    let all: Vec<_> = pages.concat().iter().map(|run| run["id"].clone()).collect();
+    assert_eq!(all, list(&keyhole, &["--status", "ok"]).iter().map(|run| run["id"].clone()).collect::<Vec<_>>());
+    let said = keyhole.call(&["runs", "list", "-n", "2", "--as", "alice"]).ok().stdout;
+    let last = list(&keyhole, &["-n", "2"])[1]["id"].as_str().unwrap().to_owned();
+    assert!(said.contains(&format!("--before {last}")), "{said}");
+    let said = keyhole.call(&["runs", "list", "--as", "alice"]).ok().stdout;
+    assert!(!said.contains("--before"), "{said}");
+}
+
 #[test]
 fn no_credential_and_no_placeholder_is_in_what_is_kept_of_a_run() {
     use keyhole_tests::program::KEY;
