@@ -53,6 +53,28 @@ fn a_failure_ends_the_run_and_says_which_step_and_why() {
 }
 
 #[test]
+fn a_failure_of_a_rust_step_is_told_with_its_line() {
+    const SOURCE: &str = include_str!("../guests/verbs/src/lib.rs");
+    let line = |code: &str| 1 + SOURCE.lines().position(|line| line.contains(code)).unwrap();
+    let keyhole = keyhole();
+    for (verb_, value, code) in [
+        ("fail", "\"no luck\"", "Err(Error::step(value"),
+        ("fail-before", "9", "Error::upstream(\"not yet\")"),
+        // What the SDK makes of an answer of the host's is placed where the step asked.
+        ("delay", "999999999999", "ctx.delay("),
+        ("get", "{ key = \"x\" }", "no store"),
+        ("panic", "0", "panic!(\"as it was told\")"),
+    ] {
+        deploy(&keyhole, &format!("{HEAD}{}", verb("a", verb_, value))).ok();
+        let run = run(&keyhole, "w", &json!({}));
+        let trace = run["steps"][0]["error"]["trace"].as_str().unwrap_or_else(|| panic!("{run:#}"));
+        assert!(trace.starts_with(&format!("src/lib.rs:{}:", line(code))), "{verb_}: {trace}");
+        let shown = keyhole.call(&["runs", "show", run["run"]["id"].as_str().unwrap(), "--as", "alice"]).ok().stdout;
+        assert!(shown.contains("src/lib.rs:"), "{shown}");
+    }
+}
+
+#[test]
 fn bounded_a_step_has_the_memory_that_its_file_says_and_no_more() {
     let keyhole = keyhole();
     let held = verb("a", "hold", "300");
