@@ -97,6 +97,48 @@ fn what_is_wrong_is_told_with_file_line_and_column_and_nothing_is_deployed() {
 }
 
 #[test]
+fn a_component_that_was_deployed_before_is_named_by_its_digest() {
+    let keyhole = keyhole();
+    deploy(&keyhole, &format!("{HEAD}{}", verb("a", "return", "1"))).ok();
+    let path = component("verbs").display().to_string();
+    let digest = keyhole.call(&["--json", "inspect", &path]).ok().json()["digest"].as_str().unwrap().to_owned();
+    let text = format!("{HEAD}{}", verb("a", "return", "2")).replace(&path, &format!("blake3:{digest}"));
+    assert!(text.contains("uses = \"blake3:"), "{text}");
+    assert_eq!(deploy(&keyhole, &text).ok().json()["workflow"]["version"], 2);
+    assert_eq!(returned(&run(&keyhole, "w", &serde_json::json!({})))["a"], 2);
+}
+
+#[test]
+fn keyhole_test_runs_a_file_with_an_event_and_its_exit_code_says_how_it_ended() {
+    let keyhole = keyhole();
+    let path = file(
+        &keyhole,
+        &format!(
+            "{HEAD}{}{}",
+            verb("a", "return", "\"{{ event.n }}\""),
+            verb("b", "fail", "\"no luck\"").replace("uses =", "if = \"{{ event.n > 1 }}\"\nuses =")
+        ),
+    );
+    let event = keyhole.data.path().join("event.json");
+    let test = |event_text: &str, json: &[&str]| {
+        std::fs::write(&event, event_text).unwrap();
+        let args = ["test", path.to_str().unwrap(), "--event", event.to_str().unwrap(), "--as", "alice"];
+        keyhole.call(&[json, &args].concat())
+    };
+    let done = test("{\"n\": 1}", &["--json"]).ok().json();
+    assert_eq!((&done["status"], &done["steps"][0]["return_value"]), (&serde_json::json!("ok"), &serde_json::json!(1)));
+    assert_eq!(done["steps"][1]["status"], "skipped", "{done:#}");
+    let failed = test("{\"n\": 2}", &["--json"]);
+    assert_eq!((failed.code, &failed.json()["status"]), (1, &serde_json::json!("failed")));
+    assert_eq!(failed.json()["error"]["message"], "no luck");
+    let said = test("{\"n\": 2}", &[]).failed(1);
+    assert!(said.contains("no luck") && said.contains("the step b"), "{said}");
+    let said = test("{\"n\": }", &[]).failed(2);
+    assert!(said.contains("event.json:1:"), "{said}");
+    assert_eq!(list(&keyhole, &[]).len(), 0, "no run is kept");
+}
+
+#[test]
 fn a_workflow_may_be_told_of_its_own_failures_and_of_those_of_one_that_is_there() {
     let keyhole = keyhole();
     deploy(&keyhole, &format!("{HEAD}on_error = \"w\"\n{}", verb("a", "return", "1"))).ok();
