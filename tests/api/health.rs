@@ -80,7 +80,7 @@ async fn metrics_tell_of_runs_by_state_of_refreshes_and_of_instances_in_use() {
     let mut keyhole = Keyhole::default();
     // The token that the service takes; from 3 on it gives none any more.
     let valid = Arc::new(AtomicUsize::new(1));
-    let knows = valid.clone();
+    let (knows, asked) = (valid.clone(), AtomicUsize::new(0));
     let service = Server::http(&keyhole.authority, &["auth.acme.example"], move |request| {
         let valid = knows.load(Ordering::SeqCst);
         let token = format!("robot_access_5hT0pQz81mX{valid}");
@@ -90,25 +90,31 @@ async fn metrics_tell_of_runs_by_state_of_refreshes_and_of_instances_in_use() {
                 json(200, &json!({"access_token": token, "token_type": "Bearer", "expires_in": 3600}))
             }
             "/token" => json(400, &json!({"error": "invalid_grant"})),
-            _ if is_taken => json(200, &json!({"client": "robot"})),
+            _ if is_taken => json(200, &json!({"client": format!("robot-{}", asked.fetch_add(1, Ordering::SeqCst))})),
             _ => json(401, &json!({"error": "invalid_token"})),
         }
     });
     keyhole.lead("auth.acme.example", &service);
     keyhole.member("alice");
     let flags: Vec<_> = keyhole.flags().iter().map(String::as_str).collect();
-    let connect = ["--json", "accounts", "connect", "robot", "--field", "client_id=robot", "--as", "alice", "--stdin"];
-    let connected = keyhole.call_with(&[&connect[..], &flags].concat(), "robot-secret-4f1b7c2e9d").ok().json();
-    let account = connected["id"].as_str().unwrap();
+    let connect = |nickname: &str| {
+        let args = ["--json", "accounts", "connect", "robot", "--field", "client_id=robot", "--as", "alice", "--stdin"];
+        let args = [&args[..], &["--nickname", nickname], &flags].concat();
+        keyhole.call_with(&args, "robot-secret-4f1b7c2e9d").ok();
+    };
+    connect("renewed");
+    connect("dead");
     let verbs = component("verbs").display().to_string();
     let verb = |verb: &str, value: u32| {
         format!("[[steps]]\nname = {verb:?}\nuses = {verbs:?}\nprops = {{ verb = {verb:?}, value = {value} }}\n")
     };
-    let look = format!(
-        "[[steps]]\nname = \"look\"\nuses = \"http-request\"\nlinks = {{ account = {account:?} }}\nprops = {{ url = \"notes\" }}\n"
-    );
+    let look = |account: &str| {
+        let links = format!("links = {{ account = {account:?} }}");
+        format!("[[steps]]\nname = \"look\"\nuses = \"http-request\"\n{links}\nprops = {{ url = \"notes\" }}\n")
+    };
     for (name, more) in [
-        ("watch", look),
+        ("renewed", look("renewed")),
+        ("dead", look("dead")),
         ("later", verb("delay", 600_000) + &verb("return", 1)),
         ("busy", format!("limits = {{ concurrency = 1, timeout = \"600s\" }}\n{}", verb("loop", 0))),
     ] {
@@ -123,12 +129,12 @@ async fn metrics_tell_of_runs_by_state_of_refreshes_and_of_instances_in_use() {
         let runs = format!("{}/api/workflows/alice/{name}/runs", served.url);
         by(&token, "post", &runs, Some(&json!({ "wait": wait }))).await.ok();
     };
-    // The service takes the token no more, gives another, and then none.
-    for turn in [2, 3] {
+    // The service takes the tokens no more; it gives one account another, and the other one none.
+    for (account, turn) in [("renewed", 2), ("dead", 3)] {
         valid.store(turn, Ordering::SeqCst);
-        start("watch", true).await;
+        start(account, true).await;
     }
-    for name in ["watch", "later", "busy", "busy"] {
+    for name in ["dead", "later", "busy", "busy"] {
         start(name, false).await;
     }
     let states = ["queued", "running", "waiting"].map(|state| format!("keyhole_runs{{state=\"{state}\"}}"));
