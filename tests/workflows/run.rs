@@ -325,6 +325,25 @@ fn a_failure_is_posted_to_the_url_that_is_for_it() {
 }
 
 #[test]
+fn a_url_that_does_not_answer_at_once_is_told_of_the_failure_again() {
+    use keyhole_tests::server::{Server, json as answer};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let mut keyhole = keyhole();
+    let asked = AtomicUsize::new(0);
+    let server = Server::http(&keyhole.authority, &["alarm.example"], move |_| {
+        answer(if asked.fetch_add(1, Ordering::SeqCst) < 2 { 503 } else { 200 }, &json!({}))
+    });
+    keyhole.lead("alarm.example", &server);
+    let on_error = "on_error = \"https://alarm.example/x\"\n";
+    deploy(&keyhole, &format!("{HEAD}{on_error}{}", verb("a", "fail", "\"no luck\""))).ok();
+    let failed = run(&keyhole, "w", &json!({}));
+    let told = &failed["steps"][1];
+    assert_eq!((&told["name"], &told["status"], &told["attempts"]), (&json!("on_error"), &json!("ok"), &json!(3)));
+    let bodies: Vec<_> = server.received().into_iter().map(|received| received.body).collect();
+    assert!(bodies.len() == 3 && bodies.iter().all(|body| *body == bodies[0]), "{}", bodies.len());
+}
+
+#[test]
 fn what_goes_wrong_beside_a_call_is_said_in_lines_of_json_if_asked() {
     let keyhole = keyhole();
     deploy(&keyhole, &format!("keyhole = 1\nname = \"nothing\"\n{}", verb("a", "return", "0"))).ok();

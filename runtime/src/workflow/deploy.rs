@@ -19,7 +19,7 @@ use url::Url;
 
 use super::attempt::Work;
 use super::components::ComponentError;
-use super::file::{File, FileError, HTTP_REQUEST, Step, WORKFLOW, is_name, place_of};
+use super::file::{File, FileError, HTTP_REQUEST, Retry, Step, WORKFLOW, is_name, place_of};
 use super::files::{self, PlannedFile};
 use super::record::{PlannedLink, PlannedStep, Version, Workflow, WorkflowId};
 use super::template::is_template;
@@ -571,7 +571,8 @@ pub(super) fn told(on_error: &str) -> Option<PlannedStep> {
         allow_hosts: vec![host],
         timeout_ms: 30_000,
         memory: 0,
-        retry: None,
+        // What is down for a moment should hear of it, too.
+        retry: Some(Retry { attempts: 4, ..Retry::default() }),
         retry_requests: 0,
         file: None,
     })
