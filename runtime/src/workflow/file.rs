@@ -66,7 +66,7 @@ pub struct File {
     #[serde(default)]
     pub retry: Option<Retry>,
     /// What is told when a run fails: the owner's workflow that is started with the failure as its event, or an
-    /// `https` URL that it is posted to.
+    /// `https` URL that it is posted to, up to four times until it answers.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub on_error: Option<Spanned<String>>,
@@ -98,7 +98,7 @@ pub struct Step {
     /// `blake3:` and the digest of one that was deployed before.
     #[schemars(with = "String")]
     pub uses: Spanned<String>,
-    /// Run it only if this holds: a template that gives true or false.
+    /// Run it only if this holds: one expression between braces, `{{ event.body.count > 0 }}`.
     #[serde(default, rename = "if")]
     #[schemars(with = "Option<String>")]
     pub condition: Option<Spanned<String>>,
@@ -108,7 +108,7 @@ pub struct Step {
     /// `query`, `fail_on_error`, `pages`, and one body: `json`, `form`, `text`, `base64`, or `file`, the path of a
     /// file in the folder of this one. That is read when the workflow is deployed, is no template, and may have
     /// 1 MiB, all of a workflow's together 4 MiB; its type is told by its name, unless `headers` has a
-    /// `content-type`.
+    /// `content-type`. With `pages` it returns the `items` of all `pages`, and whether there are `more`.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Value>")]
     pub props: IndexMap<String, Spanned<toml::Value>>,
