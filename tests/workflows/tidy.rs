@@ -25,7 +25,7 @@ use keyhole_tests::server::Authority;
 use keyhole_tests::workspace::component;
 use serde_json::value::RawValue;
 
-use crate::rig::{HEAD, Serving, deploy as deploy_file, keyhole, list, until, verb};
+use crate::rig::{HEAD, Serving, deploy as deploy_file, keyhole, list, verb};
 
 /// Whatever is not needed now has not been for long.
 const NONE: SignedDuration = SignedDuration::from_secs(-1);
@@ -357,5 +357,5 @@ async fn serve_removes_the_runs_that_ended_longer_ago_than_the_operator_keeps_th
     let config = keyhole.data.path().join("keyhole.toml");
     std::fs::write(&config, "[runs]\nkeep = \"1h\"\n").unwrap();
     let _serving = Serving::with(&keyhole, &["--config", config.to_str().unwrap()]);
-    until("the old run to be gone", || (ids() == [young.clone()]).then_some(()));
+    crate::rig::until("the old run to be gone", || (ids() == [young.clone()]).then_some(()));
 }
