@@ -97,7 +97,7 @@ fn ten() -> u32 {
 }
 
 /// The names of its props, for the check at deploy.
-pub const PROPS: [&str; 11] =
+const PROPS: [&str; 11] =
     ["url", "method", "headers", "query", "json", "form", "text", "base64", FILE, "fail_on_error", "pages"];
 /// The prop that names a file beside the workflow's.
 pub const FILE: &str = "file";
