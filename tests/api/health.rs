@@ -1,5 +1,8 @@
 //! What an operator's machines are told, without a token: whether Keyhole lives and can work, and how much it does.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use keyhole_tests::program::{KEY, Keyhole};
 use keyhole_tests::server::{Server, json};
 use keyhole_tests::workspace::component;
@@ -70,4 +73,83 @@ async fn metrics_tell_what_was_done_and_not_for_whom() {
     let flags = ["--as", "alice", "--link", &link, "--allow-host", &url];
     let run = served.keyhole.run(&component("hostile"), &asked, &flags);
     assert!(run["requests"][0]["reason"].as_str().unwrap().contains("Keyhole's own address"), "{run:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_of_runs_by_state_of_refreshes_and_of_instances_in_use() {
+    let mut keyhole = Keyhole::default();
+    // The token that the service takes; from 3 on it gives none any more.
+    let valid = Arc::new(AtomicUsize::new(1));
+    let (knows, asked) = (valid.clone(), AtomicUsize::new(0));
+    let service = Server::http(&keyhole.authority, &["auth.acme.example"], move |request| {
+        let valid = knows.load(Ordering::SeqCst);
+        let token = format!("robot_access_5hT0pQz81mX{valid}");
+        let is_taken = request.header("authorization") == Some(&format!("Bearer {token}"));
+        match request.target.as_str() {
+            "/token" if valid < 3 => {
+                json(200, &json!({"access_token": token, "token_type": "Bearer", "expires_in": 3600}))
+            }
+            "/token" => json(400, &json!({"error": "invalid_grant"})),
+            _ if is_taken => json(200, &json!({"client": format!("robot-{}", asked.fetch_add(1, Ordering::SeqCst))})),
+            _ => json(401, &json!({"error": "invalid_token"})),
+        }
+    });
+    keyhole.lead("auth.acme.example", &service);
+    keyhole.member("alice");
+    let flags: Vec<_> = keyhole.flags().iter().map(String::as_str).collect();
+    let connect = |nickname: &str| {
+        let args = ["--json", "accounts", "connect", "robot", "--field", "client_id=robot", "--as", "alice", "--stdin"];
+        let args = [&args[..], &["--nickname", nickname], &flags].concat();
+        keyhole.call_with(&args, "robot-secret-4f1b7c2e9d").ok();
+    };
+    connect("renewed");
+    connect("dead");
+    let verbs = component("verbs").display().to_string();
+    let verb = |verb: &str, value: u32| {
+        format!("[[steps]]\nname = {verb:?}\nuses = {verbs:?}\nprops = {{ verb = {verb:?}, value = {value} }}\n")
+    };
+    let look = |account: &str| {
+        let links = format!("links = {{ account = {account:?} }}");
+        format!("[[steps]]\nname = \"look\"\nuses = \"http-request\"\n{links}\nprops = {{ url = \"notes\" }}\n")
+    };
+    for (name, more) in [
+        ("renewed", look("renewed")),
+        ("dead", look("dead")),
+        ("later", verb("delay", 600_000) + &verb("return", 1)),
+        ("busy", format!("limits = {{ concurrency = 1, timeout = \"600s\" }}\n{}", verb("loop", 0))),
+    ] {
+        let file = keyhole.data.path().join("workflow.toml");
+        std::fs::write(&file, format!("keyhole = 1\nname = {name:?}\n{more}")).unwrap();
+        keyhole.call(&["workflows", "deploy", file.to_str().unwrap(), "--as", "alice"]).ok();
+    }
+    let served = Served::on(keyhole, &["--metrics", "127.0.0.1:0"]);
+    let metrics = served.metrics.clone().expect("it says where");
+    let (token, _) = served.token("alice", &[]);
+    let start = async |name: &str, wait: bool| {
+        let runs = format!("{}/api/workflows/alice/{name}/runs", served.url);
+        by(&token, "post", &runs, Some(&json!({ "wait": wait }))).await.ok();
+    };
+    // The service takes the tokens no more; it gives one account another, and the other one none.
+    for (account, turn) in [("renewed", 2), ("dead", 3)] {
+        valid.store(turn, Ordering::SeqCst);
+        start(account, true).await;
+    }
+    for name in ["dead", "later", "busy", "busy"] {
+        start(name, false).await;
+    }
+    let states = ["queued", "running", "waiting"].map(|state| format!("keyhole_runs{{state=\"{state}\"}}"));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let text = loop {
+        let text = get(&metrics).await.text;
+        let is_one = states.iter().all(|state| sample(&text, state) == 1.0);
+        if is_one && sample(&text, "keyhole_runs{state=\"held\"}") >= 1.0 && sample(&text, "keyhole_instances ") >= 1.0
+        {
+            break text;
+        }
+        assert!(std::time::Instant::now() < deadline, "{text}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(sample(&text, "keyhole_refreshes_total{app=\"robot\",outcome=\"ok\"}"), 1.0);
+    assert_eq!(sample(&text, "keyhole_refreshes_total{app=\"robot\",outcome=\"failed\"}"), 1.0);
+    assert!(sample(&text, "keyhole_instances ") <= sample(&text, "keyhole_instances_limit"), "{text}");
 }

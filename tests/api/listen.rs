@@ -2,9 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Stdio;
 
 use keyhole_tests::program::{Ended, Keyhole};
 use rcgen::{CertificateParams, KeyPair};
+use serde_json::Value;
 
 use crate::rig::{Served, by};
 
@@ -58,6 +60,66 @@ async fn over_tls_it_serves_http_2_and_the_program_is_its_client() {
     assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
     // No TLS, no answer.
     assert!(client.get(format!("http://localhost:{port}/api/health")).send().await.is_err());
+}
+
+/// How a server with these settings is reached: where it listens, and by which URL browsers come.
+fn reached(keyhole: &Keyhole, config: &str, variables: &[(&str, &str)], flags: &[&str]) -> (String, String) {
+    let path = keyhole.data.path().join("keyhole.toml");
+    std::fs::write(&path, config).unwrap();
+    let args = [&["--json", "--config", path.to_str().unwrap(), "serve"], flags].concat();
+    let mut command = keyhole.command(&args);
+    let mut child = command.envs(variables.iter().copied()).stdout(Stdio::piped()).spawn().unwrap();
+    let said = serde_json::Deserializer::from_reader(child.stdout.take().unwrap()).into_iter::<Value>().next();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let said = said.expect("it says how it is reached").unwrap();
+    let url = |name: &str| url::Url::parse(said[name].as_str().unwrap()).unwrap();
+    (url("url").host_str().unwrap().to_owned(), url("set_up").host_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_a_variable_over_the_file_and_the_file_over_the_default() {
+    let keyhole = Keyhole::default();
+    let file = "[serve]\nlisten = \"127.0.0.2:0\"\npublic_url = \"https://file.example\"\n";
+    let variables = [("KEYHOLE_LISTEN", "127.0.0.3:0"), ("KEYHOLE_PUBLIC_URL", "https://variable.example")];
+    let flags = ["--listen", "127.0.0.4:0", "--public-url", "https://flag.example"];
+    let pair = |listen: &str, public: &str| (listen.to_owned(), public.to_owned());
+    assert_eq!(reached(&keyhole, file, &[], &[]), pair("127.0.0.2", "file.example"));
+    assert_eq!(reached(&keyhole, file, &variables, &[]), pair("127.0.0.3", "variable.example"));
+    assert_eq!(reached(&keyhole, file, &variables, &flags), pair("127.0.0.4", "flag.example"));
+    assert_eq!(reached(&keyhole, "", &[], &flags[..2]), pair("127.0.0.4", "127.0.0.4"));
+    // Also what is on or off.
+    let open = "[serve]\nlisten = \"0.0.0.0:0\"\npublic_url = \"https://file.example\"\ninsecure = true\n";
+    assert_eq!(reached(&keyhole, open, &[], &[]), pair("0.0.0.0", "file.example"));
+    let path = keyhole.data.path().join("keyhole.toml");
+    let refused = |variable: &str, flags: &[&str]| {
+        let args = [&["--config", path.to_str().unwrap(), "serve"], flags].concat();
+        let output = keyhole.command(&args).env("KEYHOLE_INSECURE", variable).output().unwrap();
+        Ended::from(output).failed(2)
+    };
+    assert!(refused("0", &[]).contains("is not a loopback address"));
+    assert!(refused("1", &["--insecure=no"]).contains("is not a loopback address"));
+}
+
+#[test]
+fn config_check_judges_how_it_would_be_reached() {
+    let keyhole = Keyhole::default();
+    let path = keyhole.data.path().join("keyhole.toml");
+    std::fs::write(keyhole.data.path().join("key.pem"), "no key").unwrap();
+    for (config, told) in [
+        ("listen = \"everywhere\"", "keyhole.toml:2:10"),
+        ("public_url = \"https://keyhole.example/below\"", "is not of the form https://HOST"),
+        ("listen = \"0.0.0.0:8471\"", "is not a loopback address"),
+        ("tls_cert = \"key.pem\"", "needs a certificate and its key"),
+        ("tls_cert = \"key.pem\"\ntls_key = \"key.pem\"", "key.pem: there is no certificate in it"),
+        ("lisen = \"127.0.0.1:1\"", "unknown field `lisen`"),
+    ] {
+        std::fs::write(&path, format!("[serve]\n{config}\n")).unwrap();
+        let said = keyhole.call(&["--config", path.to_str().unwrap(), "config", "check"]).failed(2);
+        assert!(said.contains(told), "{config}: {said}");
+    }
+    std::fs::write(&path, "[serve]\nlisten = \"0.0.0.0:8471\"\ninsecure = true\n").unwrap();
+    keyhole.call(&["--config", path.to_str().unwrap(), "config", "check"]).ok();
 }
 
 #[tokio::test]

@@ -71,6 +71,13 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
         Row::times(format!("`keyhole serve` until it is ready {with}"), full.start, beside, empty.start),
         Row::times("`keyhole runs list`, the whole command", full.list, beside, empty.list),
         Row::times("`keyhole runs list --workflow`", full.list_of_one, beside, empty.list_of_one),
+        Row::times(
+            "`keyhole runs list --status waiting`, of which there is none",
+            full.list_waiting,
+            beside,
+            empty.list_waiting,
+        ),
+        Row::times("`keyhole runs list --status failed --since 1h`", full.list_since, beside, empty.list_since),
         Row::times("GET /api/runs", full.get, beside, empty.get),
     ];
     let (longest, most) = PAGE;
@@ -238,6 +245,8 @@ struct Look {
     start: Duration,
     list: Duration,
     list_of_one: Duration,
+    list_waiting: Duration,
+    list_since: Duration,
     get: Duration,
     deploy: Duration,
     pages: Vec<Page>,
@@ -259,6 +268,9 @@ async fn look(keyhole: &Keyhole, token: &str, one: &str) -> Result<Look> {
     };
     let list = median((0..9).map(|_| command(&[])).collect());
     let list_of_one = median((0..9).map(|_| command(&["--workflow", one])).collect());
+    let list_waiting = median((0..9).map(|_| command(&["--status", "waiting"])).collect());
+    // Fewer than a page: it has to see that there are no more.
+    let list_since = median((0..9).map(|_| command(&["--since", "1h", "--status", "failed", "-n", "1000"])).collect());
     let mut gets = Vec::new();
     for _ in 0..20 {
         let begun = Instant::now();
@@ -272,7 +284,8 @@ async fn look(keyhole: &Keyhole, token: &str, one: &str) -> Result<Look> {
     let deploy = begun.elapsed();
     let memory = serving.memory()?;
     let pages = pages(&serving, token).await?;
-    Ok(Look { start: median(starts), list, list_of_one, get: median(gets), deploy, pages, memory })
+    let (start, get) = (median(starts), median(gets));
+    Ok(Look { start, list, list_of_one, list_waiting, list_since, get, deploy, pages, memory })
 }
 
 /// A server, and how long it took until it was ready.

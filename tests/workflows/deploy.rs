@@ -39,7 +39,46 @@ fn what_is_wrong_is_told_with_file_line_and_column_and_nothing_is_deployed() {
             format!("{HEAD}trigger.cron.schedule = \"61 * * * *\"\n{}", verb("a", "return", "1")),
             "'61 * * * *' is no cron schedule",
         ),
+        (
+            format!(
+                "{HEAD}description = \"a time_zone\"\ntrigger.cron.schedule = \"0 * * * *\"\ntrigger.cron.time_zone = \"Vienna\"\n{}",
+                verb("a", "return", "1")
+            ),
+            "workflow.toml:5:26: 'Vienna' is no time zone",
+        ),
+        (
+            format!(
+                "{HEAD}description = \"a body_limit\"\n[trigger.http]\nbody_limit = \"9MiB\"\n{}",
+                verb("a", "return", "1")
+            ),
+            "workflow.toml:5:14: a body may have up to 8 MiB",
+        ),
+        (
+            format!(
+                "{HEAD}trigger.http.signature = {{ scheme = \"slack\", secret = \"nobody's\" }}\n{}",
+                verb("a", "return", "1")
+            ),
+            "workflow.toml:3:55: there is no account",
+        ),
         (format!("{HEAD}{}", verb("a", "return", "\"{{ steps.b.x }}\"")), "no step before this one is called `b`"),
+        (
+            format!("{HEAD}on_error = \"typo\"\n{}", verb("a", "return", "1")),
+            "workflow.toml:3:12: alice has no workflow 'typo'; deploy that one first",
+        ),
+        (
+            format!("{HEAD}{}if = \"event.x == 1\"\n", verb("a", "return", "1")),
+            "workflow.toml:7:6: an `if` is one expression between braces",
+        ),
+        (
+            format!("{HEAD}[[steps]]\nname = \"a\"\nuses = \"http-request\"\nprops = {{ url = \"v1/x\" }}\n"),
+            "workflow.toml:6:17: 'v1/x' is a path below the base URL of an account's app, and none is linked",
+        ),
+        (
+            format!(
+                "{HEAD}[[steps]]\nname = \"a\"\nuses = \"http-request\"\nprops.url = \"https://a.example\"\nprops.text = \"x\"\nprops.form = {{}}\n"
+            ),
+            "workflow.toml:7:14: a request has one body",
+        ),
         (format!("{HEAD}[[steps]]\nname = \"a\"\nuses = {echo:?}\nlinks = {{ slack = \"x\" }}\n"), "takes an account"),
     ];
     for (text, expected) in cases {
@@ -55,6 +94,56 @@ fn what_is_wrong_is_told_with_file_line_and_column_and_nothing_is_deployed() {
     }
     let listed = keyhole.call(&["--json", "workflows", "list", "--as", "alice"]).ok().json();
     assert_eq!(listed, serde_json::json!([]));
+}
+
+#[test]
+fn a_component_that_was_deployed_before_is_named_by_its_digest() {
+    let keyhole = keyhole();
+    deploy(&keyhole, &format!("{HEAD}{}", verb("a", "return", "1"))).ok();
+    let path = component("verbs").display().to_string();
+    let digest = keyhole.call(&["--json", "inspect", &path]).ok().json()["digest"].as_str().unwrap().to_owned();
+    let text = format!("{HEAD}{}", verb("a", "return", "2")).replace(&path, &format!("blake3:{digest}"));
+    assert!(text.contains("uses = \"blake3:"), "{text}");
+    assert_eq!(deploy(&keyhole, &text).ok().json()["workflow"]["version"], 2);
+    assert_eq!(returned(&run(&keyhole, "w", &serde_json::json!({})))["a"], 2);
+}
+
+#[test]
+fn keyhole_test_runs_a_file_with_an_event_and_its_exit_code_says_how_it_ended() {
+    let keyhole = keyhole();
+    let path = file(
+        &keyhole,
+        &format!(
+            "{HEAD}{}{}",
+            verb("a", "return", "\"{{ event.n }}\""),
+            verb("b", "fail", "\"no luck\"").replace("uses =", "if = \"{{ event.n > 1 }}\"\nuses =")
+        ),
+    );
+    let event = keyhole.data.path().join("event.json");
+    let test = |event_text: &str, json: &[&str]| {
+        std::fs::write(&event, event_text).unwrap();
+        let args = ["test", path.to_str().unwrap(), "--event", event.to_str().unwrap(), "--as", "alice"];
+        keyhole.call(&[json, &args].concat())
+    };
+    let done = test("{\"n\": 1}", &["--json"]).ok().json();
+    assert_eq!((&done["status"], &done["steps"][0]["return_value"]), (&serde_json::json!("ok"), &serde_json::json!(1)));
+    assert_eq!(done["steps"][1]["status"], "skipped", "{done:#}");
+    let failed = test("{\"n\": 2}", &["--json"]);
+    assert_eq!((failed.code, &failed.json()["status"]), (1, &serde_json::json!("failed")));
+    assert_eq!(failed.json()["error"]["message"], "no luck");
+    let said = test("{\"n\": 2}", &[]).failed(1);
+    assert!(said.contains("no luck") && said.contains("the step b"), "{said}");
+    let said = test("{\"n\": }", &[]).failed(2);
+    assert!(said.contains("event.json:1:"), "{said}");
+    assert_eq!(list(&keyhole, &[]).len(), 0, "no run is kept");
+}
+
+#[test]
+fn a_workflow_may_be_told_of_its_own_failures_and_of_those_of_one_that_is_there() {
+    let keyhole = keyhole();
+    deploy(&keyhole, &format!("{HEAD}on_error = \"w\"\n{}", verb("a", "return", "1"))).ok();
+    let other = format!("keyhole = 1\nname = \"other\"\non_error = \"w\"\n{}", verb("a", "return", "1"));
+    deploy(&keyhole, &other).ok();
 }
 
 #[test]

@@ -39,8 +39,13 @@ impl Dev {
     /// The next thing that it says which has this member.
     #[track_caller]
     fn next(&self, member: &str) -> Value {
+        self.within(Duration::from_secs(30), member)
+    }
+
+    #[track_caller]
+    fn within(&self, time: Duration, member: &str) -> Value {
         loop {
-            let said = self.said.recv_timeout(Duration::from_secs(30)).expect(member);
+            let said = self.said.recv_timeout(time).expect(member);
             if let Some(found) = said.get(member) {
                 return found.clone();
             }
@@ -87,4 +92,32 @@ async fn each_change_is_deployed_and_run_and_what_is_wrong_is_said_and_waited_fo
     let mut dev = dev;
     std::process::Command::new("kill").args(["-INT", &dev.child.id().to_string()]).status().unwrap();
     assert_eq!(dev.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_change_of_a_steps_source_is_built_deployed_and_run() {
+    // The tools are fetched once, and a component of JavaScript takes seconds to make.
+    const BUILT: Duration = Duration::from_secs(300);
+    let keyhole = keyhole();
+    let folder = keyhole.data.path().join("workflow");
+    std::fs::create_dir_all(folder.join("lib")).unwrap();
+    let path = folder.join("workflow.toml");
+    std::fs::write(&path, format!("{HEAD}[[steps]]\nname = \"a\"\nuses = \"step.mjs\"\n")).unwrap();
+    std::fs::write(
+        folder.join("step.mjs"),
+        "import { word } from './lib/word.mjs';\nexport default { run() { console.log(word); } };\n",
+    )
+    .unwrap();
+    let word =
+        |word: &str| std::fs::write(folder.join("lib/word.mjs"), format!("export const word = '{word}';\n")).unwrap();
+    word("one");
+    let event = keyhole.data.path().join("event.json");
+    std::fs::write(&event, "{}").unwrap();
+    let dev = Dev::on(&keyhole, &[path.to_str().unwrap(), "--event", event.to_str().unwrap()]);
+    assert_eq!(dev.within(BUILT, "deployed")["version"], 1);
+    assert_eq!(dev.next("line")["text"], "one");
+    // Not the file that the workflow names, but one that it imports.
+    word("another");
+    assert_eq!(dev.within(BUILT, "deployed")["version"], 2);
+    assert_eq!(dev.next("line")["text"], "another");
 }

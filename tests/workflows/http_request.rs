@@ -92,12 +92,65 @@ fn a_list_in_pages_is_one_list() {
         "url = \"v1/list\", pages = { cursor = \"/meta/next\", parameter = \"cursor\", items = \"/items\" }",
         &json!({}),
     );
-    assert_eq!(returned(&run)["a"], json!({"items": [0, 1, 2, 3, 4, 5, 6, 7], "pages": 4}), "{run:#}");
+    assert_eq!(returned(&run)["a"], json!({"items": [0, 1, 2, 3, 4, 5, 6, 7], "pages": 4, "more": false}), "{run:#}");
     let run = house.run(
         "url = \"v1/list\", pages = { cursor = \"/meta/next\", parameter = \"cursor\", items = \"/items\", max = 2 }",
         &json!({}),
     );
-    assert_eq!(returned(&run)["a"]["pages"], 2);
+    assert_eq!(returned(&run)["a"], json!({"items": [0, 1, 2, 3], "pages": 2, "more": true}), "{run:#}");
+}
+
+#[test]
+fn the_next_page_of_a_link_header_is_followed_whatever_stands_in_its_url() {
+    let house = house(|request| {
+        let page: u32 = request.target.rsplit_once("page=").map_or(1, |(_, page)| page.parse().unwrap());
+        let mut page_of = answer(200, &json!([page]));
+        let links = match page {
+            // Below the host, of a comma and a semicolon in the query, and after another.
+            1 => {
+                "<https://api.acme.example/v1/list?fields=a,b;c&page=1>; rel=\"self\", </v1/list?fields=a,b;c&page=2>; title=\"2, <x>\"; rel=\"next last\""
+            }
+            2 => "<?page=3>;rel=next",
+            _ => "</v1/list?page=2>; rel=prev",
+        };
+        page_of.headers_mut().insert("link", links.parse().unwrap());
+        page_of
+    });
+    let run = house.run("url = \"v1/list\", query = { fields = \"a,b\" }, pages = { link = true }", &json!({}));
+    assert_eq!(returned(&run)["a"], json!({"items": [1, 2, 3], "pages": 3, "more": false}), "{run:#}");
+    let targets: Vec<_> = house.server.received().iter().map(|received| received.target.clone()).collect();
+    assert_eq!(targets[1..], ["/v1/list?fields=a,b;c&page=2", "/v1/list?page=3"]);
+    let run = house.run("url = \"v1/list\", pages = { link = true, max = 2 }", &json!({}));
+    assert_eq!(returned(&run)["a"], json!({"items": [1, 2], "pages": 2, "more": true}), "{run:#}");
+}
+
+/// The bodies that a step without code sends, and what it makes of those that it is answered.
+#[test]
+fn each_kind_of_body_is_sent_as_it_is_and_an_answer_is_read_by_its_type() {
+    use keyhole_tests::server::answer as whole;
+    let house = house(|request| match request.target.as_str() {
+        "/v1/text" => whole(200, "text/plain", "{\"a\":1}"),
+        "/v1/json" => whole(200, "application/problem+json; charset=utf-8", "{\"a\":1}"),
+        "/v1/bytes" => whole(200, "application/octet-stream", vec![0xff, 0x00, 0xfe]),
+        _ => whole(204, "text/plain", ""),
+    });
+    for (body, kind, sent) in [
+        ("form = { a = \"{{ event.a }}\", n = 1 }", "application/x-www-form-urlencoded", &b"a=x+%26+y&n=1"[..]),
+        ("text = \"<{{ event.a }}>\"", "text/plain; charset=utf-8", &b"<x & y>"[..]),
+        ("base64 = \"/wD+\"", "application/octet-stream", &[0xff, 0x00, 0xfe][..]),
+        ("json = [\"{{ event.a }}\"]", "application/json", &b"[\"x & y\"]"[..]),
+    ] {
+        let run = house.run(&format!("url = \"v1/x\", {body}"), &json!({"a": "x & y"}));
+        assert_eq!(run["run"]["status"], "ok", "{run:#}");
+        let received = house.server.received().pop().unwrap();
+        assert_eq!((received.method.as_str(), received.header("content-type")), ("POST", Some(kind)));
+        assert_eq!(received.body, sent, "{body}");
+    }
+    for (path, read) in [("text", json!("{\"a\":1}")), ("json", json!({"a": 1})), ("bytes", json!({"base64": "/wD+"}))]
+    {
+        let run = house.run(&format!("url = \"v1/{path}\""), &json!({}));
+        assert_eq!(returned(&run)["a"]["body"], read, "{run:#}");
+    }
 }
 
 #[test]
@@ -186,9 +239,11 @@ fn bounded_a_file_that_is_too_long_missing_or_elsewhere_is_not_deployed() {
         assert!(said.contains(told), "{named}: {said}");
         assert!(said.contains("workflow.toml:7:"), "{said}");
     }
-    let two = sends(&house.account, "one.bin", ", text = \"x\"");
-    deploy(&house.keyhole, &two).ok();
-    let run = run(&house.keyhole, "w", &json!({}));
+    let said = deploy_text(&house.keyhole, &sends(&house.account, "one.bin", ", text = \"x\""));
+    assert!(said.contains("a request has one body"), "{said}");
+    // One whose template gives a second body is found out in the run.
+    deploy(&house.keyhole, &sends(&house.account, "one.bin", ", text = \"{{ event.x }}\"")).ok();
+    let run = run(&house.keyhole, "w", &json!({"x": "y"}));
     assert_eq!(run["run"]["error"]["kind"], "input", "{run:#}");
     assert!(house.server.received().is_empty());
 }

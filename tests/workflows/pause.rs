@@ -70,6 +70,24 @@ async fn a_suspended_run_goes_on_when_its_url_is_called_once_and_after_a_kill() 
 }
 
 #[tokio::test]
+async fn a_run_under_way_ends_on_the_version_that_it_began_with() {
+    let keyhole = keyhole();
+    let version = |value: &str| [HEAD, &verb("a", "suspend", "600000"), &verb("b", "return", value)].concat();
+    deploy(&keyhole, &version("\"old\"")).ok();
+    let serving = Serving::on(&keyhole);
+    let old = start(&keyhole, "w");
+    until_status(&keyhole, &old, "waiting");
+    deploy(&keyhole, &version("\"new\"")).ok();
+    let new = start(&keyhole, "w");
+    for (run, number, value) in [(new, 2, "new"), (old, 1, "old")] {
+        let [resume, _] = urls(&until_status(&keyhole, &run, "waiting"), &serving);
+        assert_eq!(http().post(&resume).send().await.unwrap().status(), 200);
+        let ended = until_status(&keyhole, &run, "ok");
+        assert_eq!((&ended["run"]["version"], &returned(&ended)["b"]), (&json!(number), &json!(value)), "{ended:#}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_too_deep_for_later_steps_is_the_callers_mistake_and_the_run_still_waits() {
     let keyhole = keyhole();
     let last = verb("b", "return", "\"{{ steps.a.$resume_data.body }}\"");

@@ -53,6 +53,46 @@ fn a_failure_ends_the_run_and_says_which_step_and_why() {
 }
 
 #[test]
+fn a_failure_of_a_rust_step_is_told_with_its_line() {
+    const SOURCE: &str = include_str!("../guests/verbs/src/lib.rs");
+    let line = |code: &str| 1 + SOURCE.lines().position(|line| line.contains(code)).unwrap();
+    let keyhole = keyhole();
+    for (verb_, value, code) in [
+        ("fail", "\"no luck\"", "Err(Error::step(value"),
+        ("fail-before", "9", "Error::upstream(\"not yet\")"),
+        // What the SDK makes of an answer of the host's is placed where the step asked.
+        ("delay", "999999999999", "ctx.delay("),
+        ("get", "{ key = \"x\" }", "no store"),
+        ("panic", "0", "panic!(\"as it was told\")"),
+    ] {
+        deploy(&keyhole, &format!("{HEAD}{}", verb("a", verb_, value))).ok();
+        let run = run(&keyhole, "w", &json!({}));
+        let trace = run["steps"][0]["error"]["trace"].as_str().unwrap_or_else(|| panic!("{run:#}"));
+        assert!(trace.starts_with(&format!("src/lib.rs:{}:", line(code))), "{verb_}: {trace}");
+        let shown = keyhole.call(&["runs", "show", run["run"]["id"].as_str().unwrap(), "--as", "alice"]).ok().stdout;
+        assert!(shown.contains("src/lib.rs:"), "{shown}");
+    }
+}
+
+#[test]
+fn bounded_a_step_has_the_memory_that_its_file_says_and_no_more() {
+    let keyhole = keyhole();
+    let held = verb("a", "hold", "300");
+    for memory in ["limits.memory = \"512MiB\"\n", ""] {
+        deploy(&keyhole, &format!("{HEAD}{memory}{held}")).ok();
+        let run = run(&keyhole, "w", &json!({}));
+        match memory {
+            "" => {
+                assert_eq!(run["run"]["error"]["kind"], "limit", "{run:#}");
+                let message = run["run"]["error"]["message"].as_str().unwrap();
+                assert!(message.contains("more memory than its limit of 256 MiB"), "{message}");
+            }
+            _ => assert_eq!(returned(&run)["a"], 300 << 20, "{run:#}"),
+        }
+    }
+}
+
+#[test]
 fn a_failure_that_may_pass_is_tried_again_and_a_limit_is_not() {
     let keyhole = keyhole();
     let retry = "retry = { attempts = 4, wait = \"10ms\" }\n";
@@ -114,6 +154,44 @@ fn a_run_that_waits_can_be_ended_and_an_event_run_again() {
     deploy(&keyhole, &format!("{HEAD}{}", verb("a", "return", "2"))).ok();
     let again = keyhole.call(&["--json", "runs", "retry", &run, "--as", "alice"]).ok().json();
     assert_eq!((&again["run"]["cause"], &returned(&again)["a"]), (&json!("retry"), &json!(2)), "{again:#}");
+}
+
+#[tokio::test]
+async fn a_list_says_where_its_next_page_is_and_finds_what_has_not_ended() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let keyhole = keyhole();
+    deploy(&keyhole, &format!("{HEAD}{}", verb("a", "return", "1"))).ok();
+    let held = format!("keyhole = 1\nname = \"held\"\n{}{}", verb("a", "delay", "600000"), verb("b", "return", "1"));
+    deploy(&keyhole, &held).ok();
+    let serving = Serving::on(&keyhole);
+    let token = keyhole.call(&["--json", "tokens", "create", "--as", "alice"]).ok().json();
+    let held = keyhole.call(&["--json", "workflows", "run", "held", "--no-wait", "--as", "alice"]).ok().json();
+    until_status(&keyhole, held["run"].as_str().unwrap(), "waiting");
+    (0..5).for_each(|_| assert_eq!(run(&keyhole, "w", &json!({}))["run"]["status"], "ok"));
+
+    let found = |more: &[&str]| list(&keyhole, more).len();
+    assert_eq!(found(&["--status", "waiting"]), 1);
+    assert_eq!((found(&["--status", "waiting", "--workflow", "held"]), found(&["--status", "queued"])), (1, 0));
+    assert_eq!((found(&["--status", "waiting", "--workflow", "w"]), found(&["--status", "ok"])), (0, 5));
+    assert_eq!((found(&["--since", "1h"]), found(&["--since", "2999-01-01"])), (6, 0));
+
+    let (client, token) = (reqwest::Client::new(), token["token"].as_str().unwrap());
+    let (mut next, mut pages) = (Some("/api/runs?limit=2&status=ok".to_owned()), Vec::new());
+    while let Some(path) = next {
+        assert!(path.contains("status=ok"), "{path}");
+        let answer = client.get(format!("{}{path}", serving.url)).bearer_auth(token).send().await.unwrap();
+        let link = answer.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+        next = link.map(|link| link[1..].strip_suffix(">; rel=\"next\"").unwrap().to_owned());
+        pages.push(answer.json::<Vec<serde_json::Value>>().await.unwrap());
+    }
+    assert!(pages.len() >= 3, "{pages:?}");
+    let all: Vec<_> = pages.concat().iter().map(|run| run["id"].clone()).collect();
+    assert_eq!(all, list(&keyhole, &["--status", "ok"]).iter().map(|run| run["id"].clone()).collect::<Vec<_>>());
+    let said = keyhole.call(&["runs", "list", "-n", "2", "--as", "alice"]).ok().stdout;
+    let last = list(&keyhole, &["-n", "2"])[1]["id"].as_str().unwrap().to_owned();
+    assert!(said.contains(&format!("--before {last}")), "{said}");
+    let said = keyhole.call(&["runs", "list", "--as", "alice"]).ok().stdout;
+    assert!(!said.contains("--before"), "{said}");
 }
 
 #[test]
@@ -247,9 +325,30 @@ fn a_failure_is_posted_to_the_url_that_is_for_it() {
 }
 
 #[test]
+fn a_url_that_does_not_answer_at_once_is_told_of_the_failure_again() {
+    use keyhole_tests::server::{Server, json as answer};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let mut keyhole = keyhole();
+    let asked = AtomicUsize::new(0);
+    let server = Server::http(&keyhole.authority, &["alarm.example"], move |_| {
+        answer(if asked.fetch_add(1, Ordering::SeqCst) < 2 { 503 } else { 200 }, &json!({}))
+    });
+    keyhole.lead("alarm.example", &server);
+    let on_error = "on_error = \"https://alarm.example/x\"\n";
+    deploy(&keyhole, &format!("{HEAD}{on_error}{}", verb("a", "fail", "\"no luck\""))).ok();
+    let failed = run(&keyhole, "w", &json!({}));
+    let told = &failed["steps"][1];
+    assert_eq!((&told["name"], &told["status"], &told["attempts"]), (&json!("on_error"), &json!("ok"), &json!(3)));
+    let bodies: Vec<_> = server.received().into_iter().map(|received| received.body).collect();
+    assert!(bodies.len() == 3 && bodies.iter().all(|body| *body == bodies[0]), "{}", bodies.len());
+}
+
+#[test]
 fn what_goes_wrong_beside_a_call_is_said_in_lines_of_json_if_asked() {
     let keyhole = keyhole();
+    deploy(&keyhole, &format!("keyhole = 1\nname = \"nothing\"\n{}", verb("a", "return", "0"))).ok();
     deploy(&keyhole, &format!("{HEAD}on_error = \"nothing\"\n{}", verb("a", "fail", "0"))).ok();
+    keyhole.call(&["workflows", "delete", "nothing", "--as", "alice"]).ok();
     let run = |format: &str| {
         let mut command = keyhole.command(&["--json", "workflows", "run", "w", "--as", "alice"]);
         let ended = command.env("KEYHOLE_LOG_FORMAT", format).stderr(std::process::Stdio::piped()).output().unwrap();

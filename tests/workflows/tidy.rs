@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use keyhole::engine::{Engine, EngineConfig};
 use keyhole::workflow::history::History;
-use keyhole::workflow::record::{Cause, RunStatus, Workflow, WorkflowId};
+use keyhole::workflow::record::{Cause, Details, Run, RunStatus, Workflow, WorkflowId};
 use keyhole::workflow::render::Renderers;
 use keyhole::workflow::{
     Component, Components, Deploy, DeployError, Files, NEEDED_LATELY, Runner, SystemClock, Work, Workflows,
@@ -18,13 +18,14 @@ use keyhole::workflow::{
 use keyhole_host_api::broker::Egress;
 use keyhole_host_api::data::DataStores;
 use keyhole_host_api::store::records::Records;
+use keyhole_host_api::store::redb::RedbStore;
 use keyhole_host_api::store::{Durable, Expect, Revision, Store, StoreError, Versioned};
 use keyhole_tests::host::{Host, member};
 use keyhole_tests::server::Authority;
 use keyhole_tests::workspace::component;
 use serde_json::value::RawValue;
 
-use crate::rig::{HEAD, verb};
+use crate::rig::{HEAD, Serving, deploy as deploy_file, keyhole, list, verb};
 
 /// Whatever is not needed now has not been for long.
 const NONE: SignedDuration = SignedDuration::from_secs(-1);
@@ -309,4 +310,52 @@ async fn no_component_goes_while_a_workflow_is_deployed_that_needs_it() {
         }
     }
     assert!(kept + gone == 40 && kept > 0, "{kept} kept, {gone} gone");
+}
+
+/// A run of alice's workflow `w` that was accepted and has ended at that time.
+async fn ended_at(history: &History, at: Timestamp) -> String {
+    let id = ulid::Ulid::from_parts(u64::try_from(at.as_millisecond()).unwrap(), 1).to_string();
+    let event = RawValue::from_string("{}".to_owned()).unwrap();
+    let workflow = WorkflowId("alice/w".to_owned());
+    let pending = serde_json::json!({
+        "workflow": workflow, "version": 1, "cause": "http", "accepted": at, "instance": "test", "event": event,
+    });
+    history.accept(&id, &serde_json::from_str(&pending.to_string()).unwrap()).await.unwrap();
+    let run = Run {
+        id: id.clone(),
+        workflow,
+        version: 1,
+        cause: Cause::Http,
+        status: RunStatus::Ok,
+        accepted: at,
+        started: Some(at),
+        ended: Some(at),
+        steps: 0,
+        bytes: 0,
+        error: None,
+        waits: None,
+    };
+    history.end(&run, &Details { event, steps: Vec::new(), exit: None }).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn serve_removes_the_runs_that_ended_longer_ago_than_the_operator_keeps_them() {
+    let keyhole = keyhole();
+    deploy_file(&keyhole, &format!("{HEAD}{}", verb("a", "return", "1"))).ok();
+    let now = Timestamp::now();
+    let (old, young) = {
+        let store: Arc<dyn Store> = Arc::new(RedbStore::open(&keyhole.data_dir()).unwrap());
+        let history = History::new(store);
+        let old = ended_at(&history, now - SignedDuration::from_mins(61)).await;
+        let young = ended_at(&history, now - SignedDuration::from_mins(50)).await;
+        history.flush().await.unwrap();
+        (old, young)
+    };
+    let ids = || list(&keyhole, &[]).iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(ids(), [young.clone(), old]);
+    let config = keyhole.data.path().join("keyhole.toml");
+    std::fs::write(&config, "[runs]\nkeep = \"1h\"\n").unwrap();
+    let _serving = Serving::with(&keyhole, &["--config", config.to_str().unwrap()]);
+    crate::rig::until("the old run to be gone", || (ids() == [young.clone()]).then_some(()));
 }

@@ -120,6 +120,64 @@ async fn with_a_signature_only_who_has_the_secret_starts_a_run() {
     assert_eq!(status(signed("{}", secret), "{}").await, StatusCode::UNAUTHORIZED);
 }
 
+/// HMAC-SHA256 in hex.
+fn hmac(secret: &str, signed: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(signed.as_bytes());
+    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn each_scheme_of_signatures_lets_in_who_has_the_secret_now() {
+    client_ready();
+    let keyhole = keyhole();
+    let secret = "it's a webhook secret";
+    let connect = ["accounts", "connect", "webhook", "--nickname", "hook", "--as", "alice", "--stdin", "--no-test"];
+    keyhole.call_with(&connect, secret).ok();
+    let serving = Serving::on(&keyhole);
+    type Sign = fn(&str, &str, i64) -> Vec<(&'static str, String)>;
+    let schemes: [(&str, Sign, bool); 3] = [
+        ("scheme = \"hmac\", header = \"X-Sign\"", |secret, body, _| vec![("x-sign", hmac(secret, body))], false),
+        (
+            "scheme = \"slack\"",
+            |secret, body, time| {
+                let signature = format!("v0={}", hmac(secret, &format!("v0:{time}:{body}")));
+                vec![("x-slack-request-timestamp", time.to_string()), ("x-slack-signature", signature)]
+            },
+            true,
+        ),
+        (
+            "scheme = \"stripe\"",
+            |secret, body, time| {
+                vec![("stripe-signature", format!("t={time},v1={}", hmac(secret, &format!("{time}.{body}"))))]
+            },
+            true,
+        ),
+    ];
+    for (scheme, sign, is_timed) in schemes {
+        let trigger = format!("trigger.http.signature = {{ {scheme}, secret = \"hook\" }}\n");
+        deploy(&keyhole, &format!("{HEAD}{trigger}{}", verb("a", "return", "1"))).ok();
+        let url = format!("{}{}", serving.url, hook(&keyhole, "w"));
+        let now = jiff::Timestamp::now().as_second();
+        let status = async |secret: &str, time: i64, body: &str| {
+            let headers = sign(secret, "{}", time);
+            let request = headers
+                .into_iter()
+                .fold(Client::new().post(&url), |request, (name, value)| request.header(name, value));
+            request.body(body.to_owned()).send().await.unwrap().status()
+        };
+        assert_eq!(status(secret, now, "{}").await, StatusCode::ACCEPTED, "{scheme}");
+        assert_eq!(status("another", now, "{}").await, StatusCode::UNAUTHORIZED, "{scheme}");
+        assert_eq!(status(secret, now, "{ }").await, StatusCode::UNAUTHORIZED, "{scheme}");
+        if is_timed {
+            assert_eq!(status(secret, now - 400, "{}").await, StatusCode::UNAUTHORIZED, "{scheme}");
+            assert_eq!(status(secret, now + 400, "{}").await, StatusCode::UNAUTHORIZED, "{scheme}");
+        }
+        assert_eq!(post(&url, "{}").await.status(), StatusCode::UNAUTHORIZED, "{scheme}");
+    }
+    assert_eq!(list(&keyhole, &[]).len(), 3);
+}
+
 #[tokio::test]
 async fn more_events_than_may_wait_are_refused_with_429() {
     client_ready();

@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use crate::bindings::keyhole::step::{accounts, signer};
+use crate::error::placed;
 use crate::http::{Client, Method, RequestBuilder};
 use crate::{Error, ErrorKind, Result};
 
@@ -34,23 +35,29 @@ impl Account {
     /// # Errors
     /// [`ErrorKind::Access`], saying which: not declared, not linked, no access,
     /// wrong app, reconnect needed, deleted.
+    #[track_caller]
     pub fn linked(prop: impl Into<Cow<'static, str>>) -> Result<Account> {
-        let prop = prop.into();
-        let handle = accounts::linked(&prop)?;
-        Ok(Account { prop, handle, auth: OnceCell::new(), client: OnceCell::new() })
+        placed(|| {
+            let prop = prop.into();
+            let handle = accounts::linked(&prop)?;
+            Ok(Account { prop, handle, auth: OnceCell::new(), client: OnceCell::new() })
+        })
     }
 
     /// As [`linked`](Self::linked), but `None` if the workflow links no account to the prop.
     ///
     /// # Errors
     /// As for `linked`, but for "not linked".
+    #[track_caller]
     pub fn if_linked(prop: impl Into<Cow<'static, str>>) -> Result<Option<Account>> {
-        let prop = prop.into();
-        match accounts::linked(&prop) {
-            Ok(handle) => Ok(Some(Account { prop, handle, auth: OnceCell::new(), client: OnceCell::new() })),
-            Err(accounts::AccessError::NotLinked(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        placed(|| {
+            let prop = prop.into();
+            match accounts::linked(&prop) {
+                Ok(handle) => Ok(Some(Account { prop, handle, auth: OnceCell::new(), client: OnceCell::new() })),
+                Err(accounts::AccessError::NotLinked(_)) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
     }
 
     /// The prop that this account is linked to.
@@ -73,22 +80,25 @@ impl Account {
     ///
     /// # Errors
     /// [`ErrorKind::Access`] if the account has no such field; the message lists those it has.
+    #[track_caller]
     pub fn auth(&self, field: &str) -> Result<String> {
-        let fields = self.fields();
-        match fields.iter().find(|candidate| candidate.name == field) {
-            Some(found) => Ok(found.value.clone()),
-            None => {
-                let names: Vec<_> = fields.iter().map(|field| field.name.as_str()).collect();
-                Err(Error::new(
-                    ErrorKind::Access,
-                    format!(
-                        "the account of prop \"{}\" has no field \"{field}\"; it has: {}",
-                        self.prop,
-                        names.join(", ")
-                    ),
-                ))
+        placed(|| {
+            let fields = self.fields();
+            match fields.iter().find(|candidate| candidate.name == field) {
+                Some(found) => Ok(found.value.clone()),
+                None => {
+                    let names: Vec<_> = fields.iter().map(|field| field.name.as_str()).collect();
+                    Err(Error::new(
+                        ErrorKind::Access,
+                        format!(
+                            "the account of prop \"{}\" has no field \"{field}\"; it has: {}",
+                            self.prop,
+                            names.join(", ")
+                        ),
+                    ))
+                }
             }
-        }
+        })
     }
 
     /// All of `$auth`, by field name.
@@ -143,8 +153,9 @@ impl Account {
     /// # Errors
     /// [`ErrorKind::Refused`] if the definition lists no such purpose,
     /// [`ErrorKind::Access`] if the account can no longer be used.
+    #[track_caller]
     pub fn sign(&self, purpose: &str, message: impl AsRef<[u8]>) -> Result<String> {
-        Ok(signer::hmac(&self.prop, purpose, message.as_ref())?)
+        placed(|| Ok(signer::hmac(&self.prop, purpose, message.as_ref())?))
     }
 
     fn fields(&self) -> &[accounts::Field] {

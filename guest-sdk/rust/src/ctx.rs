@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::bindings::keyhole::step::flow;
 use crate::bindings::keyhole::step::types::Input;
+use crate::error::placed;
 use crate::http::Headers;
 use crate::props::{self, PropType};
 use crate::{Error, Result};
@@ -62,8 +63,11 @@ impl Ctx {
     ///
     /// # Errors
     /// [`ErrorKind::Input`](crate::ErrorKind::Input) if the event has another shape; the message says where.
+    #[track_caller]
     pub fn event<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(self.event.as_bytes()).map_err(|error| Error::input(format!("event: {error}")))
+        placed(|| {
+            serde_json::from_slice(self.event.as_bytes()).map_err(|error| Error::input(format!("event: {error}")))
+        })
     }
 
     /// What earlier steps exported and returned: an object by step name, whose
@@ -71,8 +75,11 @@ impl Ctx {
     ///
     /// # Errors
     /// [`ErrorKind::Input`](crate::ErrorKind::Input) if it is not of `T`'s shape.
+    #[track_caller]
     pub fn steps<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(self.steps.as_bytes()).map_err(|error| Error::input(format!("steps: {error}")))
+        placed(|| {
+            serde_json::from_slice(self.steps.as_bytes()).map_err(|error| Error::input(format!("steps: {error}")))
+        })
     }
 
     /// The value of a prop that `configure` added; `Option<T>` where it may be
@@ -80,8 +87,9 @@ impl Ctx {
     ///
     /// # Errors
     /// [`ErrorKind::Input`](crate::ErrorKind::Input) if it is missing or of another type.
+    #[track_caller]
     pub fn prop<T: PropType>(&self, name: &str) -> Result<T> {
-        props::read(name, self.additional.get(name).cloned(), None)
+        placed(|| props::read(name, self.additional.get(name).cloned(), None))
     }
 
     /// The run's id.
@@ -108,9 +116,14 @@ impl Ctx {
     ///
     /// # Errors
     /// [`ErrorKind::Input`](crate::ErrorKind::Input) if it is not of `T`'s shape.
+    #[track_caller]
     pub fn rerun_value<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        let Some(value) = &self.context().rerun else { return Ok(None) };
-        T::deserialize(value).map(Some).map_err(|error| Error::input(format!("what was kept for this run: {error}")))
+        placed(|| {
+            let Some(value) = &self.context().rerun else { return Ok(None) };
+            T::deserialize(value)
+                .map(Some)
+                .map_err(|error| Error::input(format!("what was kept for this run: {error}")))
+        })
     }
 
     /// The request that had the step [run again](Ctx::rerun): `method`, `headers`, `query`, `body`. `None` if its
@@ -134,8 +147,9 @@ impl Ctx {
     ///
     /// # Errors
     /// If `value` does not serialize, or the run's limit on exports is reached.
+    #[track_caller]
     pub fn export(&self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<()> {
-        Ok(flow::export(name, &serde_json::to_string(value)?)?)
+        placed(|| Ok(flow::export(name, &serde_json::to_string(value)?)?))
     }
 
     /// Writes one line to the run's log. So do `println!` and `eprintln!`.
@@ -168,8 +182,9 @@ impl Ctx {
     ///
     /// # Errors
     /// If the status is not one of 200 to 599, or the answer is over the limit.
+    #[track_caller]
     pub fn respond(&self, reply: Reply) -> Result<()> {
-        Ok(flow::respond(&reply.0)?)
+        placed(|| Ok(flow::respond(&reply.0)?))
     }
 
     /// Ends the workflow successfully after this step returns: no later step runs.
@@ -181,8 +196,9 @@ impl Ctx {
     ///
     /// # Errors
     /// If it is longer than that.
+    #[track_caller]
     pub fn delay(&self, wait: Duration) -> Result<()> {
-        Ok(flow::delay(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))?)
+        placed(|| Ok(flow::delay(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))?))
     }
 
     /// Has the workflow wait after this step's return until the resume URL is called, at most so long. Later steps
@@ -190,8 +206,9 @@ impl Ctx {
     ///
     /// # Errors
     /// If it is longer than a year.
+    #[track_caller]
     pub fn suspend(&self, wait: Duration) -> Result<Callbacks> {
-        Ok(flow::suspend(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))?)
+        placed(|| Ok(flow::suspend(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))?))
     }
 
     /// Has this step run again after so long, or when the resume URL is called, at most `times` times: asked once
@@ -200,9 +217,12 @@ impl Ctx {
     ///
     /// # Errors
     /// If it is longer than a year, or `value` than 64 KiB.
+    #[track_caller]
     pub fn rerun(&self, wait: Duration, value: &(impl Serialize + ?Sized), times: u32) -> Result<Callbacks> {
-        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        Ok(flow::rerun(wait, &serde_json::to_string(value)?, times)?)
+        placed(|| {
+            let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            Ok(flow::rerun(wait, &serde_json::to_string(value)?, times)?)
+        })
     }
 
     fn context(&self) -> &Context {
@@ -231,8 +251,9 @@ impl Reply {
     ///
     /// # Errors
     /// If `value` does not serialize.
+    #[track_caller]
     pub fn json(status: u16, value: &(impl Serialize + ?Sized)) -> Result<Reply> {
-        Ok(Reply::new(status).header("content-type", "application/json").body(serde_json::to_vec(value)?))
+        placed(|| Ok(Reply::new(status).header("content-type", "application/json").body(serde_json::to_vec(value)?)))
     }
 
     /// Adds a header.

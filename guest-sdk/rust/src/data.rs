@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::bindings::keyhole::step::data;
+use crate::error::placed;
 use crate::{Error, Result};
 
 pub use crate::bindings::keyhole::step::data::Expect;
@@ -58,40 +59,47 @@ impl DataStore {
     ///
     /// # Errors
     /// If it is not of `T`'s shape, or the host can't read it.
+    #[track_caller]
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let Some(found) = self.handle()?.get(key)? else { return Ok(None) };
-        let read = serde_json::from_slice(found.value.as_bytes());
-        read.map(Some).map_err(|error| Error::step(format!("the value at \"{key}\": {error}")))
+        placed(|| {
+            let Some(found) = self.handle()?.get(key)? else { return Ok(None) };
+            let read = serde_json::from_slice(found.value.as_bytes());
+            read.map(Some).map_err(|error| Error::step(format!("the value at \"{key}\": {error}")))
+        })
     }
 
     /// The value at `key` with its revision, if there is one.
     ///
     /// # Errors
     /// If the host can't read it.
+    #[track_caller]
     pub fn entry(&self, key: &str) -> Result<Option<Entry>> {
-        self.handle()?.get(key)?.map(Entry::of).transpose()
+        placed(|| self.handle()?.get(key)?.map(Entry::of).transpose())
     }
 
     /// Puts `value` at `key`, for good. It is on disk when this returns.
     ///
     /// # Errors
     /// If there is no room for it, or the host can't write it.
+    #[track_caller]
     pub fn set(&self, key: &str, value: &(impl Serialize + ?Sized)) -> Result<()> {
-        self.set_if(key, value, None, Expect::Anything).map(drop)
+        placed(|| self.set_if(key, value, None, Expect::Anything).map(drop))
     }
 
     /// Puts `value` at `key` for so long.
     ///
     /// # Errors
     /// As for [`set`](Self::set).
+    #[track_caller]
     pub fn set_for(&self, key: &str, value: &(impl Serialize + ?Sized), ttl: Duration) -> Result<()> {
-        self.set_if(key, value, Some(ttl), Expect::Anything).map(drop)
+        placed(|| self.set_if(key, value, Some(ttl), Expect::Anything).map(drop))
     }
 
     /// Puts `value` at `key`, if what is there is what was expected. Gives its revision, or `None` if it was not.
     ///
     /// # Errors
     /// As for [`set`](Self::set).
+    #[track_caller]
     pub fn set_if(
         &self,
         key: &str,
@@ -99,56 +107,64 @@ impl DataStore {
         ttl: Option<Duration>,
         expect: Expect,
     ) -> Result<Option<u64>> {
-        Ok(self.handle()?.set(key, &serde_json::to_string(value)?, ttl.map(milliseconds), expect)?)
+        placed(|| Ok(self.handle()?.set(key, &serde_json::to_string(value)?, ttl.map(milliseconds), expect)?))
     }
 
     /// Takes `key` away. Whether it was there.
     ///
     /// # Errors
     /// If the host can't write.
+    #[track_caller]
     pub fn delete(&self, key: &str) -> Result<bool> {
-        self.delete_if(key, Expect::Anything)
+        placed(|| self.delete_if(key, Expect::Anything))
     }
 
     /// Takes `key` away, if what is there is what was expected. Whether it was.
     ///
     /// # Errors
     /// If the host can't write.
+    #[track_caller]
     pub fn delete_if(&self, key: &str, expect: Expect) -> Result<bool> {
-        Ok(self.handle()?.delete(key, expect)?)
+        placed(|| Ok(self.handle()?.delete(key, expect)?))
     }
 
     /// Adds `by` to the integer at `key`, 0 if there is none, and gives the sum. Two that count at once both count.
     ///
     /// # Errors
     /// If something else is there, or the host can't write.
+    #[track_caller]
     pub fn increment(&self, key: &str, by: i64) -> Result<i64> {
-        Ok(self.handle()?.increment(key, by, None)?)
+        placed(|| Ok(self.handle()?.increment(key, by, None)?))
     }
 
     /// The same; a key that this makes goes after so long, one that is there when it would have.
     ///
     /// # Errors
     /// As for [`increment`](Self::increment).
+    #[track_caller]
     pub fn increment_for(&self, key: &str, by: i64, ttl: Duration) -> Result<i64> {
-        Ok(self.handle()?.increment(key, by, Some(milliseconds(ttl)))?)
+        placed(|| Ok(self.handle()?.increment(key, by, Some(milliseconds(ttl)))?))
     }
 
     /// The entries whose keys begin with `prefix`, in the order of their keys. Read as they are asked for.
     ///
     /// # Errors
     /// If the prop names no store.
+    #[track_caller]
     pub fn entries(&self, prefix: impl Into<String>) -> Result<Entries<'_>> {
-        let store = self.handle()?;
-        Ok(Entries { store, prefix: prefix.into(), after: None, page: VecDeque::new(), over: false })
+        placed(|| {
+            let store = self.handle()?;
+            Ok(Entries { store, prefix: prefix.into(), after: None, page: VecDeque::new(), over: false })
+        })
     }
 
     /// Takes all entries away.
     ///
     /// # Errors
     /// If the host can't write.
+    #[track_caller]
     pub fn clear(&self) -> Result<()> {
-        Ok(self.handle()?.clear()?)
+        placed(|| Ok(self.handle()?.clear()?))
     }
 
     fn handle(&self) -> Result<&data::Store> {

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::panic::Location;
 
 use crate::bindings::keyhole::step::accounts::AccessError;
 use crate::bindings::keyhole::step::data::DataError;
@@ -57,25 +58,32 @@ struct Inner {
     message: Cow<'static, str>,
     retry: bool,
     status: Option<Status>,
+    /// Where in the step's own code it came about.
+    at: Option<&'static Location<'static>>,
 }
 
 impl Error {
     /// An error of this kind, not worth a retry.
+    #[track_caller]
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Error {
-        Error { inner: Box::new(Inner { kind, message: message.into(), retry: false, status: None }) }
+        let at = outside(Location::caller());
+        Error { inner: Box::new(Inner { kind, message: message.into(), retry: false, status: None, at }) }
     }
 
     /// The step's own decision to fail.
+    #[track_caller]
     pub fn step(message: impl Into<Cow<'static, str>>) -> Error {
         Error::new(ErrorKind::Step, message)
     }
 
     /// The event or a prop is not what the step can work with.
+    #[track_caller]
     pub fn input(message: impl Into<Cow<'static, str>>) -> Error {
         Error::new(ErrorKind::Input, message)
     }
 
     /// The service did not do its part.
+    #[track_caller]
     pub fn upstream(message: impl Into<Cow<'static, str>>) -> Error {
         Error::new(ErrorKind::Upstream, message)
     }
@@ -115,6 +123,12 @@ impl Error {
         self.inner.status
     }
 
+    /// The same error, which came about there, unless that is known better.
+    fn at(mut self, at: &'static Location<'static>) -> Error {
+        self.inner.at = self.inner.at.or_else(|| outside(at));
+        self
+    }
+
     pub(crate) fn with_status(mut self, status: Status) -> Error {
         self.inner.status = Some(status);
         self
@@ -122,6 +136,7 @@ impl Error {
 
     /// What a step returned, as one of ours: itself if it is one, else a
     /// `Step` error with the messages of the whole chain.
+    #[track_caller]
     pub(crate) fn from_boxed(error: Box<dyn std::error::Error>) -> Error {
         match error.downcast::<Error>() {
             Ok(error) => *error,
@@ -153,8 +168,33 @@ impl Error {
             },
             message: self.inner.message.into_owned(),
             retry: self.inner.retry,
-            trace: None,
+            trace: self.inner.at.map(|at| format!("{}:{}:{}", in_crate(at.file()), at.line(), at.column())),
         }
+    }
+}
+
+/// What `work` gives. An error that this SDK made itself is placed where its caller was called: that is the step's code.
+#[track_caller]
+pub(crate) fn placed<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let at = Location::caller();
+    work().map_err(|error| error.at(at))
+}
+
+/// The place, unless it is in this SDK.
+fn outside(at: &'static Location<'static>) -> Option<&'static Location<'static>> {
+    let own = file!().strip_suffix("error.rs")?;
+    (!at.file().starts_with(own)).then_some(at)
+}
+
+/// A source file as its crate has it, without the folders of the machine that it was built on.
+fn in_crate(file: &str) -> &str {
+    let folder = |at: usize| file[..at].rfind('/').map_or(0, |slash| slash + 1);
+    match (file.starts_with('/'), file.rfind("/src/"), file.find("/src/")) {
+        // Another crate's, whose folder is its name.
+        (true, Some(at), _) => &file[folder(at)..],
+        (true, None, _) => file.rsplit('/').next().unwrap_or(file),
+        (false, _, Some(at)) if !file.starts_with("src/") => &file[at + 1..],
+        (false, ..) => file,
     }
 }
 
@@ -167,24 +207,28 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl From<String> for Error {
+    #[track_caller]
     fn from(message: String) -> Error {
         Error::step(message)
     }
 }
 
 impl From<&'static str> for Error {
+    #[track_caller]
     fn from(message: &'static str) -> Error {
         Error::step(message)
     }
 }
 
 impl From<serde_json::Error> for Error {
+    #[track_caller]
     fn from(error: serde_json::Error) -> Error {
         Error::step(format!("JSON: {error}"))
     }
 }
 
 impl From<Box<dyn std::error::Error>> for Error {
+    #[track_caller]
     fn from(error: Box<dyn std::error::Error>) -> Error {
         Error::from_boxed(error)
     }
@@ -192,9 +236,10 @@ impl From<Box<dyn std::error::Error>> for Error {
 
 impl From<std::io::Error> for Error {
     /// An error of this SDK that went through `std::io` comes out as it was.
+    #[track_caller]
     fn from(error: std::io::Error) -> Error {
         match error.downcast::<Error>() {
-            Ok(error) => error,
+            Ok(error) => error.at(Location::caller()),
             Err(error) => Error::step(error.to_string()),
         }
     }
@@ -203,6 +248,7 @@ impl From<std::io::Error> for Error {
 macro_rules! from_displayed {
     ($($error:ty),+ $(,)?) => {$(
         impl From<$error> for Error {
+            #[track_caller]
             fn from(error: $error) -> Error {
                 Error::step(error.to_string())
             }
@@ -228,6 +274,7 @@ impl From<Error> for std::io::Error {
 }
 
 impl From<AccessError> for Error {
+    #[track_caller]
     fn from(error: AccessError) -> Error {
         let (message, retry) = match error {
             AccessError::NotDeclared(message)
@@ -244,6 +291,7 @@ impl From<AccessError> for Error {
 }
 
 impl From<FlowError> for Error {
+    #[track_caller]
     fn from(error: FlowError) -> Error {
         match error {
             FlowError::InvalidJson(message) | FlowError::Limit(message) | FlowError::OutOfRange(message) => {
@@ -254,6 +302,7 @@ impl From<FlowError> for Error {
 }
 
 impl From<DataError> for Error {
+    #[track_caller]
     fn from(error: DataError) -> Error {
         match error {
             DataError::NotLinked(message) => Error::input(message),
@@ -264,6 +313,7 @@ impl From<DataError> for Error {
 }
 
 impl From<SignError> for Error {
+    #[track_caller]
     fn from(error: SignError) -> Error {
         match error {
             SignError::Access(message) => Error::new(ErrorKind::Access, message),
@@ -284,6 +334,20 @@ mod tests {
         assert_eq!((through_io.kind(), through_io.retry()), (ErrorKind::Refused, true));
         let through_box = Error::from_boxed(Box::new(refused()));
         assert_eq!(through_box.kind(), ErrorKind::Refused);
+    }
+
+    #[test]
+    fn a_source_file_is_told_as_its_crate_has_it() {
+        for (file, told) in [
+            ("src/lib.rs", "src/lib.rs"),
+            ("src/a/src/b.rs", "src/a/src/b.rs"),
+            ("examples/mail/src/a/b.rs", "src/a/b.rs"),
+            ("step.rs", "step.rs"),
+            ("/home/ann/.cargo/registry/src/index-1/csv-1.3.0/src/reader.rs", "csv-1.3.0/src/reader.rs"),
+            ("/home/ann/step.rs", "step.rs"),
+        ] {
+            assert_eq!(in_crate(file), told);
+        }
     }
 
     #[test]

@@ -208,6 +208,18 @@ impl Client {
         self.call(Method::GET, by, path, &pairs(query)?, None).await?.map_err(Refused::into_error)
     }
 
+    /// A page of a list, and what `before` is for the next one, if there may be one.
+    pub async fn page<T: DeserializeOwned>(
+        &self,
+        by: Option<&Acting>,
+        path: &[&str],
+        query: &impl Serialize,
+    ) -> Result<(T, Option<String>)> {
+        let answer = self.answer(Method::GET, by, path, &pairs(query)?, None).await?;
+        let next = answer.next.clone();
+        Ok((answer.read()?.map_err(Refused::into_error)?, next))
+    }
+
     /// `GET` of what is too long to be held in memory.
     pub async fn download(&self, path: &[&str], query: &impl Serialize) -> Result<BoxStream<'static, Result<Bytes>>> {
         let address = address(path, &pairs(query)?);
@@ -288,12 +300,22 @@ impl Client {
         query: &[(String, String)],
         body: Option<Bytes>,
     ) -> Result<std::result::Result<T, Refused>> {
+        self.answer(method, by, path, query, body).await?.read()
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        by: Option<&Acting>,
+        path: &[&str],
+        query: &[(String, String)],
+        body: Option<Bytes>,
+    ) -> Result<Answer> {
         let address = address(path, query);
-        let answer = match &self.reach {
-            Reach::Here { router, .. } => here(router, method, by, &address, body).await?,
-            Reach::There { http, url, token } => there(http, url, token, method, &address, body).await?,
-        };
-        answer.read()
+        match &self.reach {
+            Reach::Here { router, .. } => here(router, method, by, &address, body).await,
+            Reach::There { http, url, token } => there(http, url, token, method, &address, body).await,
+        }
     }
 }
 
@@ -331,6 +353,7 @@ fn address(path: &[&str], query: &[(String, String)]) -> String {
 struct Head {
     status: StatusCode,
     is_problem: bool,
+    next: Option<String>,
     inner: Option<Inner>,
     from: Option<Url>,
 }
@@ -341,14 +364,15 @@ impl Head {
         while let Some(piece) = pieces.next().await {
             body.extend_from_slice(&piece?);
         }
-        let Self { status, is_problem, inner, from } = self;
-        Ok(Answer { status, is_problem, body: body.into(), inner, from })
+        let Self { status, is_problem, next, inner, from } = self;
+        Ok(Answer { status, is_problem, next, body: body.into(), inner, from })
     }
 }
 
 struct Answer {
     status: StatusCode,
     is_problem: bool,
+    next: Option<String>,
     body: Bytes,
     inner: Option<Inner>,
     from: Option<Url>,
@@ -434,10 +458,10 @@ async fn open_here(
     request.extensions_mut().insert(LocalOperator { acting_as: by.map(|Acting(member)| member.clone()) });
     let Ok(mut response) = router.clone().oneshot(request).await;
     let inner = response.extensions_mut().remove::<Inner>();
-    let (status, is_problem) = (response.status(), is_problem(response.headers()));
+    let (status, is_problem, next) = (response.status(), is_problem(response.headers()), next(response.headers()));
     let pieces = response.into_body().into_data_stream();
     let pieces = pieces.map(|piece| piece.map_err(|error| Error::new(innermost(&error))));
-    Ok((Head { status, is_problem, inner, from: None }, pieces.boxed()))
+    Ok((Head { status, is_problem, next, inner, from: None }, pieces.boxed()))
 }
 
 async fn there(
@@ -487,9 +511,9 @@ async fn open_there(
         }
     };
     let response = request.send().await.map_err(|error| failed(&error))?;
-    let (status, is_problem) = (response.status(), is_problem(response.headers()));
+    let (status, is_problem, next) = (response.status(), is_problem(response.headers()), next(response.headers()));
     let pieces = response.bytes_stream().map(move |piece| piece.map_err(|error| failed(&error)));
-    Ok((Head { status, is_problem, inner: None, from: Some(url.clone()) }, pieces.boxed()))
+    Ok((Head { status, is_problem, next, inner: None, from: Some(url.clone()) }, pieces.boxed()))
 }
 
 /// What went wrong at the bottom: "Connection refused", not all that came of it.
@@ -499,4 +523,12 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 
 fn is_problem(headers: &axum::http::HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == MEDIA_TYPE)
+}
+
+/// What `before` is in the address of the next page.
+fn next(headers: &axum::http::HeaderMap) -> Option<String> {
+    let target = headers.get(header::LINK)?.to_str().ok()?.strip_prefix('<')?.strip_suffix(">; rel=\"next\"")?;
+    let (_, query) = target.split_once('?')?;
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.find_map(|(name, value)| (name == "before").then(|| value.into_owned()))
 }

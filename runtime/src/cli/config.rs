@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::apps;
 use super::error::Result;
-use super::settings::{EgressFlags, Settings};
+use super::serve::told;
+use super::settings::{EgressFlags, ServeFlags, Settings};
 
 /// Look at the settings
 #[derive(Subcommand, Debug)]
@@ -23,6 +24,7 @@ impl Config {
         let Self::Check = self;
         // What the file says was judged as it was read.
         settings.egress(&EgressFlags::default())?.check()?;
+        settings.served(&ServeFlags::default())?.listen.check().map_err(told)?;
         settings.telemetry()?;
         settings.oidc()?;
         let apps = apps::catalog(settings)?.iter().count();

@@ -115,7 +115,7 @@ impl Home {
         };
         let broker = self.broker(egress).await?;
         let cache = self.code_cache(settings);
-        let make = move || super::run::engine_with(Some(cache.clone()), None, None);
+        let make = move || super::run::engine_with(Some(cache.clone()), None);
         let components = Components::new(self.store.clone(), make);
         let data = DataStores::new(self.store.clone());
         data.set_most(settings.store_size);

@@ -50,7 +50,7 @@ impl Inspect {
 
 /// The step in these bytes, or why they are none.
 pub async fn look_into(bytes: &[u8]) -> Result<Arc<Step>> {
-    let engine = run::engine(None, None)?;
+    let engine = run::engine(None)?;
     Ok(engine.load(bytes.to_vec().into()).await?)
 }
 

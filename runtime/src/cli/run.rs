@@ -11,7 +11,7 @@ use clap::{Args, ValueHint};
 use comfy_table::Cell;
 use keyhole::engine::{
     self, BaseType, CodeCacheConfig, CompileWorker, Definition, Engine, EngineConfig, EngineError, Input, Json, Level,
-    Limits, LogLine, MAX_DEADLINE, Pause, RunOutcome, Step, StepFailure, StepHost,
+    Limits, LogLine, MAX_DEADLINE, MAX_MEMORY, Pause, RunOutcome, Step, StepFailure, StepHost,
 };
 use keyhole_host_api::accounts::AccountId;
 use keyhole_host_api::broker::{AllowedHost, Broker, Brokered, Link, Scope, Session, Spent};
@@ -85,7 +85,7 @@ impl Run {
         let bytes = component(&self.component, settings.out).await?;
         let home = Home::open(settings).await?;
         let member = home.member(&self.as_member, settings).await?;
-        let engine = self::engine(Some(home.code_cache(settings)), Some(limits.memory))?;
+        let engine = self::engine(Some(home.code_cache(settings)))?;
         let step = engine.load(bytes).await.at(self.component.display())?;
         let links = links(&self.link, &step.definition, &home, &member).await?;
         for (prop, app, required) in step.definition.app_props() {
@@ -205,20 +205,15 @@ impl Attempt {
 }
 
 /// An engine for a few runs. Without `cache` it keeps no compiled code.
-pub fn engine(cache: Option<CodeCacheConfig>, memory: Option<usize>) -> Result<Engine> {
-    Ok(engine_with(cache, memory, Some(16))?)
+pub fn engine(cache: Option<CodeCacheConfig>) -> Result<Engine> {
+    Ok(engine_with(cache, Some(16))?)
 }
 
 /// An engine with so many runs at once, or as many as the machine carries.
-pub fn engine_with(
-    cache: Option<CodeCacheConfig>,
-    memory: Option<usize>,
-    slots: Option<u32>,
-) -> std::result::Result<Engine, EngineError> {
+pub fn engine_with(cache: Option<CodeCacheConfig>, slots: Option<u32>) -> std::result::Result<Engine, EngineError> {
     // This very program, even if its file was replaced meanwhile.
     let worker = CompileWorker { program: "/proc/self/exe".into(), args: vec!["__compile".into()] };
-    let mut config = EngineConfig { slots, code_cache: cache, worker: Some(worker), ..EngineConfig::default() };
-    config.max_memory = config.max_memory.max(memory.unwrap_or(0));
+    let config = EngineConfig { slots, code_cache: cache, worker: Some(worker), ..EngineConfig::default() };
     super::while_dumpable(|| Engine::new(config))
 }
 
@@ -263,10 +258,9 @@ fn limits(timeout: Option<Duration>, memory: Option<u64>) -> Result<Limits> {
         limits.deadline = timeout;
     }
     if let Some(memory) = memory {
-        // What a 32-bit component can address.
         limits.memory = usize::try_from(memory)
             .ok()
-            .filter(|memory| (1..=4 << 30).contains(memory))
+            .filter(|memory| (1..=MAX_MEMORY).contains(memory))
             .ok_or_else(|| Error::usage("a run may have up to 4 GiB of memory").at("--memory"))?;
     }
     Ok(limits)

@@ -96,8 +96,18 @@ impl Runs {
             Self::List { workflow, status, since, until, before, limit, as_member } => {
                 let by = client.acting(&as_member, settings).await?;
                 let query = RunsQuery { workflow, status, since, until, before, limit };
-                let runs: Vec<RunView> = client.query(Some(&by), &["runs"], &query).await?;
-                out.either(&runs, || list(&runs))
+                let (mut runs, mut older): (Vec<RunView>, _) = client.page(Some(&by), &["runs"], &query).await?;
+                // A program is not told where to go on, and takes what there is for all.
+                while out.json
+                    && runs.len() < limit as usize
+                    && let Some(last) = older.take()
+                {
+                    let rest = RunsQuery { before: Some(last), limit: limit - runs.len() as u32, ..query.clone() };
+                    let (more, next): (Vec<RunView>, _) = client.page(Some(&by), &["runs"], &rest).await?;
+                    runs.extend(more);
+                    older = next;
+                }
+                out.either(&runs, || list(&runs, older.as_deref()))
             }
             Self::Show { run, as_member } => {
                 let by = client.acting(&as_member, settings).await?;
@@ -223,9 +233,13 @@ fn colored(status: &str) -> Cell {
     }
 }
 
-fn list(runs: &[RunView]) -> String {
+/// The runs, and where to go on if there may be older ones.
+fn list(runs: &[RunView], older: Option<&str>) -> String {
+    let dim = |text: String| format!("{}{text}{:#}", style::DIM, style::DIM);
+    let more = older.map(|last| dim(format!("there may be older ones: add --before {last}")));
     if runs.is_empty() {
-        return format!("{}no run fits{:#}", style::DIM, style::DIM);
+        let none = if more.is_some() { "none of the newest runs fits" } else { "no run fits" };
+        return [dim(none.to_owned())].into_iter().chain(more).collect::<Vec<_>>().join("\n");
     }
     let mut table = output::table(&["run", "workflow", "status", "cause", "accepted", "took", "error"]);
     for run in runs {
@@ -239,7 +253,9 @@ fn list(runs: &[RunView]) -> String {
             Cell::new(output::one_line(run.error.as_ref().map_or("", |error| &error.message), 100)),
         ]);
     }
-    output::table_text(&mut table)
+    let mut text = output::table_text(&mut table);
+    text.extend(more.map(|more| format!("\n{more}")));
+    text
 }
 
 pub fn took(run: &RunView) -> String {

@@ -1,11 +1,10 @@
 //! `keyhole serve`: the HTTP API, for members who are elsewhere.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, ValueHint};
+use clap::Args;
 use jiff::Timestamp;
 use keyhole::server::Api;
 use keyhole::server::listen::{Listen, ListenError, Server};
@@ -23,7 +22,7 @@ use url::{Host, Url};
 use super::error::{Error, Result};
 use super::home::Home;
 use super::output;
-use super::settings::{EgressFlags, Retention, RunsFile, Settings};
+use super::settings::{EgressFlags, Retention, RunsFile, ServeFlags, Served, Settings};
 
 /// How often old records of the audit and old runs are removed.
 const RETENTION: Duration = Duration::from_secs(60 * 60);
@@ -43,30 +42,8 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// KEYHOLE_TOKEN; `keyhole tokens create` makes a token. GET /api/openapi.json describes the API.
 #[derive(Args, Debug)]
 pub struct Serve {
-    /// The address to listen on; port 0 takes any that is free
-    #[arg(long, value_name = "ADDR:PORT", env = "KEYHOLE_LISTEN", default_value = "127.0.0.1:8471")]
-    listen: SocketAddr,
-
-    /// The certificate chain for TLS, a PEM file
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-
-    /// The certificate's key, a PEM file
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
-
-    /// Listen beyond loopback without TLS: only behind something that speaks TLS
-    #[arg(long)]
-    insecure: bool,
-
-    /// Where browsers reach it, such as https://keyhole.example.com; OAuth comes back to /oauth/callback below
-    /// [default: the address that it listens on]
-    #[arg(long, value_name = "URL", env = "KEYHOLE_PUBLIC_URL")]
-    public_url: Option<Url>,
-
-    /// Tell /metrics (as Prometheus reads them), /healthz and /readyz at this address, too: to anybody who reaches it
-    #[arg(long, value_name = "ADDR:PORT", env = "KEYHOLE_METRICS")]
-    metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    serve: ServeFlags,
 
     #[command(flatten)]
     egress: EgressFlags,
@@ -78,25 +55,20 @@ impl Serve {
         if let Some(remote) = &settings.remote {
             return Err(on_a_directory("serve", &remote.url));
         }
-        if let Some(url) = &self.public_url
-            && (!matches!(url.scheme(), "https" | "http") || url.path() != "/" || url.query().is_some())
-        {
-            return Err(Error::usage("--public-url is not of the form https://HOST").at(url));
-        }
-        let listen = Listen { address: self.listen, tls: self.tls_cert.zip(self.tls_key), insecure: self.insecure };
+        let Served { listen, public_url, metrics } = settings.served(&self.serve)?;
         let egress = settings.egress(&self.egress)?;
         let telemetry = settings.telemetry()?;
         // From here on it does not end the program.
         let hangups = signal(SignalKind::hangup())?;
         // Before the data directory is touched: a wrong address or certificate should change nothing.
         let server = Server::bind(&listen).map_err(told)?;
-        let told_at = match self.metrics {
+        let told_at = match metrics {
             // What it tells is nobody's secret.
             Some(address) => Some(Server::bind(&Listen { address, tls: None, insecure: true }).map_err(told)?),
             None => None,
         };
         let url = format!("{}://{}/", server.scheme(), server.address());
-        let public_url = match self.public_url {
+        let public_url = match public_url {
             Some(url) => url,
             None => Url::parse(&url)?,
         };

@@ -12,7 +12,7 @@ use serde::Serialize;
 use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
 use zeroize::Zeroizing;
 
-use super::limits::Limits;
+use super::limits::{Limits, MAX_MEMORY};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -41,8 +41,6 @@ pub struct EngineConfig {
     /// Runs at once; further ones wait. `None`: as many as the system's limits carry, at
     /// most 10,000. A program that runs one step asks for few, and starts faster.
     pub slots: Option<u32>,
-    /// The most that [`Limits::memory`] of a run can be, in bytes.
-    pub max_memory: usize,
     /// The most that [`Limits::table_elements`] of a run can be.
     pub max_table_elements: usize,
     /// Where compiled code is kept. `None`: nowhere.
@@ -64,7 +62,6 @@ impl Default for EngineConfig {
         let limits = Limits::default();
         Self {
             slots: None,
-            max_memory: limits.memory,
             max_table_elements: limits.table_elements,
             code_cache: None,
             worker: None,
@@ -94,7 +91,9 @@ impl EngineConfig {
             .max_tables_per_module(16)
             .max_core_instance_size(8 * MIB)
             .max_component_instance_size(8 * MIB)
-            .max_memory_size(self.max_memory)
+            // A slot has as many addresses whatever this is, so that bounds need no checks; a run's own limit holds
+            // what it may use of them.
+            .max_memory_size(MAX_MEMORY)
             .table_elements(self.max_table_elements)
             .linear_memory_keep_resident(keep)
             .table_keep_resident(64 * KIB)

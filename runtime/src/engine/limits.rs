@@ -12,6 +12,8 @@ use wasmtime::ResourceLimiter;
 
 /// The longest deadline a workflow may set.
 pub const MAX_DEADLINE: Duration = Duration::from_secs(750);
+/// The most memory that a workflow may set, in bytes: what a component can address.
+pub const MAX_MEMORY: usize = 4 << 30;
 
 const MIB: usize = 1 << 20;
 
@@ -23,7 +25,7 @@ pub(super) const HEADERS_BYTES: usize = 64 * 1024;
 pub struct Limits {
     /// Wall-clock time from the start of the instance to the end of the call. At most [`MAX_DEADLINE`].
     pub deadline: Duration,
-    /// Bytes of all linear memories and tables together.
+    /// Bytes of all linear memories and tables together. At most [`MAX_MEMORY`].
     pub memory: usize,
     /// Elements of one table.
     pub table_elements: usize,

@@ -54,7 +54,7 @@ pub use definition::{BaseType, Definition, DefinitionError, PropDef, PropType, P
 pub use host::{Attempt, NoHost, Observer, StepHost};
 pub use inspect::{InspectError, Inspection, inspect};
 pub use json::Json;
-pub use limits::{Limit, Limits, MAX_DEADLINE};
+pub use limits::{Limit, Limits, MAX_DEADLINE, MAX_MEMORY};
 pub use log::{Level, LiveLog, LogLine};
 pub use outcome::{FailureKind, RunOutcome, StepFailure};
 pub use run::{Engine, Instances, runtime_builder};

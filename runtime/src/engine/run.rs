@@ -19,7 +19,7 @@ use super::host::StepHost;
 use super::json::Json;
 use super::limits::{Limit, LimitHit, Limits, MAX_DEADLINE};
 use super::link;
-use super::log::LiveLog;
+use super::log::{Level, LiveLog, LogLine};
 use super::outcome::{RunOutcome, StepFailure};
 use super::state::{Pause, State};
 use super::step::{Digest, Step};
@@ -266,7 +266,37 @@ fn outcome(state: State, result: Result<Json, StepFailure>, started: Instant) ->
     }
     let exports = exports.into_iter().map(|(name, value)| (redact(&name), redact_json(value))).collect();
     let (log, log_cut) = log.lock().finish(|text| host.redact(text));
+    let result = result.map_err(|failure| match failure {
+        StepFailure::Trapped { message, mut trace } => {
+            trace.splice(0..0, panicked_at(&log));
+            StepFailure::Trapped { message, trace }
+        }
+        other => other,
+    });
     RunOutcome { result, exports, log, log_cut, flow, duration: started.elapsed(), peak_memory: books.peak() }
+}
+
+/// Where a step of Rust panicked, as it says in its log: `src/lib.rs:7:13`.
+fn panicked_at(log: &[LogLine]) -> Option<String> {
+    let said = log.iter().rev().filter(|line| line.level == Level::Error);
+    let (_, place) = said.filter_map(|line| line.text.split_once("panicked at ")).next()?;
+    let place = place.strip_suffix(':')?;
+    let mut parts = place.rsplitn(3, ':');
+    let is_number = |part: &str| part.parse::<u32>().is_ok();
+    let (column, line, file) = (parts.next().filter(|part| is_number(part))?, parts.next()?, parts.next()?);
+    is_number(line).then(|| format!("{}:{line}:{column}", in_crate(file)))
+}
+
+/// A source file as its crate has it, without the folders of the machine that it was built on.
+fn in_crate(file: &str) -> &str {
+    let folder = |at: usize| file[..at].rfind('/').map_or(0, |slash| slash + 1);
+    match (file.starts_with('/'), file.rfind("/src/"), file.find("/src/")) {
+        // Another crate's, whose folder is its name.
+        (true, Some(at), _) => &file[folder(at)..],
+        (true, None, _) => file.rsplit('/').next().unwrap_or(file),
+        (false, _, Some(at)) if !file.starts_with("src/") => &file[at + 1..],
+        (false, ..) => file,
+    }
 }
 
 /// Starts the thread that moves the engine's epoch on. It ends with the engine.

@@ -39,6 +39,24 @@ pub struct Listen {
     pub insecure: bool,
 }
 
+impl Listen {
+    /// Whether it may be listened so, without doing it.
+    ///
+    /// # Errors
+    /// [`ListenError::InTheClear`], or what is wrong with the certificate.
+    pub fn check(&self) -> Result<(), ListenError> {
+        self.tls_config().map(drop)
+    }
+
+    fn tls_config(&self) -> Result<Option<ServerConfig>, ListenError> {
+        match &self.tls {
+            Some((certificate, key)) => tls_config(certificate, key).map(Some),
+            None if self.address.ip().to_canonical().is_loopback() || self.insecure => Ok(None),
+            None => Err(ListenError::InTheClear(self.address)),
+        }
+    }
+}
+
 /// Why the server does not listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
@@ -85,11 +103,7 @@ impl Server {
     /// # Errors
     /// [`ListenError::InTheClear`], or what is wrong with the certificate or the address.
     pub fn bind(listen: &Listen) -> Result<Self, ListenError> {
-        let tls = match &listen.tls {
-            Some((certificate, key)) => Some(RustlsConfig::from_config(Arc::new(tls_config(certificate, key)?))),
-            None if listen.address.ip().to_canonical().is_loopback() || listen.insecure => None,
-            None => return Err(ListenError::InTheClear(listen.address)),
-        };
+        let tls = listen.tls_config()?.map(|config| RustlsConfig::from_config(Arc::new(config)));
         let bind = |error| ListenError::Bind { address: listen.address, error };
         let listener = TcpListener::bind(listen.address).map_err(bind)?;
         listener.set_nonblocking(true)?;

@@ -19,10 +19,11 @@ use url::Url;
 
 use super::attempt::Work;
 use super::components::ComponentError;
-use super::file::{File, FileError, HTTP_REQUEST, Step, WORKFLOW, is_name};
+use super::file::{File, FileError, HTTP_REQUEST, Retry, Step, WORKFLOW, is_name, place_of};
 use super::files::{self, PlannedFile};
 use super::record::{PlannedLink, PlannedStep, Version, Workflow, WorkflowId};
 use super::template::is_template;
+use super::trigger::CronError;
 use super::{call, http_request, scopes};
 use crate::engine::Definition;
 
@@ -166,28 +167,37 @@ impl Workflows {
             ));
         }
         if let Some(cron) = &file.trigger.cron {
-            cron.next(Timestamp::now()).map_err(|error| wrong(place_of(text, "schedule"), error.to_string()))?;
+            cron.next(Timestamp::now()).map_err(|error| {
+                let key = if matches!(error, CronError::TimeZone(_)) { "time_zone" } else { "schedule" };
+                wrong(place_of(text, &["trigger", "cron", key]), error.to_string())
+            })?;
         }
         let mut used =
             Used { owner, accounts: None, work: &self.work, found: Vec::new(), deploy, files: BTreeMap::new() };
         if let Some(http) = &mut file.trigger.http {
-            let place = || place_of(text, "signature");
+            let place = |key| place_of(text, &["trigger", "http", "signature", key]);
             if let Some(signature) = &mut http.signature {
-                signature.check().map_err(|message| wrong(place(), message.to_owned()))?;
+                signature.check().map_err(|message| wrong(place("header"), message.to_owned()))?;
                 let account = used.account(&signature.secret, Some("webhook")).await?;
                 // From here on by its id: another account may come to have the nickname, another member's even.
-                signature.secret = account.map_err(|message| wrong(place(), message))?.id().to_string();
+                signature.secret = account.map_err(|message| wrong(place("secret"), message))?.id().to_string();
             }
             if http.body_limit == 0 || http.body_limit > 8 << 20 {
-                return Err(wrong(place_of(text, "body_limit"), "a body may have up to 8 MiB".to_owned()));
+                return Err(wrong(
+                    place_of(text, &["trigger", "http", "body_limit"]),
+                    "a body may have up to 8 MiB".to_owned(),
+                ));
             }
         }
         if let Some(on_error) = &file.on_error
-            && !is_name(on_error.get_ref())
             && told(on_error.get_ref()).is_none()
         {
-            let message = "`on_error` is the name of another of your workflows, or an https URL".to_owned();
-            return Err(wrong(on_error.span(), message));
+            let name = on_error.get_ref();
+            if !is_name(name) {
+                let message = "`on_error` is the name of another of your workflows, or an https URL".to_owned();
+                return Err(wrong(on_error.span(), message));
+            }
+            self.has(owner, name, &file).await?.map_err(|message| wrong(on_error.span(), message))?;
         }
         let mut steps = Vec::with_capacity(file.steps.len());
         for step in &file.steps {
@@ -196,6 +206,12 @@ impl Workflows {
         }
         let on_error = file.on_error.as_ref().map(|name| name.get_ref().clone());
         Ok((file, Version { file: deploy.file.clone(), steps, on_error, deployed: Some(Timestamp::now()) }, used.found))
+    }
+
+    /// Whether `owner` has the workflow `name`, once this file is deployed.
+    async fn has(&self, owner: &MemberId, name: &str, file: &File) -> Result<Result<(), String>, StoreError> {
+        let is_there = name == file.name.get_ref() || self.get(&WorkflowId::new(owner, name)).await?.is_some();
+        Ok(if is_there { Ok(()) } else { Err(format!("{owner} has no workflow '{name}'; deploy that one first")) })
     }
 
     async fn step(
@@ -236,10 +252,8 @@ impl Workflows {
                 return Ok(Err((named.span(), format!("{WORKFLOW} has no app prop '{prop}'"))));
             }
             if let Some((name, span)) = called(step)
-                && name != file.name.get_ref()
-                && self.get(&WorkflowId::new(used.owner, name)).await?.is_none()
+                && let Err(message) = self.has(used.owner, name, file).await?
             {
-                let message = format!("{} has no workflow '{name}'; deploy that one first", used.owner);
                 return Ok(Err((span, message)));
             }
             WORKFLOW.to_owned()
@@ -423,15 +437,6 @@ fn unguessable() -> Result<String, StoreError> {
     Ok(data_encoding::BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
 }
 
-/// Where the key `key` stands first: of what was read without its place.
-fn place_of(text: &str, key: &str) -> Range<usize> {
-    let at = text.match_indices(key).map(|(at, _)| at).find(|at| {
-        let before = text[..*at].chars().next_back();
-        before.is_none_or(|c| matches!(c, '\n' | ' ' | '.' | '{' | ',' | '[' | '\t'))
-    });
-    at.unwrap_or(0)..text.len()
-}
-
 /// The name of the step that tells a URL of a failure.
 const ON_ERROR: &str = "on_error";
 
@@ -567,7 +572,8 @@ pub(super) fn told(on_error: &str) -> Option<PlannedStep> {
         allow_hosts: vec![host],
         timeout_ms: 30_000,
         memory: 0,
-        retry: None,
+        // What is down for a moment should hear of it, too.
+        retry: Some(Retry { attempts: 4, ..Retry::default() }),
         retry_requests: 0,
         file: None,
     })
@@ -595,14 +601,9 @@ fn called(step: &Step) -> Option<(&str, Range<usize>)> {
 }
 
 fn check_http_request(step: &Step) -> Result<(), (Range<usize>, String)> {
-    for (name, value) in &step.props {
-        if !http_request::PROPS.contains(&name.as_str()) {
-            let message = format!("{HTTP_REQUEST} has no prop '{name}'; it has {}", http_request::PROPS.join(", "));
-            return Err((value.span(), message));
-        }
-    }
-    match step.props.get("url") {
-        Some(_) => Ok(()),
-        None => Err((step.name.span(), format!("{HTTP_REQUEST} needs a URL: props.url = \"https://…\""))),
-    }
+    let has_account = step.links.contains_key(http_request::ACCOUNT);
+    http_request::check(&values(&step.props), has_account).map_err(|(prop, message)| {
+        let prop = prop.and_then(|prop| step.props.get(&prop));
+        (prop.map_or_else(|| step.name.span(), Spanned::span), message)
+    })
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -14,9 +15,16 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use toml::Spanned;
 
-use super::template::Template;
+use super::template::{Template, TemplateError, check_condition};
 use super::trigger::{CronTrigger, HttpTrigger};
-use crate::engine::MAX_DEADLINE;
+
+pub use limits::{Limits, Retry, RetryOn};
+pub(super) use place::place_of;
+pub(super) use units::{duration, size};
+
+mod limits;
+mod place;
+mod units;
 
 /// Most steps of one workflow.
 const STEPS: usize = 100;
@@ -58,7 +66,7 @@ pub struct File {
     #[serde(default)]
     pub retry: Option<Retry>,
     /// What is told when a run fails: the owner's workflow that is started with the failure as its event, or an
-    /// `https` URL that it is posted to.
+    /// `https` URL that it is posted to, up to four times until it answers.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub on_error: Option<Spanned<String>>,
@@ -79,83 +87,6 @@ pub struct Trigger {
     pub cron: Option<CronTrigger>,
 }
 
-/// What the runs of a workflow may take.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Runs at once.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub concurrency: u32,
-    /// Runs that may begin in a minute. No limit if it is left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub runs_per_minute: Option<u32>,
-    /// Events that may wait. What comes beyond is refused (429).
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub queue: u32,
-    /// How long each step may take: `30s`, `2m`; at most 750 s.
-    #[serde(with = "duration")]
-    #[schemars(with = "String")]
-    pub timeout: Duration,
-    /// How much memory each step may have: `256MiB`; at most 4 GiB.
-    #[serde(with = "size")]
-    #[schemars(with = "String")]
-    pub memory: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let one = crate::engine::Limits::default();
-        Self {
-            concurrency: 32,
-            runs_per_minute: None,
-            queue: 100_000,
-            timeout: one.deadline,
-            memory: one.memory as u64,
-        }
-    }
-}
-
-/// When a step that failed is tried again. A breach of a limit never is.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Retry {
-    /// Attempts in all.
-    #[schemars(range(min = 1, max = 50))]
-    pub attempts: u32,
-    /// Before the second attempt. Each further wait is twice the one before, plus or minus a quarter by chance.
-    #[serde(with = "duration")]
-    #[schemars(with = "String")]
-    pub wait: Duration,
-    /// The longest wait.
-    #[serde(with = "duration")]
-    #[schemars(with = "String")]
-    pub max_wait: Duration,
-    /// Which failures. If left out, those that the step or the host says may pass.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub on: Option<Vec<RetryOn>>,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { attempts: 3, wait: Duration::from_secs(1), max_wait: Duration::from_secs(300), on: None }
-    }
-}
-
-/// A kind of failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RetryOn {
-    /// The step's own code decided so, or threw.
-    Step,
-    /// The service answered with an error, or not at all.
-    Upstream,
-    /// An account could not be used.
-    Access,
-    /// The host could not make the call.
-    Host,
-}
-
 /// One step.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -167,7 +98,7 @@ pub struct Step {
     /// `blake3:` and the digest of one that was deployed before.
     #[schemars(with = "String")]
     pub uses: Spanned<String>,
-    /// Run it only if this holds: a template that gives true or false.
+    /// Run it only if this holds: one expression between braces, `{{ event.body.count > 0 }}`.
     #[serde(default, rename = "if")]
     #[schemars(with = "Option<String>")]
     pub condition: Option<Spanned<String>>,
@@ -177,7 +108,7 @@ pub struct Step {
     /// `query`, `fail_on_error`, `pages`, and one body: `json`, `form`, `text`, `base64`, or `file`, the path of a
     /// file in the folder of this one. That is read when the workflow is deployed, is no template, and may have
     /// 1 MiB, all of a workflow's together 4 MiB; its type is told by its name, unless `headers` has a
-    /// `content-type`.
+    /// `content-type`. With `pages` it returns the `items` of all `pages`, and whether there are `more`.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Value>")]
     pub props: IndexMap<String, Spanned<toml::Value>>,
@@ -195,11 +126,11 @@ pub struct Step {
     pub allow_hosts: Vec<Spanned<AllowedHostText>>,
     /// How long it may take, in the place of the workflow's.
     #[serde(default, deserialize_with = "duration::optional")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(schema_with = "duration::schema")]
     pub timeout: Option<Duration>,
     /// How much memory it may have, in the place of the workflow's.
     #[serde(default, deserialize_with = "size::optional")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(schema_with = "size::schema")]
     pub memory: Option<u64>,
     /// When it is tried again, in the place of the workflow's.
     #[serde(default)]
@@ -266,7 +197,7 @@ impl File {
     }
 
     fn check(&self, text: &str) -> Result<(), FileError> {
-        let wrong = |span: std::ops::Range<usize>, message: &str| Err(FileError::at(text, span.start, message));
+        let wrong = |span: Range<usize>, message: &str| Err(FileError::at(text, span.start, message));
         if *self.keyhole.get_ref() != 1 {
             return wrong(self.keyhole.span(), "this version of Keyhole knows format 1 only; write keyhole = 1");
         }
@@ -276,14 +207,20 @@ impl File {
                 "a workflow's name has lower-case letters, digits and '-', at most 64, and does not begin with '-'",
             );
         }
-        check_limits(self.limits.timeout, self.limits.memory, self.retry.as_ref()).or_else(|m| wrong(0..0, m))?;
+        let out_of_range = |path: &[&str], message: &str| wrong(place_of(text, path), message);
+        if let Some((key, message)) = self.limits.fault() {
+            return out_of_range(&["limits", key], message);
+        }
+        if let Some((key, message)) = self.retry.as_ref().and_then(Retry::fault) {
+            return out_of_range(&["retry", key], message);
+        }
         if self.steps.is_empty() || self.steps.len() > STEPS {
             return wrong(self.name.span(), "a workflow has 1 to 100 steps: [[steps]]");
         }
         let mut earlier: Vec<&str> = Vec::new();
-        for step in &self.steps {
-            let at = step.span();
-            let step = step.get_ref();
+        for (number, step) in self.steps.iter().enumerate() {
+            let (number, step) = (number.to_string(), step.get_ref());
+            let at = ["steps", number.as_str()];
             let name = step.name.get_ref().as_str();
             if !is_step_name(name) {
                 return wrong(step.name.span(), "a step's name has letters, digits, '_' and '-', at most 64");
@@ -291,25 +228,30 @@ impl File {
             if earlier.contains(&name) {
                 return wrong(step.name.span(), "another step has this name already");
             }
-            check_limits(
-                step.timeout.unwrap_or(self.limits.timeout),
-                step.memory.unwrap_or(self.limits.memory),
-                step.retry.as_ref(),
-            )
-            .or_else(|m| wrong(at.clone(), m))?;
+            if let Some((key, message)) = limits::step_fault(step.timeout, step.memory) {
+                return out_of_range(&[at[0], at[1], key], message);
+            }
+            if let Some((key, message)) = step.retry.as_ref().and_then(Retry::fault) {
+                return out_of_range(&[at[0], at[1], "retry", key], message);
+            }
             if step.retry_requests > MAX_RETRIES {
-                return wrong(at, "a request is sent again 10 times at most");
+                return out_of_range(&[at[0], at[1], "retry_requests"], "a request is sent again 10 times at most");
             }
-            let template = |source: &str, span: std::ops::Range<usize>| {
-                Template::parse(source)
-                    .and_then(|template| template.check(&earlier))
-                    .map_err(|error| FileError::at(text, span.start, error))
-            };
+            let template = |source: &str| Template::parse(source).and_then(|template| template.check(&earlier));
             if let Some(condition) = &step.condition {
-                template(condition.get_ref(), condition.span())?;
+                template(condition.get_ref())
+                    .and_then(|()| check_condition(condition.get_ref()))
+                    .map_err(|error| within(text, condition.span(), &error))?;
             }
-            for value in step.props.values() {
-                each_text(value.get_ref(), &mut |source| template(source, value.span()))?;
+            for (prop, value) in &step.props {
+                let mut path = vec![at[0].to_owned(), at[1].to_owned(), "props".to_owned(), prop.clone()];
+                each_text(value.get_ref(), &mut path, &mut |source, path| {
+                    let told = |error| {
+                        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                        within(text, place_of(text, &path), &error)
+                    };
+                    template(source).map_err(told)
+                })?;
             }
             earlier.push(name);
         }
@@ -317,24 +259,34 @@ impl File {
     }
 }
 
-fn each_text<E>(value: &toml::Value, see: &mut impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
-    match value {
-        toml::Value::String(text) => see(text),
-        toml::Value::Array(items) => items.iter().try_for_each(|item| each_text(item, see)),
-        toml::Value::Table(members) => members.values().try_for_each(|member| each_text(member, see)),
-        _ => Ok(()),
-    }
+/// What is wrong with the template that stands at `span`.
+fn within(text: &str, span: Range<usize>, error: &TemplateError) -> FileError {
+    let offset = text.get(span.clone()).map_or(0, |written| error.place_in(written));
+    FileError::at(text, span.start + offset, error)
 }
 
-fn check_limits(timeout: Duration, memory: u64, retry: Option<&Retry>) -> Result<(), &'static str> {
-    if timeout.is_zero() || timeout > MAX_DEADLINE {
-        return Err("a step may take up to 750 s");
-    }
-    if memory == 0 || memory > 4 << 30 {
-        return Err("a step may have up to 4 GiB of memory");
-    }
-    if retry.is_some_and(|retry| !(1..=50).contains(&retry.attempts)) {
-        return Err("a step may be tried 1 to 50 times");
+fn each_text<E>(
+    value: &toml::Value,
+    path: &mut Vec<String>,
+    see: &mut impl FnMut(&str, &[String]) -> Result<(), E>,
+) -> Result<(), E> {
+    match value {
+        toml::Value::String(text) => return see(text, path),
+        toml::Value::Array(items) => {
+            for (number, item) in items.iter().enumerate() {
+                path.push(number.to_string());
+                each_text(item, path, see)?;
+                path.pop();
+            }
+        }
+        toml::Value::Table(members) => {
+            for (key, member) in members {
+                path.push(key.clone());
+                each_text(member, path, see)?;
+                path.pop();
+            }
+        }
+        _ => {}
     }
     Ok(())
 }
@@ -355,84 +307,6 @@ pub fn schema() -> Value {
     schemars::schema_for!(File).to_value()
 }
 
-pub(super) mod duration {
-    //! `30s`, `1m 30s`, `500ms`; a number means seconds.
-
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Given {
-        Seconds(u32),
-        Text(String),
-    }
-
-    impl Given {
-        fn read<E: de::Error>(self) -> Result<Duration, E> {
-            match self {
-                Self::Seconds(seconds) => Ok(Duration::from_secs(seconds.into())),
-                Self::Text(text) => text
-                    .parse::<jiff::SignedDuration>()
-                    .ok()
-                    .and_then(|signed| Duration::try_from(signed).ok())
-                    .ok_or_else(|| E::custom(format!("'{text}' is not a length of time; write 30s, 500ms or 2m"))),
-            }
-        }
-    }
-
-    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}ms", duration.as_millis()))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        Given::deserialize(deserializer)?.read()
-    }
-
-    pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        deserialize(deserializer).map(Some)
-    }
-}
-
-pub(super) mod size {
-    //! `256MiB`; a number means bytes.
-
-    use bytesize::ByteSize;
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Given {
-        Bytes(u64),
-        Text(String),
-    }
-
-    impl Given {
-        fn read<E: de::Error>(self) -> Result<u64, E> {
-            match self {
-                Self::Bytes(bytes) => Ok(bytes),
-                Self::Text(text) => text
-                    .parse::<ByteSize>()
-                    .map(|size| size.as_u64())
-                    .map_err(|_| E::custom(format!("'{text}' is not a size; write 64MiB or 1GiB"))),
-            }
-        }
-    }
-
-    pub fn serialize<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(*bytes)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-        Given::deserialize(deserializer)?.read()
-    }
-
-    pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-        deserialize(deserializer).map(Some)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -442,6 +316,13 @@ mod tests {
     }
 
     const HEAD: &str = "keyhole = 1\nname = \"w\"\n";
+
+    const STEP: &str = "[[steps]]\nname = \"a\"\nuses = \"x\"\n";
+
+    /// With this line in `[limits]`, and the words that it is found by in another place, too.
+    fn limits(line: &str) -> String {
+        format!("{HEAD}description = \"queue, timeout\"\n[limits]\n{line}\n{STEP}")
+    }
 
     #[test]
     fn what_is_wrong_is_told_with_line_and_column() {
@@ -453,20 +334,59 @@ mod tests {
             (&format!("{HEAD}[limits]\ntimeout = \"soon\"\n"), "4:11: 'soon' is not a length of time"),
             (
                 &format!("{HEAD}[[steps]]\nname = \"a\"\nuses = \"x\"\nprops.text = \"{{{{ evnt.body }}}}\"\n"),
-                "6:14: there is no `evnt`",
+                "6:18: there is no `evnt`",
             ),
             (
                 &format!(
                     "{HEAD}[[steps]]\nname = \"a\"\nuses = \"x\"\nprops.text = \"{{{{ steps.b.$return_value }}}}\"\n"
                 ),
-                "6:14: no step before this one is called `b`",
+                "6:24: no step before this one is called `b`",
             ),
             (&format!("{HEAD}[[steps]]\nname = \"a\"\nuses = \"x\"\nprops.text = \"{{{{ event.body \"\n"), "6:14: "),
             (&format!("{HEAD}[[steps]]\nname = \"a\"\nuses = \"x\"\nallow_hosts = [\"*\"]\n"), "6:15: '*'"),
+            (&limits("timeout = \"20m\""), "5:11: a step may take up to 750 s"),
+            (&limits("memory = \"5GiB\""), "5:10: a step may have up to 4 GiB"),
+            (&limits("concurrency = 0"), "5:15: a workflow may have 1 to 10,000 runs at once"),
+            (&limits("concurrency = 10001"), "5:15: a workflow may have"),
+            (&limits("queue = 0"), "5:9: 1 to 1,000,000 events may wait"),
+            (&limits("queue = 1000001"), "5:9: 1 to 1,000,000"),
+            (&limits("runs_per_minute = 0"), "5:19: at least one run may begin in a minute"),
+            (
+                &format!("{HEAD}description = \"retry\"\nretry.attempts = 51\n{STEP}"),
+                "4:18: a step may be tried 1 to 50",
+            ),
+            (
+                &format!("{HEAD}{STEP}{STEP}").replacen("\"a\"", "\"b\"", 1).replace("uses", "timeout = 0\nuses"),
+                "5:11: ",
+            ),
+            (&format!("{HEAD}{STEP}memory = 0\n"), "6:10: a step may have up to 4 GiB"),
+            (&format!("{HEAD}{STEP}retry = {{ wait = 1, attempts = 0 }}\n"), "6:32: a step may be tried"),
+            (&format!("{HEAD}{STEP}retry_requests = 11\n"), "6:18: a request is sent again"),
+            (&format!("{HEAD}{STEP}if = \"event.x == 1\"\n"), "6:6: an `if` is one expression between braces"),
+            (
+                &format!("{HEAD}{STEP}if = \"{{{{ event.x }}}} == 1\"\n"),
+                "6:6: an `if` is one expression between braces",
+            ),
+            (&format!("{HEAD}{STEP}props.list = [\"a\", {{ b = \"{{{{ evnt }}}}\" }}]\n"), "6:30: there is no `evnt`"),
+            (&format!("{HEAD}{STEP}[steps.props.headers]\na = \"evnt\"\nb = \"evnt {{{{ evnt }}}}\"\n"), "8:14: "),
+            (
+                &format!("{HEAD}{STEP}props.text = \"\"\"\nHi {{{{ event.x }}}},\n  {{{{ evnt }}}}\n\"\"\"\n"),
+                "8:6: there",
+            ),
+            (&format!("{HEAD}{STEP}props.text = \"\"\"\nHi,\n  {{{{ event. }}}}\n\"\"\"\n"), "8:1: "),
         ];
         for (text, expected) in cases {
             let said = error(text);
             assert!(said.starts_with(expected), "{text}\nsaid {said}\nand not {expected}");
+        }
+    }
+
+    #[test]
+    fn an_if_that_can_be_worked_out_is_taken() {
+        for condition in
+            ["{{ event.x }}", " {{ {'a': {'b': 1}}.a == event }} ", "{% if event.x %}true{% endif %}", "{{ '}}' }}"]
+        {
+            File::parse(&format!("{HEAD}{STEP}if = \"{condition}\"\n")).unwrap();
         }
     }
 

@@ -18,7 +18,7 @@ use keyhole_host_api::store::{Expect, Revision, Store, StoreError};
 
 use tokio::sync::watch;
 
-pub use list::{Listed, Of, Page};
+pub use list::{Listed, Of, Page, Within};
 
 use super::record::{Cause, Details, Live, Pending, Run, RunStatus, Started, StepRecord, Waits, WorkflowId};
 

@@ -22,8 +22,17 @@ use super::attempt::no_account;
 use super::files::PlannedFile;
 use crate::engine::{FailureKind, Flow, Json, Limit, Limits, RunOutcome, StepFailure};
 
+pub use check::check;
+
+mod check;
+mod link;
+
 /// The prop that an account is linked to.
 pub const ACCOUNT: &str = "account";
+/// What a URL begins with that is no path.
+const HTTP: [&str; 2] = ["https://", "http://"];
+/// What is said of a request with several bodies.
+const ONE_BODY: &str = "a request has one body: json, form, text, base64 or file";
 /// Most pages of one list.
 const MAX_PAGES: u32 = 1000;
 
@@ -88,7 +97,7 @@ fn ten() -> u32 {
 }
 
 /// The names of its props, for the check at deploy.
-pub const PROPS: [&str; 11] =
+const PROPS: [&str; 11] =
     ["url", "method", "headers", "query", "json", "form", "text", "base64", FILE, "fail_on_error", "pages"];
 /// The prop that names a file beside the workflow's.
 pub const FILE: &str = "file";
@@ -148,9 +157,7 @@ async fn ask(
         let answer = send(session, &first, &body, limits).await?;
         return answer.checked(asked.fail_on_error).map(Answer::into_value);
     };
-    if pages.max == 0 || pages.max > MAX_PAGES {
-        return Err(input(format!("pages.max is 1 to {MAX_PAGES}")));
-    }
+    pages.check()?;
     let (mut items, mut next, mut bytes, mut count) = (Vec::new(), first, 0, 0);
     loop {
         let answer = send(session, &next, &body, limits).await?.checked(true)?;
@@ -163,10 +170,10 @@ async fn ask(
             Some(Value::Array(page)) => items.extend(page.iter().cloned()),
             _ => return Err(input(format!("the answer has no list at '{}' (pages.items)", pages.items))),
         }
-        let more = if count < pages.max { pages.after(&answer, &next.url)? } else { None };
-        match more {
-            Some(url) if url != next.url => next.url = url,
-            _ => return Ok(json!({ "items": items, "pages": count })),
+        let after = pages.after(&answer, &next.url)?.filter(|url| *url != next.url);
+        match after {
+            Some(url) if count < pages.max => next.url = url,
+            more => return Ok(json!({ "items": items, "pages": count, "more": more.is_some() })),
         }
     }
 }
@@ -180,9 +187,7 @@ struct Head {
 
 impl Asked {
     fn request(&self, account: Option<&Injected>, attached: Option<&Attached>) -> Result<(Head, Bytes), StepFailure> {
-        let method = self.method.as_deref().unwrap_or(if self.has_body() { "POST" } else { "GET" });
-        let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
-            .map_err(|_| input(format!("'{method}' is no HTTP method")))?;
+        let method = method(self.method.as_deref().unwrap_or(if self.has_body() { "POST" } else { "GET" }))?;
         let mut url = self.url(account)?;
         let mut headers = HeaderMap::new();
         if let Some(account) = account {
@@ -212,8 +217,8 @@ impl Asked {
     }
 
     fn url(&self, account: Option<&Injected>) -> Result<Url, StepFailure> {
-        if self.url.starts_with("https://") || self.url.starts_with("http://") {
-            return self.url.parse().map_err(|error| input(format!("'{}' is no URL: {error}", self.url)));
+        if HTTP.iter().any(|scheme| self.url.starts_with(scheme)) {
+            return parsed(&self.url);
         }
         let base = account
             .and_then(|account| account.base_url.as_deref())
@@ -259,8 +264,7 @@ impl Asked {
             }
             (None, None, None, Some(encoded)) => {
                 kind("application/octet-stream");
-                let bytes = STANDARD.decode(encoded).map_err(|error| input(format!("base64: {error}")))?;
-                Ok(bytes.into())
+                decoded(encoded).map(Bytes::from)
             }
             _ => Err(one_body()),
         }
@@ -268,7 +272,19 @@ impl Asked {
 }
 
 fn one_body() -> StepFailure {
-    input("a request has one body: json, form, text, base64 or file".to_owned())
+    input(ONE_BODY.to_owned())
+}
+
+fn method(name: &str) -> Result<Method, StepFailure> {
+    Method::from_bytes(name.to_ascii_uppercase().as_bytes()).map_err(|_| input(format!("'{name}' is no HTTP method")))
+}
+
+fn parsed(url: &str) -> Result<Url, StepFailure> {
+    url.parse().map_err(|error| input(format!("'{url}' is no URL: {error}")))
+}
+
+fn decoded(base64: &str) -> Result<Vec<u8>, StepFailure> {
+    STANDARD.decode(base64).map_err(|error| input(format!("base64: {error}")))
 }
 
 fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), StepFailure> {
@@ -291,25 +307,32 @@ fn input(message: String) -> StepFailure {
 }
 
 impl Pages {
+    /// Says what can't be followed.
+    fn check(&self) -> Result<(), StepFailure> {
+        if self.max == 0 || self.max > MAX_PAGES {
+            return Err(input(format!("pages.max is 1 to {MAX_PAGES}")));
+        }
+        if !self.link && (self.cursor.is_none() || self.parameter.is_none()) {
+            return Err(input("pages needs link = true, or cursor and parameter".to_owned()));
+        }
+        let mut pointers = self.cursor.iter().chain([&self.items]);
+        match pointers.find(|pointer| !pointer.is_empty() && !pointer.starts_with('/')) {
+            Some(wrong) => Err(input(format!("'{wrong}' is no JSON pointer; write /{wrong}"))),
+            None => Ok(()),
+        }
+    }
+
     fn after(&self, answer: &Answer, asked: &Url) -> Result<Option<Url>, StepFailure> {
         if self.link {
-            let lines = answer.headers.get_all(header::LINK).iter().filter_map(|line| line.to_str().ok());
-            let target = lines.flat_map(|line| line.split(',')).find_map(|link| {
-                let (target, parameters) = link.split_once(';')?;
-                let next = parameters.split(';').any(|parameter| {
-                    let (name, value) = parameter.split_once('=').unwrap_or_default();
-                    name.trim().eq_ignore_ascii_case("rel")
-                        && value.trim().trim_matches('"').split(' ').any(|rel| rel.eq_ignore_ascii_case("next"))
-                });
-                next.then(|| target.trim().strip_prefix('<')?.strip_suffix('>'))?
-            });
+            let mut lines = answer.headers.get_all(header::LINK).iter();
+            let target = lines.find_map(|line| link::next(&String::from_utf8_lossy(line.as_bytes())));
             return target
-                .map(|target| asked.join(target).map_err(|error| input(format!("the next page is at no URL: {error}"))))
+                .map(|target| {
+                    asked.join(&target).map_err(|error| input(format!("the next page is at no URL: {error}")))
+                })
                 .transpose();
         }
-        let (Some(pointer), Some(parameter)) = (&self.cursor, &self.parameter) else {
-            return Err(input("pages needs link = true, or cursor and parameter".to_owned()));
-        };
+        let (Some(pointer), Some(parameter)) = (&self.cursor, &self.parameter) else { return Ok(None) };
         let cursor = match answer.body.pointer(pointer) {
             None | Some(Value::Null | Value::Bool(false)) => return Ok(None),
             Some(cursor) => text(cursor),

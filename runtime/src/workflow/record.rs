@@ -483,6 +483,11 @@ impl RunStatus {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// Whether a run of this status has not ended.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Queued | Self::Running | Self::Waiting)
+    }
 }
 
 /// A run, as lists show it.

@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use super::render::Counter;
 
+mod names;
+
 /// What a template may begin with.
 const ROOTS: [&str; 4] = ["event", "steps", "workflow", "run"];
 /// Steps of work that one template may take.
@@ -29,6 +31,7 @@ const DEPTH: usize = 100;
 pub struct TemplateError {
     message: String,
     fault: Fault,
+    at: At,
 }
 
 /// Whose fault it is.
@@ -38,13 +41,48 @@ enum Fault {
     Host,
 }
 
+/// Where in its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum At {
+    Somewhere,
+    /// In this line, from 1.
+    Line(usize),
+    /// Where this stands in its code.
+    Name(String),
+}
+
 impl TemplateError {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), fault: Fault::Template }
+        Self { message: message.into(), fault: Fault::Template, at: At::Somewhere }
     }
 
     pub(super) fn of_host(message: impl Into<String>) -> Self {
-        Self { message: message.into(), fault: Fault::Host }
+        Self { fault: Fault::Host, ..Self::new(message) }
+    }
+
+    /// The byte of the template at which it is wrong, as far as that is known. `written` is the template as the file has
+    /// it, in its quotes.
+    pub(super) fn place_in(&self, written: &str) -> usize {
+        match &self.at {
+            At::Somewhere => 0,
+            At::Line(line) => {
+                let Some(text) = written.strip_prefix("\"\"\"").or_else(|| written.strip_prefix("'''")) else {
+                    return 0;
+                };
+                // The end of the line of the quotes is no part of the text.
+                let begins = text.find('\n').filter(|end| text[..*end].trim().is_empty()).map_or(0, |end| end + 1);
+                3 + begins + text[begins..].split_inclusive('\n').take(line - 1).map(str::len).sum::<usize>()
+            }
+            At::Name(name) => {
+                let code = ["{{", "{%"].iter().filter_map(|braces| written.find(braces)).min().unwrap_or(0);
+                let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_';
+                let is_it = |at: usize| {
+                    !written[..at].ends_with(is_letter) && !written[at + name.len()..].starts_with(is_letter)
+                };
+                let mut found = written.match_indices(name.as_str()).map(|(at, _)| at).filter(|at| *at >= code);
+                found.find(|at| is_it(*at)).unwrap_or(0)
+            }
+        }
     }
 
     /// Whether the template could not be worked out here and now, whatever it says.
@@ -74,38 +112,30 @@ impl<'t> Template<'t> {
     pub fn parse(text: &'t str) -> Result<Self, TemplateError> {
         if text.contains("{{") || text.contains("{%") {
             short_enough(text)?;
-            environment().template_from_str(&quoted(text)).map_err(|error| TemplateError::new(told(&error)))?;
+            environment().template_from_str(&quoted(text)).map_err(|error| TemplateError {
+                at: error.line().map_or(At::Somewhere, At::Line),
+                ..TemplateError::new(told(&error))
+            })?;
         }
         Ok(Self(text))
     }
 
     /// Checks that it names only what there will be. `earlier` are the steps before its own.
     pub(super) fn check(&self, earlier: &[&str]) -> Result<(), TemplateError> {
-        let environment = environment();
-        let quoted = quoted(self.0);
-        let Ok(template) = environment.template_from_str(&quoted) else { return Ok(()) };
-        for name in template.undeclared_variables(true) {
-            let mut parts = name.split('.');
-            match (parts.next().unwrap_or_default(), parts.next()) {
-                ("steps", Some(step)) if !earlier.contains(&step) => {
-                    return Err(TemplateError::new(format!(
-                        "no step before this one is called `{step}`{}",
-                        match earlier {
-                            [] => "; it is the first".to_owned(),
-                            names => format!("; there are {}", names.join(", ")),
-                        }
-                    )));
-                }
-                (root, _) if ROOTS.contains(&root) || environment.globals().any(|(name, _)| name == root) => {}
-                (root, _) => {
-                    return Err(TemplateError::new(format!(
-                        "there is no `{root}`; a template begins with {}",
-                        ROOTS.join(", ")
-                    )));
-                }
-            }
+        names::check(self.0, earlier)
+    }
+}
+
+/// Checks that a condition is worked out as a whole. What stands beside braces would make a text of it, and nearly every text
+/// counts as true.
+pub(super) fn check_condition(text: &str) -> Result<(), TemplateError> {
+    let code = text.trim();
+    let is_expression = code.strip_prefix("{{").is_some_and(|code| measured(code, "}}").is_ok_and(str::is_empty));
+    match is_expression || code.contains("{%") {
+        true => Ok(()),
+        false => {
+            Err(TemplateError::new("an `if` is one expression between braces; write if = \"{{ event.body.x > 0 }}\""))
         }
-        Ok(())
     }
 }
 
@@ -305,11 +335,30 @@ fn measured<'t>(code: &'t str, end: &str) -> Result<&'t str, TemplateError> {
     Ok("")
 }
 
-/// `.$name` as `["$name"]`: the language knows no names that begin with a `$`. Texts within an expression stay.
+/// `.$name` as `["$name"]`: the language knows no names that begin with a `$`.
 fn quoted(text: &str) -> Cow<'_, str> {
     if !text.contains(".$") {
         return Cow::Borrowed(text);
     }
+    Cow::Owned(rewritten(text, |code, out| {
+        let name = dollar_name(code)?;
+        out.push_str("[\"");
+        out.push_str(name);
+        out.push_str("\"]");
+        Some(1 + name.len())
+    }))
+}
+
+/// The name with a `$` that `code` reads of the value before it.
+fn dollar_name(code: &str) -> Option<&str> {
+    let name = code.strip_prefix('.').filter(|name| name.starts_with('$'))?;
+    let end = name[1..].find(|c: char| !c.is_alphanumeric() && c != '_').map_or(name.len(), |end| end + 1);
+    Some(&name[..end])
+}
+
+/// `text` with its code changed. `change` is asked at each character of it outside of quotes; it appends what takes the place
+/// of so many bytes. What stands outside of code stays.
+fn rewritten(text: &str, change: impl Fn(&str, &mut String) -> Option<usize>) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     let (mut inside, mut quote) = (false, None);
     let mut rest = text;
@@ -320,21 +369,19 @@ fn quoted(text: &str) -> Cow<'_, str> {
             inside = false;
         } else if inside && quote == Some(first) {
             quote = None;
+        } else if inside
+            && quote.is_none()
+            && let Some(done) = change(rest, &mut out)
+        {
+            rest = &rest[done..];
+            continue;
         } else if inside && quote.is_none() && matches!(first, '"' | '\'') {
             quote = Some(first);
-        } else if inside && quote.is_none() && rest.starts_with(".$") {
-            let name = &rest[1..];
-            let end = name[1..].find(|c: char| !c.is_alphanumeric() && c != '_').map_or(name.len(), |end| end + 1);
-            out.push_str("[\"");
-            out.push_str(&name[..end]);
-            out.push_str("\"]");
-            rest = &name[end..];
-            continue;
         }
         out.push(first);
         rest = &rest[first.len_utf8()..];
     }
-    Cow::Owned(out)
+    out
 }
 
 /// What minijinja says, without the name that it has for the text.
@@ -388,16 +435,6 @@ mod tests {
         {
             assert!(renderer.text(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn an_earlier_step_must_have_the_name() {
-        let check = |text: &str, earlier: &[&str]| Template::parse(text).and_then(|template| template.check(earlier));
-        assert!(check("{{ steps.a.$return_value.x }}", &["a"]).is_ok());
-        assert!(check("{{ steps.b.$return_value.x }}", &["a"]).is_err());
-        assert!(check("{{ steps.b }}", &[]).is_err());
-        assert!(check("{% for tag in event.body.tags %}{{ tag }}{% endfor %}", &[]).is_ok());
-        assert!(check("{{ environment }}", &[]).is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::failure::{from_code, timed_out};
 use crate::bindings::wasi::clocks::monotonic_clock;
 use crate::bindings::wasi::http::types::FutureIncomingResponse;
 use crate::bindings::wasi::io::poll::{Pollable, poll};
+use crate::error::placed;
 use crate::{Error, Result};
 
 /// A request under way. Dropping it gives the request up.
@@ -111,16 +112,19 @@ impl Pending {
     ///
     /// # Errors
     /// As for [`RequestBuilder::send`](super::RequestBuilder::send).
+    #[track_caller]
     pub fn wait(self) -> Result<Response> {
-        let mut this = self;
-        loop {
-            match this.take() {
-                Taken::Done(result) => return result,
-                Taken::NotYet(pending) => this = pending,
+        placed(|| {
+            let mut this = self;
+            loop {
+                match this.take() {
+                    Taken::Done(result) => return result,
+                    Taken::NotYet(pending) => this = pending,
+                }
+                let answered = this.future.subscribe();
+                this.exchange.wait_for(&answered)?;
             }
-            let answered = this.future.subscribe();
-            this.exchange.wait_for(&answered)?;
-        }
+        })
     }
 
     /// The answer, if it is there.

@@ -13,6 +13,7 @@ use super::target::Target;
 use super::{Body, Headers, Method, Pending, Response, Upload};
 use crate::bindings::wasi::http::outgoing_handler;
 use crate::bindings::wasi::http::types::{self as wasi, Fields, OutgoingRequest, RequestOptions};
+use crate::error::placed;
 use crate::{Error, Result};
 
 /// A request that is not yet sent.
@@ -124,25 +125,29 @@ impl RequestBuilder {
     /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) if the broker did not let it out,
     /// [`ErrorKind::Upstream`](crate::ErrorKind::Upstream) if the service did not answer,
     /// [`ErrorKind::Input`](crate::ErrorKind::Input) if it can't be sent as it is.
+    #[track_caller]
     pub fn send(self) -> Result<Response> {
-        self.start()?.wait()
+        placed(|| self.start()?.wait())
     }
 
     /// Sends it without waiting, so that several can be under way at once.
     ///
     /// # Errors
     /// As for [`send`](Self::send), of what is known at once.
+    #[track_caller]
     pub fn start(mut self) -> Result<Pending> {
-        let body = std::mem::take(&mut self.body);
-        if let Some(length) = body.length() {
-            self.headers.insert("content-length", length.to_string());
-        }
-        let wanted = !body.is_empty();
-        let (mut pending, outgoing) = self.open(wanted)?;
-        if let (Some(outgoing), content) = (outgoing, body.into_content()) {
-            pending.attach(Sending::new(outgoing, content)?);
-        }
-        Ok(pending)
+        placed(|| {
+            let body = std::mem::take(&mut self.body);
+            if let Some(length) = body.length() {
+                self.headers.insert("content-length", length.to_string());
+            }
+            let wanted = !body.is_empty();
+            let (mut pending, outgoing) = self.open(wanted)?;
+            if let (Some(outgoing), content) = (outgoing, body.into_content()) {
+                pending.attach(Sending::new(outgoing, content)?);
+            }
+            Ok(pending)
+        })
     }
 
     /// Sends it with a body that is written bit by bit:
@@ -162,11 +167,14 @@ impl RequestBuilder {
     ///
     /// # Errors
     /// As for [`start`](Self::start).
+    #[track_caller]
     pub fn upload(self) -> Result<Upload> {
-        let (pending, outgoing) = self.open(true)?;
-        // `open(true)` always gives a body.
-        let outgoing = outgoing.ok_or_else(|| Error::step("the request has no body to write to"))?;
-        Ok(Upload::new(pending, Sending::new(outgoing, Content::Bytes(Vec::new()))?))
+        placed(|| {
+            let (pending, outgoing) = self.open(true)?;
+            // `open(true)` always gives a body.
+            let outgoing = outgoing.ok_or_else(|| Error::step("the request has no body to write to"))?;
+            Ok(Upload::new(pending, Sending::new(outgoing, Content::Bytes(Vec::new()))?))
+        })
     }
 
     /// Hands the head to the host.

@@ -9,6 +9,7 @@ use super::pending::Exchange;
 use super::{Headers, Status};
 use crate::bindings::wasi::http::types::{IncomingBody, IncomingResponse};
 use crate::bindings::wasi::io::streams::InputStream;
+use crate::error::placed;
 use crate::{Error, Result};
 
 /// How much is asked of the host at a time.
@@ -78,79 +79,95 @@ impl Response {
     ///
     /// # Errors
     /// That one.
+    #[track_caller]
     pub fn error_for_status(mut self) -> Result<Response> {
-        if self.status.as_u16() < 400 {
-            return Ok(self);
-        }
-        let mut excerpt = Vec::new();
-        // What can't be read is left out: the status is what counts.
-        let _ = (&mut self).take(EXCERPT as u64).read_to_end(&mut excerpt);
-        let mut message = format!("{} answered {}", self.exchange.what, self.status);
-        if !excerpt.is_empty() {
-            message.push_str(": ");
-            message.push_str(String::from_utf8_lossy(&excerpt).trim());
-        }
-        let error = Error::upstream(message).with_status(self.status);
-        Err(if self.status.is_retryable() { error.retryable() } else { error })
+        placed(|| {
+            if self.status.as_u16() < 400 {
+                return Ok(self);
+            }
+            let mut excerpt = Vec::new();
+            // What can't be read is left out: the status is what counts.
+            let _ = (&mut self).take(EXCERPT as u64).read_to_end(&mut excerpt);
+            let mut message = format!("{} answered {}", self.exchange.what, self.status);
+            if !excerpt.is_empty() {
+                message.push_str(": ");
+                message.push_str(String::from_utf8_lossy(&excerpt).trim());
+            }
+            let error = Error::upstream(message).with_status(self.status);
+            Err(if self.status.is_retryable() { error.retryable() } else { error })
+        })
     }
 
     /// All of the body as JSON.
     ///
     /// # Errors
     /// [`ErrorKind::Upstream`](crate::ErrorKind::Upstream) if it is not JSON of `T`'s shape, or does not arrive.
+    #[track_caller]
     pub fn json<T: DeserializeOwned>(self) -> Result<T> {
-        let what = self.exchange.what.clone();
-        serde_json::from_slice(&self.bytes()?)
-            .map_err(|error| Error::upstream(format!("{what}: the answer is not the JSON that was expected: {error}")))
+        placed(|| {
+            let what = self.exchange.what.clone();
+            serde_json::from_slice(&self.bytes()?).map_err(|error| {
+                Error::upstream(format!("{what}: the answer is not the JSON that was expected: {error}"))
+            })
+        })
     }
 
     /// All of the body as text. What is not UTF-8 becomes U+FFFD.
     ///
     /// # Errors
     /// [`ErrorKind::Upstream`](crate::ErrorKind::Upstream) if it does not arrive.
+    #[track_caller]
     pub fn text(self) -> Result<String> {
-        let bytes = self.bytes()?;
-        Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+        placed(|| {
+            let bytes = self.bytes()?;
+            Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+        })
     }
 
     /// All of the body. Read it in parts, with [`chunk`](Self::chunk) or [`Read`], if it may be large.
     ///
     /// # Errors
     /// [`ErrorKind::Upstream`](crate::ErrorKind::Upstream) if it does not arrive.
+    #[track_caller]
     pub fn bytes(mut self) -> Result<Vec<u8>> {
-        let mut bytes = self.take_left();
-        while let Some(chunk) = self.chunk()? {
-            if bytes.is_empty() { bytes = chunk } else { bytes.extend_from_slice(&chunk) }
-        }
-        Ok(bytes)
+        placed(|| {
+            let mut bytes = self.take_left();
+            while let Some(chunk) = self.chunk()? {
+                if bytes.is_empty() { bytes = chunk } else { bytes.extend_from_slice(&chunk) }
+            }
+            Ok(bytes)
+        })
     }
 
     /// The next part of the body, as it arrives; `None` at its end.
     ///
     /// # Errors
     /// [`ErrorKind::Upstream`](crate::ErrorKind::Upstream) if it breaks off.
+    #[track_caller]
     pub fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
-        if self.given < self.left.len() {
-            return Ok(Some(self.take_left()));
-        }
-        loop {
-            let Some(stream) = &self.stream else { return Ok(None) };
-            match stream.read(CHUNK) {
-                Ok(chunk) if chunk.is_empty() => {
-                    let readable = stream.subscribe();
-                    self.exchange.wait_for(&readable)?;
-                }
-                Ok(chunk) => return Ok(Some(chunk)),
-                Err(error) => {
-                    let failure = from_stream(&self.exchange.what, error);
-                    self.stream = None;
-                    match failure {
-                        None => return Ok(None),
-                        Some(error) => return Err(error),
+        placed(|| {
+            if self.given < self.left.len() {
+                return Ok(Some(self.take_left()));
+            }
+            loop {
+                let Some(stream) = &self.stream else { return Ok(None) };
+                match stream.read(CHUNK) {
+                    Ok(chunk) if chunk.is_empty() => {
+                        let readable = stream.subscribe();
+                        self.exchange.wait_for(&readable)?;
+                    }
+                    Ok(chunk) => return Ok(Some(chunk)),
+                    Err(error) => {
+                        let failure = from_stream(&self.exchange.what, error);
+                        self.stream = None;
+                        match failure {
+                            None => return Ok(None),
+                            Some(error) => return Err(error),
+                        }
                     }
                 }
             }
-        }
+        })
     }
 
     fn take_left(&mut self) -> Vec<u8> {

@@ -121,7 +121,7 @@ impl Stage {
                 ..Egress::default()
             })
             .await?;
-        let engine = run::engine(None, None)?;
+        let engine = run::engine(None)?;
         let (echo_bytes, hostile_bytes) = (std::fs::read(echo)?, std::fs::read(hostile)?);
         let (echo, hostile) = tokio::try_join!(engine.load(echo_bytes.into()), engine.load(hostile_bytes.into()))?;
         let data_dir = data_dir.to_owned();

@@ -17,6 +17,7 @@ use url::Url;
 mod egress;
 mod limits;
 mod parse;
+mod serve;
 mod sign_in;
 mod telemetry;
 
@@ -25,6 +26,8 @@ pub use egress::EgressFlags;
 use limits::LimitsFile;
 pub use parse::{parse_duration, parse_size, parse_time};
 use parse::{parsed_duration, parsed_keep, parsed_size};
+use serve::ServeFile;
+pub use serve::{ServeFlags, Served};
 use sign_in::SignInFile;
 use telemetry::TelemetryFile;
 
@@ -113,6 +116,7 @@ struct File {
     audit: Retention,
     runs: RunsFile,
     data: DataFile,
+    serve: ServeFile,
     telemetry: TelemetryFile,
     sign_in: SignInFile,
 }
@@ -215,6 +219,8 @@ pub struct Settings {
     pub runs: RunsFile,
     /// Most bytes of keys and values in one data store.
     pub store_size: u64,
+    /// Its word on where `keyhole serve` is reached.
+    serve: ServeFile,
     /// The file's word on where telemetry goes.
     telemetry: TelemetryFile,
     /// When to use colours.
@@ -271,6 +277,7 @@ impl Settings {
             retention: file.audit,
             runs: file.runs,
             store_size: file.data.store_size.unwrap_or(STORE_BYTES),
+            serve: file.serve,
             telemetry: file.telemetry,
             color: global.color.or(file.color).unwrap_or(Color::Auto),
             out,
@@ -293,6 +300,7 @@ impl Settings {
             ("data_dir", self.data_dir != fresh.data_dir),
             ("apps", self.apps != fresh.apps),
             ("master_key", self.master_key != fresh.master_key),
+            ("serve", self.serve != fresh.serve),
             ("telemetry", self.telemetry != fresh.telemetry),
             ("runs.durability", self.runs.durability != fresh.runs.durability),
         ];
@@ -356,6 +364,7 @@ fn read(path: &Path, text: &str) -> Result<File> {
     file.data_dir.as_mut().map(anchor);
     file.apps.as_mut().map(anchor);
     file.egress.paths().for_each(anchor);
+    file.serve.paths().for_each(anchor);
     file.telemetry.paths().for_each(anchor);
     file.sign_in.paths().for_each(anchor);
     if let Some(MasterKeyFile::File(path)) = &mut file.master_key {

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
+use axum::http::header::LINK;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,7 +21,7 @@ use crate::server::extract::{Body, Path, Query};
 use crate::server::model::{NewRun, RetryRun, RunDetail, RunView, RunsQuery, StartedRun, status_of};
 use crate::server::problem::Problem;
 use crate::workflow::Told;
-use crate::workflow::history::{Listed, Of, Page};
+use crate::workflow::history::{Listed, Of, Page, Within};
 use crate::workflow::record::{Cause, Run, Waits, WorkflowId};
 
 /// How long a caller who waits for a run is kept.
@@ -89,16 +92,44 @@ async fn wait_for(api: &Api, run: &str, mut told: tokio::sync::oneshot::Receiver
     }
 }
 
+/// Runs that one call looks at, to find those that fit.
+const LOOKS: usize = 10_000;
+
+/// A page of runs, and where the next one is.
+pub(in crate::server) struct Runs(pub Vec<RunView>, Option<String>);
+
+impl IntoResponse for Runs {
+    fn into_response(self) -> Response {
+        let link = self.1.and_then(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")).ok());
+        (link.map(|link| [(LINK, link)]), Json(self.0)).into_response()
+    }
+}
+
 /// List the runs of your workflows, the newest first
+///
+/// One call looks at 10,000 runs at most. A header `Link: <...>; rel="next"` leads to those that are older.
 #[utoipa::path(get, path = "/api/runs", tag = "runs", operation_id = "runs_list", params(RunsQuery),
-    responses((status = 200, body = [RunView])))]
+    responses((status = 200, body = [RunView], headers(("link" = String, description = "The next page, if there may be one (RFC 8288)")))))]
 pub(in crate::server) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Query(query): Query<RunsQuery>,
-) -> Answer<Vec<RunView>> {
-    let listed = page(&api, &caller, &query, usize::MAX, |_| true).await?;
-    Ok(Json(listed.runs.into_iter().map(RunView::from).collect()))
+) -> Result<Runs, Problem> {
+    let listed = page(&api, &caller, &query, LOOKS, |_| true).await?;
+    let next = listed.more.map(|before| address(RunsQuery { before: Some(before), ..query }));
+    Ok(Runs(listed.runs.into_iter().map(RunView::from).collect(), next))
+}
+
+/// Where the runs are that `query` asks for.
+fn address(query: RunsQuery) -> String {
+    let mut pairs = url::form_urlencoded::Serializer::new(String::new());
+    if let Ok(Value::Object(members)) = serde_json::to_value(query) {
+        pairs.extend_pairs(members.iter().map(|(name, value)| match value {
+            Value::String(text) => (name, text.clone()),
+            other => (name, other.to_string()),
+        }));
+    }
+    format!("/api/runs?{}", pairs.finish())
 }
 
 /// The runs that `query` asks for and `also` takes, of which at most so many are looked at.
@@ -138,7 +169,8 @@ pub(in crate::server) async fn page(
     let first = query.until.and_then(first_id_after);
     let before = query.before.as_ref().into_iter().chain(&first).min();
     let page = Page { before: before.map(String::as_str), limit, looks };
-    Ok(api.runner.history().list(&of, page, wanted).await?)
+    let open = status.is_some_and(|status| status.is_open());
+    Ok(api.runner.history().list_within(&of, page, Within { since: query.since, open }, wanted).await?)
 }
 
 /// An id before which all ids are of `time` or earlier.

@@ -4,10 +4,12 @@
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use keyhole_host_api::store::records::Records;
 use keyhole_host_api::store::{Store, StoreError};
 
 use super::{BY_WORKFLOW, History, PAGE};
+use crate::workflow::blobs::is_older;
 use crate::workflow::record::{Pending, Run, WorkflowId};
 
 /// Whose runs are listed.
@@ -30,6 +32,18 @@ pub struct Page<'q> {
     pub looks: usize,
 }
 
+/// Which of them need no look at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Within {
+    /// Not those that were accepted before.
+    pub since: Option<Timestamp>,
+    /// Not those that have ended.
+    pub open: bool,
+}
+
+/// How long before it was accepted a run may have got its id, which tells of the time, too.
+const NAMED_BEFORE: SignedDuration = SignedDuration::from_mins(1);
+
 /// Runs, the newest first.
 #[derive(Clone, Debug, Default)]
 pub struct Listed {
@@ -48,7 +62,22 @@ impl History {
     /// # Errors
     /// Whatever the store says.
     pub async fn list(&self, of: &Of, page: Page<'_>, wanted: impl Fn(&Run) -> bool) -> Result<Listed, StoreError> {
-        let mut back = Back::new(self, of, page.before);
+        self.list_within(of, page, Within::default(), wanted).await
+    }
+
+    /// The same, and looks only at those that are `within`.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn list_within(
+        &self,
+        of: &Of,
+        page: Page<'_>,
+        within: Within,
+        wanted: impl Fn(&Run) -> bool,
+    ) -> Result<Listed, StoreError> {
+        let since = within.since.and_then(|since| since.checked_sub(NAMED_BEFORE).ok());
+        let mut back = if within.open { Back::open(self, page.before) } else { Back::new(self, of, page.before) };
         let mut listed = Listed::default();
         for look in 1..=page.looks {
             if look.is_multiple_of(PAGE) {
@@ -57,7 +86,9 @@ impl History {
             if listed.runs.len() == page.limit {
                 return Ok(listed);
             }
-            let Some(id) = back.next().await? else {
+            // They come in the order of their ids.
+            let next = back.next().await?.filter(|id| since.is_none_or(|since| !is_older(id, since)));
+            let Some(id) = next else {
                 listed.more = None;
                 return Ok(listed);
             };
@@ -84,6 +115,11 @@ enum Back<'h> {
 }
 
 impl<'h> Back<'h> {
+    /// Those that have not ended, whosever they are: they may be a thousandth of all.
+    fn open(history: &'h History, before: Option<&str>) -> Self {
+        Self::One { store: &history.store, folder: Folder::new(Records::<Pending>::key(""), before, PAGE) }
+    }
+
     fn new(history: &'h History, of: &Of, before: Option<&str>) -> Self {
         match of {
             Of::Workflow(workflow) => Self::One {
@@ -166,7 +202,8 @@ impl Folder {
 
     async fn next(&mut self, store: &Arc<dyn Store>) -> Result<Option<String>, StoreError> {
         if self.page.is_empty() {
-            let page = store.scan_back(&self.path, self.before.as_deref(), self.many).await?;
+            // Without what they hold: it may be long.
+            let page = store.revisions_back(&self.path, self.before.as_deref(), self.many).await?;
             self.page.extend(page.into_iter().map(|(key, _)| key));
         }
         let Some(key) = self.page.pop_front() else { return Ok(None) };

@@ -495,7 +495,7 @@ impl Runner {
         if let (Some(step), Ok(member)) = (deploy::told(&name), owner.parse::<MemberId>()) {
             let books = self.0.workflows.work().broker.books(Spent::default());
             let who = Who { run: &run.id, workflow: &pending.workflow, member: &member, books, observer: None };
-            let told = self.0.workflows.work().attempt(&who, &step, &event, &[], Turn::default()).await;
+            let told = self.0.workflows.work().insist(&who, &step, &event).await;
             if let (Some(tracer), Some(trace)) = (self.tracer(), &pending.trace) {
                 trace::attempted(tracer, trace, &run.id, &told.record, None);
             }

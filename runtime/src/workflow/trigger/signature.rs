@@ -179,6 +179,7 @@ mod tests {
         let slack = signature(Scheme::Slack, None);
         let secret = b"8f742231b10e8888abcd99yyyzzz85a5";
         let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(slack.verify(secret, &headers, body.as_bytes(), at(1_531_420_317)), Err(SignatureError::Stale));
         assert_eq!(slack.verify(secret, &headers, body.as_bytes(), at(1_531_420_700)), Ok(()));
         assert_eq!(slack.verify(secret, &headers, body.as_bytes(), at(1_531_421_000)), Err(SignatureError::Stale));
         assert_eq!(slack.verify(b"another", &headers, body.as_bytes(), at(1_531_420_700)), Err(SignatureError::Wrong));
@@ -194,6 +195,20 @@ mod tests {
         let value = format!("t={time},v1={},v1={right}", "00".repeat(32));
         let now = Timestamp::from_second(1_700_000_010).unwrap();
         assert_eq!(stripe.verify(secret, &headers(&[("stripe-signature", &value)]), body, now), Ok(()));
+        // Five minutes off is taken, and not a second more: neither of the past nor of the future.
+        for (seconds, judged) in [
+            (1_700_000_300, Ok(())),
+            (1_700_000_301, Err(SignatureError::Stale)),
+            (1_699_999_700, Ok(())),
+            (1_699_999_699, Err(SignatureError::Stale)),
+        ] {
+            let now = Timestamp::from_second(seconds).unwrap();
+            assert_eq!(
+                stripe.verify(secret, &headers(&[("stripe-signature", &value)]), body, now),
+                judged,
+                "{seconds}"
+            );
+        }
         let moved = value.replace("t=1700000000", "t=1700000005");
         assert_eq!(
             stripe.verify(secret, &headers(&[("stripe-signature", &moved)]), body, now),

@@ -80,6 +80,8 @@ fn run(input: Input, ctx: Ctx) -> Result<impl Serialize> {
                 ctx.info(format!("{} from {url}", answer.status().as_u16()));
             }
         }
+        // So many MiB.
+        "hold" => return Ok(json!(std::hint::black_box(vec![1_u8; (number() as usize) << 20]).len())),
         "loop" => loop {
             std::hint::black_box(&value);
         },
