@@ -7,16 +7,6 @@ use serde_json::{Value, json};
 
 use crate::rig::*;
 
-/// The verb, with a data store.
-fn stored(name: &str, word: &str, value: &str) -> String {
-    verb(name, word, value).replace("props = {", "props = { store = \"kept\",")
-}
-
-fn start(keyhole: &keyhole_tests::program::Keyhole, name: &str) -> String {
-    let started = keyhole.call(&["--json", "workflows", "run", name, "--no-wait", "--as", "alice"]).ok().json();
-    started["run"].as_str().unwrap().to_owned()
-}
-
 fn http() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().timeout(Duration::from_secs(20)).build().unwrap()

@@ -26,7 +26,7 @@ use super::workflows::start;
 use crate::engine::LogLine;
 use crate::server::Api;
 use crate::server::extract::{Body, Path, Query};
-use crate::server::model::{ErrorView, RetryRun, RunDetail, RunView, RunsQuery, StepView, status_of};
+use crate::server::model::{ErrorView, RetryRun, RunDetail, RunView, RunsQuery, StepView, TriedView, status_of};
 use crate::server::problem::Problem;
 use crate::server::routes;
 
@@ -123,6 +123,7 @@ pub(super) fn rows(runs: &[RunView]) -> Markup {
                             td { a href=(format!("/workflows/{}/{}", run.owner, run.workflow)) { (run.workflow) } }
                             td {
                                 (mark(&run.status))
+                                @if run.waits_for.is_some() { " reconnect needed" }
                                 @if let Some(error) = &run.error { br; small { (cut(&error.message, 160)) } }
                             }
                             td { (run.cause) }
@@ -196,7 +197,10 @@ pub(super) async fn show(
         p .crumb { a href="/runs" { "Runs" } " · " a href=(workflow) { (run.workflow) } }
         div #live data-events=[under_way.then(|| format!("/runs/{}/events", run.id))] {
             div .head {
-                div { h1 { "Run " (tail(&run.id)) } span role="status" { (mark(&run.status)) } }
+                div {
+                    h1 { "Run " (tail(&run.id)) }
+                    span role="status" { (mark(&run.status)) @if run.waits_for.is_some() { " reconnect needed" } }
+                }
                 div {
                     @if under_way {
                         form method="post" action=(format!("/runs/{}/cancel", run.id)) { (visitor.key()) button #cancel .bad { "Cancel" } }
@@ -209,9 +213,18 @@ pub(super) async fn show(
             h2 { "Steps" }
             @if detail.steps.is_empty() && detail.live.is_none() { p .soft { "No step has ended yet." } }
             @for one in &detail.steps { (step(one, &detail, &mut room)) }
+            @if let Some(last) = detail.tried.last() {
+                div .card {
+                    p { strong { (last.step) } " is not done yet" }
+                    @for one in &detail.tried { (tried(one, &mut room)) }
+                }
+            }
             @if let Some(live) = &detail.live {
                 div .card {
-                    p { strong { (live.step) } " " (mark("running")) }
+                    p {
+                        strong { (live.step) } " " (mark("running"))
+                        @if live.attempt > 1 { " " small { "attempt " (live.attempt) } }
+                    }
                     (log(&live.log, false, &mut room))
                 }
             }
@@ -290,8 +303,19 @@ fn step(one: &StepView, of: &RunDetail, room: &mut Room) -> Markup {
                 @if !one.log.is_empty() { h3 { "Log" } (log(&one.log, one.log_cut, room)) }
                 @if !one.requests.is_empty() { h3 { "Requests" } (requests(&one.name, &one.requests)) }
                 p .soft { "Most memory: " (size(one.peak_memory)) }
+                @for tried_before in &one.earlier { (tried(tried_before, room)) }
             }
         }
+    }
+}
+
+/// An attempt that was not a step's last.
+fn tried(one: &TriedView, room: &mut Room) -> Markup {
+    html! {
+        h3 { "Attempt " (one.attempt) " " small { (ago(one.started)) ", " (lasted(one.duration_ms)) } }
+        @if let Some(error) = &one.error { (failure(error)) }
+        @if !one.log.is_empty() { (log(&one.log, one.log_cut, room)) }
+        @if !one.requests.is_empty() { (requests(&format!("{}, attempt {}", one.step, one.attempt), &one.requests)) }
     }
 }
 

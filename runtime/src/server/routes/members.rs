@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use keyhole_host_api::members::{Member, MemberId};
 use keyhole_host_api::tokens::{Purpose as _, SignIn};
 use utoipa_axum::router::OpenApiRouter;
@@ -71,7 +72,7 @@ pub(in crate::server) async fn remove(
     for workflow in api.workflows.list(None).await? {
         let theirs = workflow.owner == member;
         if theirs {
-            api.workflows.enable(&workflow.id(), false).await?;
+            api.workflows.enable(&workflow.id(), false, Timestamp::now()).await?;
         }
         if theirs || departed.deleted.iter().any(|(account, _)| workflow.accounts.contains(account)) {
             stopped.push(workflow.id().to_string());
