@@ -150,7 +150,7 @@ impl Shared {
                 Expect::Any => None,
                 _ => self.store.get(key).await?.map(|found| found.revision),
             };
-            let mut fresh = self.lock();
+            let fresh = self.lock();
             let there = match fresh.records.get(key) {
                 Some(record) => record.value.is_some().then_some(record.revision),
                 // It may have gone to the store after that was asked.

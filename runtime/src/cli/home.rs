@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use keyhole::engine::CodeCacheConfig;
 use keyhole::server::Api;
+use keyhole::workflow::history::History;
 use keyhole::workflow::render::{RenderWorker, Renderers};
-use keyhole::workflow::{
-    Components, Files, History, RUNS_PER_EVENT, Runner, SystemClock, Work, Workflows, reached, served_at,
-};
+use keyhole::workflow::{Components, Files, RUNS_PER_EVENT, Runner, SystemClock, Work, Workflows, reached, served_at};
 use keyhole_host_api::accounts::{Accounts, Summary};
 use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{Broker, Egress};

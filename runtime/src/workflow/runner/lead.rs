@@ -123,7 +123,7 @@ impl Runner {
     /// Starts the workflow that is for failures of this one, or tells the URL that is. Gives what came of that.
     pub(super) async fn tell_of_failure(&self, pending: &Pending, run: &Run) -> Result<Option<StepRecord>, StoreError> {
         let version = self.0.workflows.version(&pending.workflow, pending.version).await?;
-        let Some(name) = version.and_then(|version| version.on_error) else { return Ok(None) };
+        let Some(name) = version.and_then(|version| version.on_error.clone()) else { return Ok(None) };
         let (owner, failed) = pending.workflow.parts();
         let event = json!({ "failed_run": run.id, "workflow": failed, "error": run.error, "event": pending.event });
         let Ok(event) = to_raw_value(&event) else { return Ok(None) };
