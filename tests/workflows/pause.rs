@@ -155,6 +155,16 @@ async fn a_step_that_asks_is_run_again_and_finds_what_it_left() {
     assert_eq!((&a["runs"], &a["resumed"]["body"]), (&json!(2), &json!("ping")), "{ended:#}");
 }
 
+#[test]
+fn a_rate_is_for_runs_that_begin_and_not_for_those_that_go_on() {
+    let keyhole = keyhole();
+    let steps = [verb("a", "delay", "300"), verb("b", "delay", "300"), verb("c", "return", "1")].concat();
+    deploy(&keyhole, &[HEAD, "limits.runs_per_minute = 1\n", &steps].concat()).ok();
+    let _serving = Serving::on(&keyhole);
+    // Within half a minute.
+    until_status(&keyhole, &start(&keyhole, "w"), "ok");
+}
+
 #[tokio::test]
 async fn a_workflow_calls_another_as_a_step_and_has_what_it_returned() {
     let keyhole = keyhole();
