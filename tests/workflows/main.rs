@@ -11,6 +11,7 @@ mod http_request;
 mod kill;
 mod pause;
 mod reconnect;
+mod relaxed;
 mod rig;
 mod run;
 mod stop;
