@@ -387,6 +387,7 @@ fn run(number: usize, workflows: usize, at: Timestamp) -> Result<(Run, Details)>
         started: at,
         duration_ms: 120,
         attempts: 1,
+        earlier: Vec::new(),
         pause: None,
         peak_memory: 0,
         error: None,
@@ -408,5 +409,5 @@ fn run(number: usize, workflows: usize, at: Timestamp) -> Result<(Run, Details)>
     let event = format!(
         r#"{{"method":"POST","path":"/","query":{{}},"headers":{{"content-type":"application/json"}},"body":{{"id":{number}}}}}"#
     );
-    Ok((run, Details { event: raw(&event)?, steps: vec![step], exit: None }))
+    Ok((run, Details { event: raw(&event)?, steps: vec![step], tried: Vec::new(), exit: None }))
 }

@@ -260,7 +260,7 @@ pub async fn fill(history: &History, workflow: &str, begun: Timestamp, count: us
         });
         let pending: Pending = serde_json::from_str(&pending.to_string()).expect("a run that is pending");
         history.accept(&run.id, &pending).await.expect("it is accepted");
-        let details = Details { event: raw("{}"), steps: Vec::new(), exit: None };
+        let details = Details { event: raw("{}"), steps: Vec::new(), tried: Vec::new(), exit: None };
         history.end(&run, &details).await.expect("it ends");
     };
     futures_util::stream::iter((0..count).map(one)).buffer_unordered(8_000).collect::<Vec<()>>().await;

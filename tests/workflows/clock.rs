@@ -1,120 +1,10 @@
 //! The time, told to the runner instead of waited for: delays, deadlines and the clock's workflows across restarts.
 
-use std::sync::{Arc, Mutex};
-
-use futures_util::future::BoxFuture;
-use jiff::{SignedDuration, Timestamp};
-use keyhole::engine::{Engine, EngineConfig};
-use keyhole::workflow::history::{History, Of, Page};
 use keyhole::workflow::record::{Cause, Run, RunStatus, WorkflowId};
-use keyhole::workflow::render::Renderers;
-use keyhole::workflow::{Clock, Components, Deploy, Files, Runner, Work, Workflows};
-use keyhole_host_api::broker::Egress;
-use keyhole_host_api::data::DataStores;
-use keyhole_tests::host::{Host, member};
-use keyhole_tests::server::Authority;
-use keyhole_tests::workspace::component;
 use serde_json::value::RawValue;
-use tokio::sync::watch;
 
+use crate::house::{Hands, House};
 use crate::rig::{HEAD, verb};
-
-/// A clock that a test sets.
-#[derive(Clone)]
-struct Hands(Arc<Mutex<watch::Sender<Timestamp>>>);
-
-impl Hands {
-    fn at(time: &str) -> Self {
-        Self(Arc::new(Mutex::new(watch::Sender::new(time.parse().unwrap()))))
-    }
-
-    fn forward(&self, hours: i64) {
-        self.0.lock().unwrap().send_modify(|now| *now += SignedDuration::from_hours(hours));
-    }
-}
-
-impl Clock for Hands {
-    fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap().borrow()
-    }
-
-    fn until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
-        let mut time = self.0.lock().unwrap().subscribe();
-        Box::pin(async move {
-            // Who waits looks at other things, too, so it must come back before.
-            let come = time.wait_for(|now| *now >= at);
-            let _ = tokio::time::timeout(std::time::Duration::from_millis(20), come).await;
-        })
-    }
-}
-
-struct House {
-    host: Host,
-    clock: Hands,
-    workflows: Arc<Workflows>,
-}
-
-impl House {
-    async fn new(clock: &Hands) -> Self {
-        let host = Host::new().await;
-        let broker = host.broker(&Authority::default(), &[], Egress::default());
-        let engine = || Engine::new(EngineConfig { slots: Some(4), ..EngineConfig::default() });
-        let work = Work {
-            components: Components::new(host.store.clone(), engine),
-            broker,
-            accounts: host.accounts.clone(),
-            data: DataStores::new(host.store.clone()),
-            files: Files::new(host.store.clone()),
-            renderers: Renderers::here(),
-            public_url: None,
-        };
-        let workflows = Arc::new(Workflows::new(host.store.clone(), Arc::new(work)));
-        Self { host, clock: clock.clone(), workflows }
-    }
-
-    async fn deploy(&self, text: &str) -> keyhole::workflow::record::Workflow {
-        let path = component("verbs");
-        let bytes = std::fs::read(&path).unwrap();
-        let (added, _) = self.workflows.work().components.add(bytes.into()).await.unwrap();
-        let components = [(path.display().to_string(), added.digest)].into();
-        let deploy = Deploy { file: text.to_owned(), components, files: Default::default() };
-        self.workflows.deploy(&member("alice"), &deploy).await.unwrap()
-    }
-
-    /// A process that runs them.
-    async fn process(&self) -> Runner {
-        let runner = Runner::new(
-            self.host.store.clone(),
-            History::new(self.host.store.clone()),
-            self.workflows.clone(),
-            Arc::new(self.clock.clone()),
-        );
-        runner.start(true).await.unwrap();
-        runner
-    }
-
-    async fn runs(&self) -> Vec<Run> {
-        let of = Of::Workflow(WorkflowId("alice/w".to_owned()));
-        let page = Page { before: None, limit: 100, looks: 100 };
-        History::new(self.host.store.clone()).list(&of, page, |_| true).await.unwrap().runs
-    }
-
-    async fn until(&self, what: &str, mut fits: impl FnMut(&[Run]) -> bool) -> Vec<Run> {
-        for _ in 0..1000 {
-            let runs = self.runs().await;
-            if fits(&runs) {
-                return runs;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        panic!("{what}: {:#?}", self.runs().await);
-    }
-
-    /// Waits until the runner has looked at the new time, and lets it do what it will.
-    async fn a_while(&self) {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-}
 
 #[tokio::test]
 async fn a_delay_and_a_deadline_of_days_hold_across_restarts_to_the_hour() {
@@ -165,7 +55,6 @@ async fn the_clocks_workflow_runs_at_nine_in_vienna_whatever_the_season_and_not_
     let runs = house.until("three runs", |runs| ended(runs) == 3).await;
     let mut times: Vec<_> = runs.iter().map(|run| run.cause.clone()).collect();
     times.reverse();
-    let at = |time: &str| Cause::Cron(time.parse().unwrap());
     // The last of those that were due since it was deployed, and each one since.
     assert_eq!(times, [at("2040-03-23T08:00:00Z"), at("2040-03-24T08:00:00Z"), at("2040-03-25T07:00:00Z")]);
 
@@ -177,4 +66,90 @@ async fn the_clocks_workflow_runs_at_nine_in_vienna_whatever_the_season_and_not_
     clock.forward(24);
     let runs = house.until("the next", |runs| runs.iter().any(|run| run.cause == at("2040-04-02T07:00:00Z"))).await;
     assert!(runs.len() <= 5, "{runs:#?}");
+}
+
+fn at(time: &str) -> Cause {
+    Cause::Cron(time.parse().unwrap())
+}
+
+/// What the runs were for, the oldest first.
+fn causes(runs: &[Run]) -> Vec<Cause> {
+    runs.iter().rev().map(|run| run.cause.clone()).collect()
+}
+
+fn cron(schedule: &str) -> String {
+    let trigger = format!("[trigger.cron]\nschedule = {schedule:?}\ntime_zone = \"Europe/Vienna\"\n");
+    [HEAD, &trigger, &verb("a", "return", "1")].concat()
+}
+
+/// Forward hour by hour, of which each has so many runs more.
+async fn hours(house: &House, clock: &Hands, runs: &[usize]) {
+    let mut all = house.runs().await.len();
+    for more in runs {
+        clock.forward(1);
+        all += more;
+        house.until("the hour's runs", |runs| runs.len() == all).await;
+        // None beyond them.
+        house.a_while().await;
+        assert_eq!(house.runs().await.len(), all);
+    }
+}
+
+#[tokio::test]
+async fn over_both_changes_of_the_clocks_each_hour_has_its_run_and_each_night_one() {
+    // 25 March 2040 has no 02:00 in Vienna; 28 October has it twice.
+    for begin in ["2040-03-24T22:00:00Z", "2040-10-27T22:00:00Z"] {
+        let clock = Hands::at(begin);
+        let house = House::new(&clock).await;
+        house.deploy(&cron("0 * * * *")).await;
+        let _runner = house.process().await;
+        house.until("the first", |runs| runs.len() == 1).await;
+        hours(&house, &clock, &[1; 6]).await;
+    }
+    let clock = Hands::at("2040-10-27T22:00:00Z");
+    let house = House::new(&clock).await;
+    house.deploy(&cron("0 2 * * *")).await;
+    let _runner = house.process().await;
+    // The last one since it was deployed; then the first of the two times that it is two o'clock.
+    house.until("the first", |runs| runs.len() == 1).await;
+    hours(&house, &clock, &[0, 1, 0, 0]).await;
+    let runs = house.runs().await;
+    assert_eq!(causes(&runs), [at("2040-10-27T00:00:00Z"), at("2040-10-28T00:00:00Z")]);
+}
+
+#[tokio::test]
+async fn what_was_due_while_it_was_off_does_not_run_when_it_is_turned_on_again() {
+    let clock = Hands::at("2040-01-10T12:00:00Z");
+    let house = House::new(&clock).await;
+    house.deploy(&cron("0 9 * * *")).await;
+    let _runner = house.process().await;
+    house.until("the first", |runs| runs.len() == 1).await;
+    let id = WorkflowId("alice/w".to_owned());
+    house.workflows.enable(&id, false, clock.time()).await.unwrap();
+    house.a_while().await;
+    clock.forward(3 * 24);
+    house.a_while().await;
+    house.workflows.enable(&id, true, clock.time()).await.unwrap();
+    // That it is on already changes nothing.
+    clock.forward(1);
+    house.workflows.enable(&id, true, clock.time()).await.unwrap();
+    house.a_while().await;
+    assert_eq!(house.runs().await.len(), 1);
+    clock.forward(24);
+    let runs = house.until("the next", |runs| runs.len() == 2).await;
+    assert_eq!(causes(&runs), [at("2040-01-10T08:00:00Z"), at("2040-01-14T08:00:00Z")]);
+}
+
+#[tokio::test]
+async fn of_the_600_000_times_that_a_week_without_a_process_misses_the_last_one_runs() {
+    let clock = Hands::at("2040-01-10T12:00:00Z");
+    let house = House::new(&clock).await;
+    house.deploy(&cron("* * * * * *")).await;
+    let runner = house.process().await;
+    house.until("the first", |runs| runs.len() == 1).await;
+    runner.stop(std::time::Duration::ZERO).await;
+    clock.forward(7 * 24);
+    let _runner = house.process().await;
+    let runs = house.until("the last", |runs| runs.len() == 2).await;
+    assert_eq!(causes(&runs), [at("2040-01-10T12:00:00Z"), at("2040-01-17T12:00:00Z")]);
 }

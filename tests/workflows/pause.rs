@@ -7,16 +7,6 @@ use serde_json::{Value, json};
 
 use crate::rig::*;
 
-/// The verb, with a data store.
-fn stored(name: &str, word: &str, value: &str) -> String {
-    verb(name, word, value).replace("props = {", "props = { store = \"kept\",")
-}
-
-fn start(keyhole: &keyhole_tests::program::Keyhole, name: &str) -> String {
-    let started = keyhole.call(&["--json", "workflows", "run", name, "--no-wait", "--as", "alice"]).ok().json();
-    started["run"].as_str().unwrap().to_owned()
-}
-
 fn http() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().timeout(Duration::from_secs(20)).build().unwrap()
@@ -181,6 +171,16 @@ async fn a_step_that_asks_is_run_again_and_finds_what_it_left() {
     let ended = until_status(&keyhole, &id, "ok");
     let a = &returned(&ended)["a"];
     assert_eq!((&a["runs"], &a["resumed"]["body"]), (&json!(2), &json!("ping")), "{ended:#}");
+}
+
+#[test]
+fn a_rate_is_for_runs_that_begin_and_not_for_those_that_go_on() {
+    let keyhole = keyhole();
+    let steps = [verb("a", "delay", "300"), verb("b", "delay", "300"), verb("c", "return", "1")].concat();
+    deploy(&keyhole, &[HEAD, "limits.runs_per_minute = 1\n", &steps].concat()).ok();
+    let _serving = Serving::on(&keyhole);
+    // Within half a minute.
+    until_status(&keyhole, &start(&keyhole, "w"), "ok");
 }
 
 #[tokio::test]

@@ -71,6 +71,8 @@ pub fn until_status(keyhole: &Keyhole, run: &str, status: &str) -> Value {
 /// A `keyhole serve` that can be killed.
 pub struct Serving {
     pub url: String,
+    /// Where it tells its metrics, if it does.
+    pub metrics: Option<String>,
     child: Child,
 }
 
@@ -91,7 +93,8 @@ impl Serving {
         let mut child = keyhole.command(&args).envs(variables.iter().copied()).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = serde_json::Deserializer::from_reader(child.stdout.take().unwrap()).into_iter::<Value>();
         let said = said.next().expect("it says where it listens").unwrap();
-        Self { url: said["url"].as_str().unwrap().trim_end_matches('/').to_owned(), child }
+        let metrics = said["metrics"].as_str().map(str::to_owned);
+        Self { url: said["url"].as_str().unwrap().trim_end_matches('/').to_owned(), metrics, child }
     }
 
     /// Its process.
@@ -106,11 +109,20 @@ impl Serving {
     }
 
     /// SIGTERM. Gives the exit code and how long it took.
-    pub fn stop(mut self) -> (Option<i32>, Duration) {
+    pub fn stop(self) -> (Option<i32>, Duration) {
         let began = Instant::now();
-        let pid = self.child.id().to_string();
-        std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        (self.child.wait().unwrap().code(), began.elapsed())
+        self.terminate();
+        (self.ended(), began.elapsed())
+    }
+
+    /// SIGTERM, without waiting for what comes of it.
+    pub fn terminate(&self) {
+        std::process::Command::new("kill").args(["-TERM", &self.id().to_string()]).status().unwrap();
+    }
+
+    /// Waits until it has ended, and gives its exit code.
+    pub fn ended(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 }
 
@@ -126,6 +138,17 @@ pub fn keyhole() -> Keyhole {
     let keyhole = Keyhole::default();
     keyhole.member("alice");
     keyhole
+}
+
+/// Starts the workflow `name` by hand, and gives the run's id.
+pub fn start(keyhole: &Keyhole, name: &str) -> String {
+    let started = keyhole.call(&["--json", "workflows", "run", name, "--no-wait", "--as", "alice"]).ok().json();
+    started["run"].as_str().unwrap().to_owned()
+}
+
+/// A step of `verbs` with a data store.
+pub fn stored(name: &str, word: &str, value: &str) -> String {
+    verb(name, word, value).replace("props = {", "props = { store = \"kept\",")
 }
 
 /// The path of the workflow's HTTP trigger.

@@ -99,12 +99,63 @@ fn a_failure_that_may_pass_is_tried_again_and_a_limit_is_not() {
     deploy(&keyhole, &format!("{HEAD}{retry}{}", verb("a", "fail-before", "3"))).ok();
     let done = run(&keyhole, "w", &json!({}));
     assert_eq!((&done["run"]["status"], &done["steps"][0]["attempts"]), (&json!("ok"), &json!(3)), "{done:#}");
+    // What the attempts before it did is kept.
+    let earlier = done["steps"][0]["earlier"].as_array().unwrap();
+    for (number, tried) in earlier.iter().enumerate() {
+        assert_eq!(
+            (&tried["attempt"], &tried["error"]["message"]),
+            (&json!(number + 1), &json!("not yet")),
+            "{tried:#}"
+        );
+        assert_eq!(tried["log"][0]["text"], "fail-before 3");
+    }
+    assert_eq!(earlier.len(), 2, "{done:#}");
+    let said = keyhole.call(&["runs", "show", done["run"]["id"].as_str().unwrap(), "--as", "alice"]).ok().stdout;
+    assert_eq!(said.matches("not yet").count(), 2, "{said}");
     deploy(&keyhole, &format!("{HEAD}{retry}{}", verb("a", "fail-before", "9"))).ok();
     let failed = run(&keyhole, "w", &json!({}));
     assert_eq!((&failed["run"]["status"], &failed["steps"][0]["attempts"]), (&json!("failed"), &json!(4)));
     deploy(&keyhole, &format!("{HEAD}limits.timeout = \"100ms\"\n{retry}{}", verb("a", "loop", "0"))).ok();
     let limited = run(&keyhole, "w", &json!({}));
     assert_eq!((&limited["run"]["status"], &limited["steps"][0]["attempts"]), (&json!("failed"), &json!(1)));
+}
+
+#[test]
+fn a_workflow_says_which_kinds_of_failure_are_tried_again() {
+    let keyhole = keyhole();
+    for (on, step, status, attempts) in [
+        ("step", verb("a", "fail", "0"), "failed", 2),
+        ("upstream", verb("a", "fail", "0"), "failed", 1),
+        ("upstream", verb("a", "fail-before", "2"), "ok", 2),
+        ("step", verb("a", "fail-before", "2"), "failed", 1),
+    ] {
+        let retry = format!("retry = {{ attempts = 2, wait = \"1ms\", on = [{on:?}] }}\n");
+        deploy(&keyhole, &format!("{HEAD}{retry}{step}")).ok();
+        let run = run(&keyhole, "w", &json!({}));
+        let ended = (&run["run"]["status"], &run["steps"][0]["attempts"]);
+        assert_eq!(ended, (&json!(status), &json!(attempts)), "on {on}: {run:#}");
+    }
+}
+
+#[test]
+fn who_follows_a_log_from_another_process_misses_no_line_and_sees_none_twice() {
+    use std::io::BufRead as _;
+    let keyhole = keyhole();
+    let retry = "retry = { attempts = 2, wait = \"700ms\" }\nlimits.timeout = \"60s\"\n";
+    deploy(&keyhole, &format!("{HEAD}{retry}{}{}", verb("a", "fail-before", "2"), verb("b", "loop", "1"))).ok();
+    let _serving = Serving::on(&keyhole);
+    let run = start(&keyhole, "w");
+    let mut command = keyhole.command(&["runs", "logs", &run, "--follow", "--as", "alice"]);
+    let mut follows = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(follows.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // Of the attempt that failed, of the one that did not, and of the step that runs.
+    for text in ["fail-before 2", "fail-before 2", "loop 1"] {
+        let line = lines.next().expect("a line");
+        assert!(line.contains(text), "{line}");
+    }
+    keyhole.call(&["runs", "cancel", &run, "--as", "alice"]).ok();
+    assert_eq!(lines.next(), None);
+    assert!(follows.wait().unwrap().success());
 }
 
 #[test]
@@ -255,6 +306,7 @@ fn bounded_a_run_that_is_cancelled_closes_its_streams() {
     // Long before the minute of silence, and the ten minutes that the step had.
     server.wait_until_idle();
     assert!(!ended.to_string().contains(KEY));
+    assert_eq!(ended["steps"][0]["requests"][0]["path"], "/v1/stream", "{ended:#}");
 }
 
 #[test]
@@ -298,6 +350,9 @@ fn the_log_of_a_step_that_runs_is_seen_from_another_process_while_it_does() {
     keyhole.call(&["runs", "cancel", run, "--as", "alice"]).ok();
     let ended = until_status(&keyhole, run, "cancelled");
     assert!(ended.get("live").is_none(), "{ended:#}");
+    // It stays in the history.
+    let step = &ended["steps"][0];
+    assert_eq!((&step["status"], &step["log"][0]["text"]), (&json!("cancelled"), &json!("loop \"x\"")), "{ended:#}");
 }
 
 #[test]

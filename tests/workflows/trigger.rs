@@ -195,6 +195,28 @@ async fn more_events_than_may_wait_are_refused_with_429() {
     assert!(refused.iter().all(|answer| answer.headers().contains_key("retry-after")));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_wait_than_may_when_a_hundred_events_come_at_once() {
+    client_ready();
+    let keyhole = keyhole();
+    let limits = "trigger.http = {}\nlimits = { queue = 3, concurrency = 1, timeout = \"60s\" }\n";
+    deploy(&keyhole, &format!("{HEAD}{limits}{}", verb("a", "loop", "0"))).ok();
+    let serving = Serving::on(&keyhole);
+    let url = format!("{}{}", serving.url, hook(&keyhole, "w"));
+    let client = Client::new();
+    let sent: Vec<_> = (0..100).map(|_| tokio::spawn(client.post(&url).body("{}").send())).collect();
+    let mut accepted = 0;
+    for answer in sent {
+        match answer.await.unwrap().unwrap().status() {
+            StatusCode::ACCEPTED => accepted += 1,
+            status => assert_eq!(status, StatusCode::TOO_MANY_REQUESTS),
+        }
+    }
+    // One of them may run by then.
+    assert!((3..=4).contains(&accepted), "{accepted}");
+    assert_eq!(list(&keyhole, &[]).len(), accepted);
+}
+
 #[test]
 fn the_clock_starts_what_is_due() {
     let keyhole = keyhole();

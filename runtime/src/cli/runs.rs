@@ -6,7 +6,8 @@ use clap::Subcommand;
 use comfy_table::{Cell, Color};
 use jiff::{SignedDuration, Timestamp};
 use keyhole::engine::LogLine;
-use keyhole::server::model::{RetryRun, RunDetail, RunView, RunsQuery, StartedRun, StepView};
+use keyhole::server::model::{ErrorView, RetryRun, RunDetail, RunView, RunsQuery, StartedRun, StepView, TriedView};
+use keyhole_host_api::broker::Brokered;
 use reqwest::Method;
 
 use super::audit::parse_since;
@@ -182,28 +183,47 @@ fn waits_long(run: &RunView) -> bool {
 pub struct Printed {
     /// Of so many steps, all of it.
     steps: usize,
-    /// Of the one after them, so many lines.
+    /// When the last attempt began of which something was printed. Of those before it, all was.
+    attempt: Option<Timestamp>,
+    /// Of that one, so many lines.
     lines: usize,
 }
 
 impl Printed {
     /// Prints what is new.
     pub fn more(&mut self, detail: &RunDetail, out: Output) -> Result {
-        let print = |step: &str, line: &LogLine| match out.json {
-            true => out.line(serde_json::json!({ "step": step, "line": line }).to_string()),
-            false => out.line(format!("{}{step}{:#} {}", style::DIM, style::DIM, log_line(line))),
-        };
         for step in detail.steps.iter().skip(self.steps) {
-            step.log.iter().skip(self.lines).try_for_each(|line| print(&step.name, line))?;
-            self.lines = 0;
+            self.of_all(&step.earlier, out)?;
+            self.of(&step.name, step.started, &step.log, out)?;
         }
         self.steps = detail.steps.len();
-        if let Some(live) = &detail.live {
-            // Fewer than before: another attempt.
-            self.lines = if live.log.len() < self.lines { 0 } else { self.lines };
-            live.log.iter().skip(self.lines).try_for_each(|line| print(&live.step, line))?;
-            self.lines = live.log.len();
+        self.of_all(&detail.tried, out)?;
+        match &detail.live {
+            Some(live) => self.of(&live.step, live.started, &live.log, out),
+            None => Ok(()),
         }
+    }
+
+    fn of_all(&mut self, tried: &[TriedView], out: Output) -> Result {
+        tried.iter().try_for_each(|tried| self.of(&tried.step, tried.started, &tried.log, out))
+    }
+
+    /// Prints what is new of the attempt that began at `started`.
+    fn of(&mut self, step: &str, started: Timestamp, log: &[LogLine], out: Output) -> Result {
+        if self.attempt.is_some_and(|last| started < last) {
+            return Ok(());
+        }
+        if self.attempt != Some(started) {
+            (self.attempt, self.lines) = (Some(started), 0);
+        }
+        for line in log.iter().skip(self.lines) {
+            match out.json {
+                true => out.line(serde_json::json!({ "step": step, "line": line }).to_string())?,
+                false => out.line(format!("{}{step}{:#} {}", style::DIM, style::DIM, log_line(line)))?,
+            }
+        }
+        // Of an attempt that is over, less may be kept than was seen.
+        self.lines = self.lines.max(log.len());
         Ok(())
     }
 }
@@ -223,9 +243,17 @@ async fn logs(client: &Client, by: &Acting, run: &str, follow: bool, out: Output
     }
 }
 
-fn colored(status: &str) -> Cell {
-    let cell = Cell::new(status);
-    match status {
+/// Where a run is, and that its owner can do something about it.
+fn status(run: &RunView) -> String {
+    match run.waits_for {
+        Some(_) => format!("{}: reconnect needed", run.status),
+        None => run.status.clone(),
+    }
+}
+
+fn colored(run: &RunView) -> Cell {
+    let cell = Cell::new(status(run));
+    match run.status.as_str() {
         "ok" => cell.fg(Color::Green),
         "failed" => cell.fg(Color::Red),
         "waiting" | "cancelled" => cell.fg(Color::Yellow),
@@ -246,7 +274,7 @@ fn list(runs: &[RunView], older: Option<&str>) -> String {
         table.add_row([
             Cell::new(&run.id),
             Cell::new(&run.workflow),
-            colored(&run.status),
+            colored(run),
             Cell::new(&run.cause),
             Cell::new(output::local(run.accepted)),
             Cell::new(took(run)),
@@ -268,7 +296,7 @@ fn text(detail: &RunDetail) -> String {
     let mut pairs = vec![
         ("run", run.id.clone()),
         ("workflow", format!("{} of {}, version {}", run.workflow, run.owner, run.version)),
-        ("status", run.status.clone()),
+        ("status", status(run)),
         ("cause", run.cause.clone()),
         ("accepted", output::local(run.accepted)),
     ];
@@ -297,7 +325,42 @@ fn text(detail: &RunDetail) -> String {
         text += "\n\n";
         text += &step_text(step);
     }
+    if let Some(last) = detail.tried.last() {
+        text += &format!("\n\n{}{}{:#}  not done yet", style::BOLD, last.step, style::BOLD);
+        detail.tried.iter().for_each(|tried| text += &tried_text(tried));
+    }
     text
+}
+
+fn label(label: &str, value: &str) -> String {
+    format!("\n  {}{label}{:#} {value}", style::DIM, style::DIM)
+}
+
+/// What an attempt asked and logged, and why it failed.
+fn did(requests: &[Brokered], log: &[LogLine], error: Option<&ErrorView>) -> String {
+    let mut text = String::new();
+    for request in requests {
+        let status = request.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+        let reason = request.reason.as_deref().map(|reason| format!(": {}", output::one_line(reason, 200)));
+        let target = output::visible(&format!("{}{}", request.host, request.path)).into_owned();
+        text += &label("request", &format!("{} {target} {status}{}", request.method, reason.unwrap_or_default()));
+    }
+    for entry in log {
+        text += &label("log", &log_line(entry));
+    }
+    if let Some(error) = error {
+        text += &label("error", &output::visible(&error.message));
+        for frame in error.trace.as_deref().unwrap_or_default().lines() {
+            text += &label("     ", &output::visible(frame));
+        }
+    }
+    text
+}
+
+/// An attempt that was not a step's last.
+fn tried_text(tried: &TriedView) -> String {
+    let took = output::duration(Duration::from_millis(tried.duration_ms));
+    label("attempt", &format!("{}, {took}", tried.attempt)) + &did(&tried.requests, &tried.log, tried.error.as_ref())
 }
 
 /// A step of a run, as people read it.
@@ -305,7 +368,11 @@ pub fn step_text(step: &StepView) -> String {
     let took = output::duration(Duration::from_millis(step.duration_ms));
     let attempts = if step.attempts > 1 { format!(", attempt {}", step.attempts) } else { String::new() };
     let mut text = format!("{}{}{:#}  {}, {took}{attempts}", style::BOLD, step.name, style::BOLD, step.status);
-    let mut line = |label: &str, value: &str| text += &format!("\n  {}{label}{:#} {value}", style::DIM, style::DIM);
+    if !step.earlier.is_empty() {
+        step.earlier.iter().for_each(|tried| text += &tried_text(tried));
+        text += &label("attempt", &step.attempts.to_string());
+    }
+    let mut line = |name: &str, value: &str| text += &label(name, value);
     for (name, value) in &step.props {
         line("prop", &format!("{}: {}", output::visible(name), output::one_line(&value.to_string(), 200)));
     }
@@ -315,20 +382,5 @@ pub fn step_text(step: &StepView) -> String {
     if let Some(value) = &step.return_value {
         line("returned", &output::one_line(value.get(), 400));
     }
-    for request in &step.requests {
-        let status = request.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-        let reason = request.reason.as_deref().map(|reason| format!(": {}", output::one_line(reason, 200)));
-        let target = output::visible(&format!("{}{}", request.host, request.path)).into_owned();
-        line("request", &format!("{} {target} {status}{}", request.method, reason.unwrap_or_default()));
-    }
-    for entry in &step.log {
-        line("log", &log_line(entry));
-    }
-    if let Some(error) = &step.error {
-        line("error", &output::visible(&error.message));
-        for frame in error.trace.as_deref().unwrap_or_default().lines() {
-            line("     ", &output::visible(frame));
-        }
-    }
-    text
+    text + &did(&step.requests, &step.log, step.error.as_ref())
 }

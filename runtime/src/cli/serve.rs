@@ -112,10 +112,11 @@ impl Serve {
         server.run(router, stop).await.map_err(told)?;
         retention.abort();
         changes.abort();
+        let left = api.runner.stop(GRACE).await;
+        // Until then it tells that this process is being stopped.
         if let Some(telling) = telling {
             telling.abort();
         }
-        let left = api.runner.stop(GRACE).await;
         if left > 0 {
             settings.out.note(format!("{left} runs were under way and go on when Keyhole is started again"));
         }

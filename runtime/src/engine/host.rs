@@ -65,6 +65,8 @@ pub trait Observer: Send + Sync + 'static {
     fn watch(&self, log: LiveLog);
     /// See [`StepHost::respond`].
     fn respond(&self, response: FlowResponse);
+    /// An attempt has begun whose requests are this session's.
+    fn sends_by(&self, session: &Arc<Session>);
 }
 
 /// What one attempt at a step has of the world.

@@ -143,8 +143,9 @@ impl Api {
         }
     }
 
-    /// Ends the calls that would go on for ever.
+    /// Begins no more runs, and ends the calls that would go on for ever.
     pub fn stop(&self) {
+        self.runner.take_no_more();
         self.stopping.send_replace(true);
     }
 

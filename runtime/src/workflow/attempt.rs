@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keyhole_host_api::accounts::{AccountId, Accounts, UseError};
-use keyhole_host_api::broker::{AccessError, Broker, Link, RunBooks, Scope, Session};
+use keyhole_host_api::broker::{AccessError, Broker, Brokered, Link, RunBooks, Scope, Session};
 use keyhole_host_api::data::DataStores;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::store::StoreError;
@@ -122,22 +122,7 @@ impl Work {
     ) -> Attempted {
         let started = Timestamp::now();
         let begun = std::time::Instant::now();
-        let mut record = StepRecord {
-            name: step.name.clone(),
-            status: StepStatus::Ok,
-            props: Map::new(),
-            return_value: None,
-            exports: BTreeMap::new(),
-            log: Vec::new(),
-            log_cut: false,
-            requests: Vec::new(),
-            started,
-            duration_ms: 0,
-            attempts: turn.attempts + 1,
-            pause: None,
-            peak_memory: 0,
-            error: None,
-        };
+        let mut record = StepRecord::begun(&step.name, turn.attempts + 1, started);
         let steps = seen(before);
         let (owner, name) = who.workflow.parts();
         let context = Context {
@@ -223,6 +208,9 @@ impl Work {
             return (Flow::default(), Some(Failed { kind: Some(RetryOn::Access), may_pass: false, reconnect }));
         }
         let session = self.session(who, step);
+        if let Some(observer) = &who.observer {
+            observer.sends_by(&session);
+        }
         let limits = limits(step);
         let outcome = if step.uses == HTTP_REQUEST {
             let attached = match &step.file {
@@ -277,9 +265,7 @@ impl Work {
                 }
             }
         };
-        // What the step left open ends with it; its outcomes belong to the run.
-        let _ = tokio::time::timeout(NOTED_WITHIN, session.ended()).await;
-        record.requests = session.requests();
+        record.requests = requests(&session).await;
         let RunOutcome { result, exports, log, log_cut, flow, peak_memory, .. } = outcome;
         record.exports = exports.into_iter().map(|(name, value)| (name, raw(value))).collect();
         (record.log, record.log_cut, record.peak_memory) = (log, log_cut, peak_memory as u64);
@@ -350,6 +336,13 @@ impl Work {
     fn error(&self, step: &PlannedStep, kind: &str, message: String) -> RunError {
         RunError { step: Some(step.name.clone()), kind: kind.to_owned(), message, trace: None }
     }
+}
+
+/// What an attempt that is over has asked of the world.
+pub(super) async fn requests(session: &Session) -> Vec<Brokered> {
+    // What the step left open ends with it; its outcomes belong to the run.
+    let _ = tokio::time::timeout(NOTED_WITHIN, session.ended()).await;
+    session.requests()
 }
 
 /// How an account that was not handed out failed the step, for what runs without a component.

@@ -376,6 +376,7 @@ impl Workflows {
                 version: number,
                 deployed: Timestamp::now(),
                 enabled: before.as_ref().is_none_or(|(workflow, _)| workflow.enabled),
+                on_since: None,
                 hook: match &before {
                     Some((workflow, _)) => workflow.hook.clone(),
                     None => unguessable()?,
@@ -410,8 +411,14 @@ impl Workflows {
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn enable(&self, id: &WorkflowId, enabled: bool) -> Result<Option<Workflow>, StoreError> {
-        let changed = self.heads.update(&id.0, |workflow| workflow.enabled = enabled).await?;
+    pub async fn enable(&self, id: &WorkflowId, enabled: bool, now: Timestamp) -> Result<Option<Workflow>, StoreError> {
+        let turn = |workflow: &mut Workflow| {
+            if enabled && !workflow.enabled {
+                workflow.on_since = Some(now);
+            }
+            workflow.enabled = enabled;
+        };
+        let changed = self.heads.update(&id.0, turn).await?;
         self.note_change().await?;
         Ok(changed.map(|(workflow, _)| workflow))
     }

@@ -121,6 +121,11 @@ impl History {
         Ok(done)
     }
 
+    /// Whether the result of a step is on disk.
+    pub(super) async fn has_progress(&self, run: &str) -> Result<bool, StoreError> {
+        Ok(self.progress.get(&step_key(run, 0)).await?.is_some())
+    }
+
     /// Ends a run. On disk when this returns.
     ///
     /// # Errors
@@ -213,7 +218,9 @@ impl History {
         }
         let Some((pending, _)) = pending else { return Ok(None) };
         let steps = self.progress(id).await?;
-        Ok(Some((run, Details { event: pending.event, steps, exit: None })))
+        // What was tried of a step that is done by now is among what that has.
+        let tried = if pending.at as usize == steps.len() { pending.tried } else { Vec::new() };
+        Ok(Some((run, Details { event: pending.event, steps, tried, exit: None })))
     }
 
     /// The ids of the runs that are pending, a page at a time.

@@ -1,5 +1,6 @@
 //! Which processes run workflows, and which of them are gone, so that another takes over what they had.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use jiff::{SignedDuration, Timestamp};
@@ -30,7 +31,13 @@ struct Instance {
     /// Where browsers find it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     public_url: Option<Url>,
+    /// The runs of which it broke off a step, when it left in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cut: Option<BTreeSet<String>>,
 }
+
+/// Processes that are gone, and the runs of which each broke off a step, if it could say so.
+pub(super) type Gone = HashMap<String, Option<BTreeSet<String>>>;
 
 impl Record for Instance {
     const FOLDER: &'static str = "instances";
@@ -91,25 +98,28 @@ impl Instances {
             beat: Timestamp::now(),
             own: self.served.get().map(|(own, _)| own.clone()).unwrap_or_default(),
             public_url: self.served.get().map(|(_, url)| url.clone()),
+            cut: None,
         };
         self.records.put(&self.id, Expect::Any, &here).await.map(drop)
     }
 
-    /// Says that this process takes nothing more, so that others take over what it has. They forget it then.
-    pub async fn leave(&self) -> Result<(), StoreError> {
-        let began = "left".to_owned();
-        let left =
-            self.records.update(&self.id, |here| (here.beat, here.began) = (Timestamp::UNIX_EPOCH, began.clone()));
+    /// Says that this process takes nothing more, so that others take over what it has. They forget it then. `cut` are
+    /// the runs of which it broke off a step.
+    pub async fn leave(&self, cut: BTreeSet<String>) -> Result<(), StoreError> {
+        let left = self.records.update(&self.id, |here| {
+            (here.beat, here.began) = (Timestamp::UNIX_EPOCH, "left".to_owned());
+            here.cut = Some(cut.clone());
+        });
         left.await.map(drop)
     }
 
     /// The processes that are there, and those that are gone.
-    pub async fn all(&self) -> Result<(Vec<String>, Vec<String>), StoreError> {
+    pub async fn all(&self) -> Result<(Vec<String>, Gone), StoreError> {
         let all = self.records.all().await?;
         let (there, gone): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|(id, instance, _)| *id == self.id || self.is_there(instance));
-        let ids = |list: Vec<(String, Instance, u64)>| list.into_iter().map(|(id, ..)| id).collect();
-        Ok((ids(there), ids(gone)))
+        let gone = gone.into_iter().map(|(id, instance, _)| (id, instance.cut)).collect();
+        Ok((there.into_iter().map(|(id, ..)| id).collect(), gone))
     }
 
     /// Forgets one that is gone, and that nothing belongs to any more.

@@ -5,12 +5,15 @@
 //! short one for lists, a long one with everything. No record holds a credential or a placeholder: what steps
 //! return comes from the engine with labels in their place.
 
+mod step;
+pub(super) mod tried;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
 use keyhole_host_api::accounts::AccountId;
-use keyhole_host_api::broker::{Brokered, Spent};
+use keyhole_host_api::broker::Spent;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::store::records::Record;
 use serde::{Deserialize, Serialize};
@@ -19,8 +22,10 @@ use serde_json::{Map, Value};
 
 use super::file::{Limits, Retry, Trigger};
 use super::files::PlannedFile;
-use crate::engine::LogLine;
 use crate::telemetry::Trace;
+
+pub use step::{Live, StepRecord, StepStatus};
+pub use tried::Tried;
 
 /// A workflow as it stands: which version runs, and what is not in its file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +43,9 @@ pub struct Workflow {
     pub deployed: Timestamp,
     /// Whether its triggers are on.
     pub enabled: bool,
+    /// When they were turned on again, if they were off since it was deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_since: Option<Timestamp>,
     /// What makes the address of its HTTP trigger unguessable.
     pub hook: String,
     /// What starts it.
@@ -262,6 +270,9 @@ pub struct Pending {
     /// Why the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunError>,
+    /// The last attempts at it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
     /// What it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Waits>,
@@ -281,6 +292,7 @@ impl Pending {
     pub fn begin_step(&mut self, at: usize) {
         self.at = u32::try_from(at).unwrap_or(u32::MAX);
         (self.attempts, self.error, self.again, self.child, self.resumed) = (0, None, None, None, None);
+        self.tried = Vec::new();
     }
 }
 
@@ -350,90 +362,6 @@ impl Waits {
         match self {
             Self::Until(at) | Self::Callback { until: at, .. } => Some(*at),
             Self::Reconnect(_) | Self::Run(_) => None,
-        }
-    }
-}
-
-/// What the step that runs has logged so far.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Live {
-    /// The step's name.
-    pub step: String,
-    /// Its log.
-    pub log: Vec<LogLine>,
-}
-
-impl Record for Live {
-    const FOLDER: &'static str = "live";
-    const VERSION: u32 = 1;
-}
-
-/// What became of one step.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StepRecord {
-    /// The step's name.
-    pub name: String,
-    /// What became of it.
-    pub status: StepStatus,
-    /// The values of its props, rendered.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub props: Map<String, Value>,
-    /// What it returned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub return_value: Option<Box<RawValue>>,
-    /// What it exported.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub exports: BTreeMap<String, Box<RawValue>>,
-    /// Its log.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub log: Vec<LogLine>,
-    /// Whether lines are missing from the log.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub log_cut: bool,
-    /// What it asked of the world. The audit has the same.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub requests: Vec<Brokered>,
-    /// When its last attempt began.
-    pub started: Timestamp,
-    /// Milliseconds that its last attempt took.
-    pub duration_ms: u64,
-    /// Attempts at it.
-    pub attempts: u32,
-    /// What the run waits for after it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pause: Option<Waits>,
-    /// The most memory that it had, in bytes.
-    #[serde(default)]
-    pub peak_memory: u64,
-    /// Why it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<RunError>,
-}
-
-impl Record for StepRecord {
-    const FOLDER: &'static str = "progress";
-    const VERSION: u32 = 1;
-}
-
-/// What became of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepStatus {
-    /// It returned a value.
-    Ok,
-    /// Its condition did not hold.
-    Skipped,
-    /// It failed, and is not tried again.
-    Failed,
-}
-
-impl StepStatus {
-    /// The word that the API and the CLI have for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Skipped => "skipped",
-            Self::Failed => "failed",
         }
     }
 }
@@ -534,8 +462,11 @@ impl Record for Run {
 pub struct Details {
     /// The event.
     pub event: Box<RawValue>,
-    /// Each step that was done or failed, in order.
+    /// Each step that was done, failed or was broken off, in order.
     pub steps: Vec<StepRecord>,
+    /// Of a run that is under way, the last attempts at the step that is next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
     /// Why a step ended the workflow before its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<String>,

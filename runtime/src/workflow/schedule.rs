@@ -47,16 +47,11 @@ impl Schedule {
                 Some(found) => serde_json::from_slice::<Fired>(&found.value).ok().map(|fired| fired.at),
                 None => None,
             };
-            // Not for times before it was deployed as it is.
-            let since = fired.unwrap_or(workflow.deployed).max(workflow.deployed);
-            let Ok(mut at) = cron.next(since) else { continue };
+            // Not for times before it was deployed as it is, nor for those when it was off.
+            let since = [fired, workflow.on_since].into_iter().flatten().fold(workflow.deployed, Timestamp::max);
             // Of several that were missed, the last.
-            while at <= now
-                && let Ok(later) = cron.next(at)
-                && later <= now
-            {
-                at = later;
-            }
+            let missed = cron.last(now).ok().filter(|last| *last > since);
+            let Some(at) = missed.or_else(|| cron.next(since).ok()) else { continue };
             self.next.insert(id, (at, Workflow::clone(&workflow)));
         }
         self.read_at = Some(changed);

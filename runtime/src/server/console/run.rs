@@ -20,7 +20,7 @@ use super::workflows::start;
 use crate::engine::LogLine;
 use crate::server::Api;
 use crate::server::extract::{Body, Path};
-use crate::server::model::{ErrorView, RetryRun, RunDetail, RunView, StepView};
+use crate::server::model::{ErrorView, RetryRun, RunDetail, RunView, StepView, TriedView};
 use crate::server::problem::Problem;
 use crate::server::routes;
 
@@ -65,8 +65,17 @@ pub(super) async fn show(
     let again = links.workflow.as_deref().map(|to| again(&visitor, to, &detail, &mut room));
     let live = detail.live.as_ref().map(|live| {
         let newest = room.part(|room| newest(&live.log, room));
-        html! { div .card { p { strong { (live.step) } " " (mark("running")) } (newest.unwrap_or_else(more)) } }
+        html! {
+            div .card {
+                p {
+                    strong { (live.step) } " " (mark("running"))
+                    @if live.attempt > 1 { " " small { "attempt " (live.attempt) } }
+                }
+                (newest.unwrap_or_else(more))
+            }
+        }
     });
+    let before = before(&detail.tried, &links, &mut room);
     let insides = insides(shown, run, &links, &mut room);
     let content = html! {
         p .crumb {
@@ -77,7 +86,10 @@ pub(super) async fn show(
             }
         }
         div .head {
-            div { h1 { "Run " (tail(&run.id)) } span #said role="status" data-live { (mark(&run.status)) } }
+            div {
+                h1 { "Run " (tail(&run.id)) }
+                span #said role="status" data-live { (mark(&run.status)) @if run.waits_for.is_some() { " reconnect needed" } }
+            }
             div #does data-live { (does(&visitor, run, links.workflow.is_some())) }
         }
         @if under_way { p #stale .wrong role="alert" {} }
@@ -87,6 +99,9 @@ pub(super) async fn show(
             @if detail.steps.is_empty() && detail.live.is_none() { p .soft { "No step has ended yet." } }
             @for (one, inside) in shown.iter().zip(&insides) { (step(one, &detail.steps, inside)) }
             @if shown.len() < detail.steps.len() { p .soft { "and " (detail.steps.len() - shown.len()) " more steps" } (more()) }
+            @if let Some(last) = detail.tried.last() {
+                div .card { p { strong { (last.step) } " is not done yet" } (before) }
+            }
             @if let Some(live) = &live { (live) }
             h2 { "Event" }
             (event.unwrap_or_else(more))
@@ -254,12 +269,35 @@ fn inside(one: &StepView, run: &RunView, links: &Links, room: &mut Room) -> Mark
         add(&|room| html! { h3 { "Log" } (log(&one.log, one.log_cut, room)) });
     }
     if !one.requests.is_empty() {
-        add(&|room| html! { h3 { "Requests" } (requests(one, links, room)) });
+        add(&|room| html! { h3 { "Requests" } (requests(&one.name, &one.requests, links, room)) });
     }
     add(&|_| html! { p .soft { "Began " (exact(one.started)) ". Most memory: " (size(one.peak_memory)) } });
+    if !one.earlier.is_empty() {
+        add(&|room| before(&one.earlier, links, room));
+    }
     html! {
         @for part in &parts { (part) }
         @if !is_whole { (more()) }
+    }
+}
+
+/// Attempts that were not a step's last.
+fn before(tried: &[TriedView], links: &Links, room: &mut Room) -> Markup {
+    let rows: Vec<_> = tried.iter().map_while(|one| room.part(|room| attempt(one, links, room))).collect();
+    html! {
+        @for row in &rows { (row) }
+        @if rows.len() < tried.len() { (more()) }
+    }
+}
+
+fn attempt(one: &TriedView, links: &Links, room: &mut Room) -> Markup {
+    html! {
+        h3 { "Attempt " (one.attempt) " " small { (exact(one.started)) ", " (lasted(one.duration_ms)) } }
+        @if let Some(error) = &one.error { (failure(error, room)) }
+        @if !one.log.is_empty() { (log(&one.log, one.log_cut, room)) }
+        @if !one.requests.is_empty() {
+            (requests(&format!("{}, attempt {}", one.step, one.attempt), &one.requests, links, room))
+        }
     }
 }
 
@@ -299,16 +337,16 @@ fn level(line: &LogLine) -> Option<&'static str> {
     }
 }
 
-fn requests(of: &StepView, links: &Links, room: &mut Room) -> Markup {
-    let rows = room.rows(PIECE, &of.requests, |one| request(one, links));
+fn requests(of: &str, sent: &[Brokered], links: &Links, room: &mut Room) -> Markup {
+    let rows = room.rows(PIECE, sent, |one| request(one, links));
     html! {
-        div .scroll tabindex="0" role="region" aria-label=(format!("Requests of {}", of.name)) {
+        div .scroll tabindex="0" role="region" aria-label=(format!("Requests of {of}")) {
             table {
                 thead { tr { th scope="col" { "Request" } th scope="col" { "Outcome" } th scope="col" .num { "Took" } } }
                 tbody { @for row in &rows { (row) } }
             }
         }
-        @if rows.len() < of.requests.len() { p .soft { "and " (of.requests.len() - rows.len()) " more" } (more()) }
+        @if rows.len() < sent.len() { p .soft { "and " (sent.len() - rows.len()) " more" } (more()) }
     }
 }
 

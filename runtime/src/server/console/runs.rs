@@ -174,6 +174,7 @@ pub(super) fn rows(runs: &[RunView], workflows: &HashSet<String>) -> Markup {
                             }
                             td {
                                 (mark(&run.status))
+                                @if run.waits_for.is_some() { " reconnect needed" }
                                 @if let Some(error) = &run.error { br; small { (brief(&error.message, 160)) } }
                             }
                             td { (run.cause) }

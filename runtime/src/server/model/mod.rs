@@ -36,7 +36,7 @@ pub use tokens::{CreatedLink, CreatedToken, LinkView, NewLink, NewToken, TokenVi
 pub use vault::{DamageView, ForgottenKey, KeyUse, MasterKey, RestoreQuery, RestoredView, RotatedView, VaultReport};
 pub use workflows::{
     ComponentView, DeployedView, ErrorView, LiveView, NewRun, NewWorkflow, RetryRun, RunDetail, RunView, RunsQuery,
-    SetWorkflow, StartedRun, StepView, WorkflowName, WorkflowView, hook_path, status_of,
+    SetWorkflow, StartedRun, StepView, TriedView, WorkflowName, WorkflowView, hook_path, status_of,
 };
 
 use super::schema;

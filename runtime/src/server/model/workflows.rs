@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::workflow::record::{Details, Live, Run, RunError, RunStatus, StepRecord, StepStatus, Waits, Workflow};
+use crate::workflow::record::{Details, Live, Run, RunError, RunStatus, StepRecord, Tried, Waits, Workflow};
 
 /// A workflow to deploy.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -317,6 +317,9 @@ pub struct RunDetail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub exit: Option<String>,
+    /// The last attempts at the step that is next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<TriedView>,
     /// The step that runs, if it runs for longer than a moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -327,10 +330,14 @@ impl RunDetail {
     /// What is known of `run`.
     pub fn new(run: Run, details: Details, live: Option<Live>) -> Self {
         let steps: Vec<_> = details.steps.into_iter().map(StepView::from).collect();
-        // What a step leaves there until the next one has logged something.
-        let live = live.filter(|live| run.ended.is_none() && steps.iter().all(|step| step.name != live.step));
-        let live = live.map(|Live { step, log }| LiveView { step, log });
-        Self { run: run.into(), event: details.event, steps, exit: details.exit, live }
+        let tried: Vec<_> = details.tried.into_iter().map(TriedView::from).collect();
+        // What an attempt leaves there until the next one has logged something.
+        let is_over = |live: &Live| {
+            steps.iter().any(|step| step.name == live.step) || tried.iter().any(|tried| tried.started == live.started)
+        };
+        let live = live.filter(|live| run.ended.is_none() && !is_over(live));
+        let live = live.map(|Live { step, attempt, started, log }| LiveView { step, attempt, started, log });
+        Self { run: run.into(), event: details.event, steps, exit: details.exit, tried, live }
     }
 }
 
@@ -339,6 +346,13 @@ impl RunDetail {
 pub struct LiveView {
     /// Its name.
     pub step: String,
+    /// The how manieth attempt it is.
+    #[serde(default)]
+    pub attempt: u32,
+    /// When that began.
+    #[serde(default)]
+    #[schema(value_type = String, format = DateTime)]
+    pub started: Timestamp,
     /// What it has logged so far.
     #[schema(value_type = Vec<Object>)]
     pub log: Vec<crate::engine::LogLine>,
@@ -349,7 +363,7 @@ pub struct LiveView {
 pub struct StepView {
     /// Its name.
     pub name: String,
-    /// `ok`, `skipped` or `failed`.
+    /// `ok`, `skipped`, `failed`, or `cancelled` with its run.
     pub status: String,
     /// The values of its props.
     #[schema(value_type = Object)]
@@ -376,6 +390,9 @@ pub struct StepView {
     pub duration_ms: u64,
     /// Attempts at it.
     pub attempts: u32,
+    /// The last of those before this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<TriedView>,
     /// The most memory that it had, in bytes.
     pub peak_memory: u64,
     /// Why it failed.
@@ -388,12 +405,7 @@ impl From<StepRecord> for StepView {
     fn from(step: StepRecord) -> Self {
         Self {
             name: step.name,
-            status: match step.status {
-                StepStatus::Ok => "ok",
-                StepStatus::Skipped => "skipped",
-                StepStatus::Failed => "failed",
-            }
-            .to_owned(),
+            status: step.status.word().to_owned(),
             props: step.props,
             return_value: step.return_value,
             exports: step.exports,
@@ -403,8 +415,50 @@ impl From<StepRecord> for StepView {
             started: step.started,
             duration_ms: step.duration_ms,
             attempts: step.attempts,
+            earlier: step.earlier.into_iter().map(TriedView::from).collect(),
             peak_memory: step.peak_memory,
             error: step.error.map(ErrorView::from),
+        }
+    }
+}
+
+/// An attempt at a step that was not its last: it failed, was held by an account, or asked to be made again.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TriedView {
+    /// The step's name.
+    pub step: String,
+    /// Its number, from 1 on.
+    pub attempt: u32,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    pub started: Timestamp,
+    /// Milliseconds that it took.
+    pub duration_ms: u64,
+    /// Its log, up to 16 KiB.
+    #[schema(value_type = Vec<Object>)]
+    pub log: Vec<crate::engine::LogLine>,
+    /// Whether lines are missing from it.
+    pub log_cut: bool,
+    /// What it asked of the world: the first 50.
+    #[schema(value_type = Vec<Object>)]
+    pub requests: Vec<keyhole_host_api::broker::Brokered>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub error: Option<ErrorView>,
+}
+
+impl From<Tried> for TriedView {
+    fn from(tried: Tried) -> Self {
+        Self {
+            step: tried.step,
+            attempt: tried.attempt,
+            started: tried.started,
+            duration_ms: tried.duration_ms,
+            log: tried.log,
+            log_cut: tried.log_cut,
+            requests: tried.requests,
+            error: tried.error.map(ErrorView::from),
         }
     }
 }

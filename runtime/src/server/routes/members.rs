@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use keyhole_host_api::accounts::Access;
 use keyhole_host_api::members::{Member, MemberError, MemberId};
 use keyhole_host_api::tokens::{Purpose as _, SignIn};
@@ -144,7 +145,7 @@ async fn taken_out(api: Arc<Api>, member: MemberId) -> Result<Removed, Problem> 
     let mut off = Vec::new();
     for workflow in api.workflows.list(Some(&member)).await? {
         if workflow.enabled {
-            api.workflows.enable(&workflow.id(), false).await?;
+            api.workflows.enable(&workflow.id(), false, Timestamp::now()).await?;
             off.push(workflow.id());
         }
     }
@@ -154,7 +155,7 @@ async fn taken_out(api: Arc<Api>, member: MemberId) -> Result<Removed, Problem> 
             // The other admin went at the same moment, so this one stays.
             if matches!(error, MemberError::LastAdmin(_)) {
                 for workflow in &off {
-                    api.workflows.enable(workflow, true).await?;
+                    api.workflows.enable(workflow, true, Timestamp::now()).await?;
                 }
             }
             return Err(error.into());

@@ -107,6 +107,7 @@ pub(in crate::server) async fn deploy(
         version: before.as_ref().map_or(0, |before| before.version),
         deployed: before.as_ref().map_or(now, |before| before.deployed),
         enabled: before.is_none_or(|before| before.enabled),
+        on_since: None,
         hook: String::new(),
         trigger: file.trigger,
         limits: file.limits,
@@ -155,8 +156,9 @@ pub(in crate::server) async fn set(
 ) -> Answer<WorkflowView> {
     let workflow = visible(&api, &caller, at).await?;
     let own = workflow.owner == *caller.member()?;
-    let changed = api.workflows.enable(&workflow.id(), set.enabled).await?.ok_or_else(|| none(&workflow.id()))?;
-    Ok(Json(view(&api, changed, own, Timestamp::now())))
+    let now = Timestamp::now();
+    let changed = api.workflows.enable(&workflow.id(), set.enabled, now).await?.ok_or_else(|| none(&workflow.id()))?;
+    Ok(Json(view(&api, changed, own, now)))
 }
 
 /// Delete a workflow. Runs under way end; its history stays. Its owner can, and an admin

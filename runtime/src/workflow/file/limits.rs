@@ -25,14 +25,15 @@ type Fault = (&'static str, &'static str);
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Runs at once.
+    /// Runs at once; of one workflow at most 750 in one process, so that others run, too.
     #[schemars(range(min = 1, max = MAX_CONCURRENCY))]
     pub concurrency: u32,
-    /// Runs that may begin in a minute. No limit if it is left out.
+    /// Runs that may begin in a minute: so many at once after a quiet one, and from then on evenly. What goes on after
+    /// a wait is not counted. No limit if it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub runs_per_minute: Option<u32>,
-    /// Events that may wait. What comes beyond is refused (429).
+    /// Events that may wait, runs that an account holds among them. What comes beyond is refused (429).
     #[schemars(range(min = 1, max = MAX_QUEUE))]
     pub queue: u32,
     /// How long each step may take: `30s`, `2m`; at most 750 s.

@@ -3,28 +3,28 @@
 //! A step's result is on disk before the next step begins. Whatever is kept for the step that is next goes when
 //! that step is done.
 
-use std::collections::hash_map::Entry;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use keyhole_host_api::broker::Spent;
+use keyhole_host_api::broker::Session;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::store::{Expect, StoreError};
-use serde_json::json;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
+use super::lead::Called;
 use super::observe::Watch;
-use super::{AT_ONCE, EventError, Origin, Runner, Stage, Told, callback, lock};
+use super::place::Driving;
+use super::{AT_ONCE, Runner, Stage, Told, callback, lock};
 use crate::engine::{Pause, Tokens};
-use crate::telemetry::Parent;
 use crate::workflow::attempt::{Attempted, Failed, Turn, Who};
 use crate::workflow::file::{Retry, RetryOn};
+use crate::workflow::record::tried;
 use crate::workflow::record::{
-    Again, Cause, Details, Live, Pending, Run, RunError, RunStatus, StepRecord, StepStatus, Version, Waits, WorkflowId,
+    Again, Cause, Details, Live, Pending, Run, RunError, RunStatus, StepRecord, StepStatus, Tried, Version, Waits,
+    WorkflowId,
 };
-use crate::workflow::{call, deploy, trace};
+use crate::workflow::{attempt, trace};
 
 /// How often it looks whether a run that is under way was cancelled, also by another process, and what it has logged.
 const LOOK: Duration = Duration::from_millis(500);
@@ -114,6 +114,8 @@ impl Runner {
         let noted = pending.at as usize;
         if noted != done.len() {
             pending.begin_step(done.len());
+            // The others were of a step that is done.
+            pending.cuts = pending.cuts.min(1);
         }
         // A step was done, and the process went away before it was noted that the run waits after it.
         let pause = done.last().and_then(|step| step.pause.clone()).filter(|_| noted < done.len());
@@ -141,18 +143,22 @@ impl Runner {
         let who = Who { run, workflow: id, member: &member, books, observer: Some(watch.clone()) };
         let mut looked = tokio::time::Instant::now();
         while let Some(step) = version.steps.get(done.len()) {
+            let started = Timestamp::now();
             let turn = Turn {
                 attempts: pending.attempts + pending.cuts,
                 again: pending.again.as_ref(),
                 resumed: pending.resumed.as_ref().map(|resumed| &*resumed.request),
             };
-            let attempted = tokio::select! {
+            let live = Live { step: step.name.clone(), attempt: turn.attempts + 1, started, log: Vec::new() };
+            let mut attempted = tokio::select! {
                 biased;
                 attempted = self.0.workflows.work().attempt(&who, step, &pending.event, &done, turn) => attempted,
-                () = self.beside(run, &step.name, begun, &watch) => {
+                cut = self.beside(run, live, begun, &watch) => {
+                    done.push(cut.record(std::mem::take(&mut pending.tried)).await);
                     return self.end(run, &pending, done, ended(RunStatus::Cancelled, None, None)).await;
                 }
             };
+            attempted.record.started = started;
             // Broken off with the process, and perhaps because of that.
             if *self.0.stage.borrow() == Stage::Stopped {
                 return Ok(());
@@ -202,10 +208,9 @@ impl Runner {
         Ok(())
     }
 
-    /// Keeps what the step has logged where others see it, and ends when somebody has cancelled the run.
-    /// `begun` is when its run began, if that is not on disk.
-    async fn beside(&self, run: &str, step: &str, begun: Option<Timestamp>, watch: &Watch) {
-        let mut live = Live { step: step.to_owned(), log: Vec::new() };
+    /// Keeps what the step has logged where others see it, and ends when somebody has cancelled the run, with what the
+    /// step did until then. `begun` is when its run began, if that is not on disk.
+    async fn beside(&self, run: &str, mut live: Live, begun: Option<Timestamp>, watch: &Watch) -> Cut {
         tokio::time::sleep(LOOK).await;
         // Most runs are over by now, and nobody has seen that they were under way.
         if begun.is_some() {
@@ -222,7 +227,8 @@ impl Runner {
                 let _ = self.0.history.live(run, &live);
             }
             if let Ok(Some((Pending { cancelled: true, .. }, _))) = self.0.history.pending.get(run).await {
-                return;
+                live.log.extend(watch.lines(live.log.len()));
+                return Cut { live, session: watch.session() };
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -256,16 +262,19 @@ impl Runner {
             let child = pending.child.as_deref().filter(|_| is_call);
             trace::attempted(tracer, trace, run, &record, child);
         }
+        record.earlier = std::mem::take(&mut pending.tried);
         if let Some(failed) = failed {
             let error = record.error.clone();
             pending.spent = pending.spent.and(&record.requests);
             if let Some(account) = failed.reconnect {
+                pending.tried = tried::and(record);
                 return Ok(After::Wait(Waits::Reconnect(account), error));
             }
             let attempts = pending.attempts + 1;
             if let Some(retry) = retry.filter(|retry| attempts < retry.attempts && wanted(retry, &failed)) {
                 // The next attempt calls anew, if this one called a workflow.
                 (pending.attempts, pending.child) = (attempts, None);
+                pending.tried = tried::and(record);
                 let at = self.0.clock.now().saturating_add(wait(retry, attempts)).unwrap_or(Timestamp::MAX);
                 return Ok(After::Wait(Waits::Until(at), error));
             }
@@ -290,6 +299,7 @@ impl Runner {
             }
             pending.spent = pending.spent.and(&record.requests);
             pending.begin_step(done.len());
+            pending.tried = tried::and(record);
             let value = RawValue::from_string(rerun.value.as_str().to_owned()).unwrap_or_else(|_| null());
             pending.again = Some(Again { times, value });
             return Ok(After::Wait(callback(*milliseconds, tokens), None));
@@ -347,86 +357,6 @@ impl Runner {
         self.0.clock.now().saturating_add(wait).unwrap_or(Timestamp::MAX)
     }
 
-    /// Starts the workflow that a step calls, unless it did already, and says how far it is.
-    async fn called(&self, run: &str, pending: &mut Pending, asked: &call::Asked) -> Result<Called, StoreError> {
-        let (owner, _) = pending.workflow.parts();
-        let id = WorkflowId(format!("{owner}/{}", asked.name));
-        let child = match &pending.child {
-            Some(child) => child.clone(),
-            None => {
-                if !self.may_start(run, pending).await? {
-                    return Ok(Called::Failed(self.too_many(), None));
-                }
-                // On disk before it is started, so that whoever begins the step again finds it.
-                let child = ulid::Ulid::generate().to_string();
-                pending.child = Some(child.clone());
-                let note = |there: &mut Pending| {
-                    // Unless another process has it by now, and drives it.
-                    if there.instance == pending.instance {
-                        *there = Pending { cancelled: there.cancelled, ..pending.clone() };
-                    }
-                };
-                self.0.history.pending.update(run, note).await?;
-                child
-            }
-        };
-        // In this order: it is the one until it is the other.
-        let under_way = self.0.history.pending.get(&child).await?.is_some();
-        let ended = self.0.history.ended(&child).await?;
-        if ended.is_none() && !under_way {
-            let depth = pending.cause.depth() + 1;
-            if depth > call::DEEP {
-                let message = format!("{} workflows have called one another already", call::DEEP);
-                return Ok(Called::Failed(message, None));
-            }
-            let Some(workflow) = self.0.workflows.get(&id).await? else {
-                return Ok(Called::Failed(format!("{owner} has no workflow '{}'", asked.name), None));
-            };
-            let event = match asked.event() {
-                Ok(event) => event,
-                Err(error) => return Ok(Called::Failed(format!("its event can't be kept: {error}"), None)),
-            };
-            let cause = Cause::Workflow { run: run.to_owned(), depth };
-            let parent = pending.trace.as_ref().map(|trace| trace.parent(trace::caller(&child)));
-            match self.take(child.clone(), &workflow, cause, event, origin(run, pending, parent)).await {
-                // Another process was first.
-                Ok(_) | Err(EventError::Store(StoreError::Conflict { .. })) => {}
-                Err(EventError::Store(error)) => return Err(error),
-                Err(EventError::Stopping) => return Ok(Called::Left),
-                Err(error) => return Ok(Called::Failed(error.to_string(), Some(RetryOn::Host))),
-            }
-        }
-        if !asked.wait {
-            let started = to_raw_value(&json!({ "run": child })).unwrap_or_else(|_| null());
-            return Ok(Called::Returned(started));
-        }
-        let Some(ended) = ended else { return Ok(Called::Waits(child)) };
-        if ended.status != RunStatus::Ok {
-            let why = ended.error.map_or_else(|| ended.status.word().to_owned(), |error| error.message);
-            let message = format!("the run {child} of {} did not end well: {why}", asked.name);
-            return Ok(Called::Failed(message, Some(RetryOn::Step)));
-        }
-        let details = self.0.history.details(&child).await?;
-        let returned = details.and_then(|(_, details)| details.steps.into_iter().next_back()?.return_value);
-        Ok(Called::Returned(returned.unwrap_or_else(null)))
-    }
-
-    /// Whether one more run may come of the event that this one came of. It is counted then.
-    async fn may_start(&self, run: &str, pending: &Pending) -> Result<bool, StoreError> {
-        let most = self.0.most_started.load(Ordering::Relaxed);
-        self.0.history.count_started(pending.root.as_deref().unwrap_or(run), most).await
-    }
-
-    fn too_many(&self) -> String {
-        let most = self.0.most_started.load(Ordering::Relaxed);
-        format!("one event has led to {most} runs already, by calls and failures, and may to no more")
-    }
-
-    /// Cancels a run that this one waits for. Boxed, since that one may wait for another.
-    fn cancel_called<'r>(&'r self, child: &'r str) -> BoxFuture<'r, Result<bool, StoreError>> {
-        Box::pin(self.cancel(child))
-    }
-
     pub(super) async fn end(
         &self,
         run: &str,
@@ -435,6 +365,12 @@ impl Runner {
         after: After,
     ) -> Result<(), StoreError> {
         let After::End(status, error, exit) = after else { return Ok(()) };
+        // While it waited to be tried again.
+        if let (RunStatus::Cancelled, Some(last)) = (status, pending.tried.last()) {
+            let earlier = pending.tried.clone();
+            let record = StepRecord::begun(&last.step, last.attempt, last.started);
+            done.push(StepRecord { status: StepStatus::Cancelled, earlier, ..record });
+        }
         let ended = Run {
             id: run.to_owned(),
             workflow: pending.workflow.clone(),
@@ -460,7 +396,7 @@ impl Runner {
         if status == RunStatus::Failed {
             done.extend(self.tell_of_failure(pending, &ended).await?);
         }
-        let details = Details { event: pending.event.clone(), steps: done, exit };
+        let details = Details { event: pending.event.clone(), steps: done, tried: Vec::new(), exit };
         self.0.history.end(&ended, &details).await?;
         if let (Some(tracer), Some(trace)) = (self.tracer(), &pending.trace) {
             trace::ended(tracer, trace, &ended);
@@ -484,114 +420,35 @@ impl Runner {
         }
         Ok(())
     }
+}
 
-    /// Starts the workflow that is for failures of this one, or tells the URL that is. Gives what came of that.
-    async fn tell_of_failure(&self, pending: &Pending, run: &Run) -> Result<Option<StepRecord>, StoreError> {
-        let version = self.0.workflows.version(&pending.workflow, pending.version).await?;
-        let Some(name) = version.and_then(|version| version.on_error.clone()) else { return Ok(None) };
-        let (owner, failed) = pending.workflow.parts();
-        let event = json!({ "failed_run": run.id, "workflow": failed, "error": run.error, "event": pending.event });
-        let Ok(event) = to_raw_value(&event) else { return Ok(None) };
-        if let (Some(step), Ok(member)) = (deploy::told(&name), owner.parse::<MemberId>()) {
-            let books = self.0.workflows.work().broker.books(Spent::default());
-            let who = Who { run: &run.id, workflow: &pending.workflow, member: &member, books, observer: None };
-            let told = self.0.workflows.work().insist(&who, &step, &event).await;
-            if let (Some(tracer), Some(trace)) = (self.tracer(), &pending.trace) {
-                trace::attempted(tracer, trace, &run.id, &told.record, None);
-            }
-            return Ok(Some(told.record));
-        }
-        let depth = pending.cause.depth() + 1;
-        if depth > call::DEEP {
-            return Ok(None);
-        }
-        let id = WorkflowId(format!("{owner}/{name}"));
-        let Some(workflow) = self.0.workflows.get(&id).await? else {
-            tracing::warn!(workflow = %pending.workflow, on_error = name, "there is no such workflow to be told of the failure");
-            return Ok(None);
+/// A step of a run that somebody ended while it was under way.
+struct Cut {
+    live: Live,
+    session: Option<Arc<Session>>,
+}
+
+impl Cut {
+    /// What is kept of it, with the attempts before it. Its requests end with it.
+    async fn record(self, earlier: Vec<Tried>) -> StepRecord {
+        let Live { step, attempt, started, log } = self.live;
+        let requests = match &self.session {
+            Some(session) => attempt::requests(session).await,
+            None => Vec::new(),
         };
-        // Also while the process is being stopped: whoever comes next runs it.
-        let cause = Cause::Error { run: run.id.clone(), depth };
-        if !self.may_start(&run.id, pending).await? {
-            tracing::warn!(workflow = %id, error = self.too_many(), "it could not be told of a failure");
-            return Ok(None);
-        }
-        let parent = pending.trace.as_ref().map(|trace| trace.parent(trace.run));
-        let origin = origin(&run.id, pending, parent);
-        match self.keep(ulid::Ulid::generate().to_string(), &workflow, cause, event, origin).await {
-            Err(EventError::Store(error)) => return Err(error),
-            Err(error) => tracing::warn!(workflow = %id, %error, "it could not be told of a failure"),
-            Ok(_) => {}
-        }
-        Ok(None)
-    }
-}
-
-/// That a run is being driven, until this is dropped.
-struct Driving<'d> {
-    runner: &'d Runner,
-    workflow: &'d WorkflowId,
-    run: &'d str,
-}
-
-impl<'d> Driving<'d> {
-    /// None if somebody drives it already, who then looks at it once more.
-    fn begin(runner: &'d Runner, workflow: &'d WorkflowId, run: &'d str) -> Option<Self> {
-        match lock(&runner.0.driven).entry(run.to_owned()) {
-            Entry::Occupied(mut again) => {
-                again.insert(true);
-                None
-            }
-            Entry::Vacant(free) => {
-                free.insert(false);
-                Some(Self { runner, workflow, run })
-            }
-        }
-    }
-
-    /// Whether somebody came meanwhile. If nobody did, it is not driven any more.
-    fn once_more(&self) -> bool {
-        let mut driven = lock(&self.runner.0.driven);
-        match driven.get_mut(self.run) {
-            Some(again) if *again => {
-                *again = false;
-                true
-            }
-            _ => {
-                driven.remove(self.run);
-                false
-            }
+        let took = Timestamp::now().duration_since(started).as_millis();
+        StepRecord {
+            status: StepStatus::Cancelled,
+            log,
+            requests,
+            duration_ms: u64::try_from(took).unwrap_or_default(),
+            earlier,
+            ..StepRecord::begun(&step, attempt, started)
         }
     }
 }
 
-impl Drop for Driving<'_> {
-    fn drop(&mut self) {
-        // There only if it was broken off.
-        if lock(&self.runner.0.driven).remove(self.run).is_some() {
-            self.runner.look_at_it_soon(self.workflow, self.run);
-        }
-    }
-}
-
-/// How far the workflow is that a step called.
-enum Called {
-    /// The step returns this.
-    Returned(Box<RawValue>),
-    /// It goes on when this run has ended.
-    Waits(String),
-    /// The process takes nothing more.
-    Left,
-    /// The step fails, for this reason and of this kind.
-    Failed(String, Option<RetryOn>),
-}
-
-/// What a run that this one leads to has of it.
-fn origin(run: &str, pending: &Pending, parent: Option<Parent>) -> Origin {
-    Origin { parent, root: Some(pending.root.clone().unwrap_or_else(|| run.to_owned())) }
-}
-
-fn null() -> Box<RawValue> {
+pub(super) fn null() -> Box<RawValue> {
     RawValue::NULL.to_owned()
 }
 
@@ -605,12 +462,56 @@ fn wanted(retry: &Retry, failed: &Failed) -> bool {
     }
 }
 
-/// How long to wait after `attempts` that failed: twice as long each time, plus or minus a quarter.
+/// How long to wait after `attempts` that failed: twice as long each time, plus or minus a quarter, and never longer
+/// than the longest.
 fn wait(retry: &Retry, attempts: u32) -> SignedDuration {
     let doubled = retry.wait.saturating_mul(1 << (attempts - 1).min(20)).min(retry.max_wait);
     let mut chance = [0; 4];
     // Without random numbers there is no spread, and nothing else changes.
     let _ = getrandom::fill(&mut chance);
     let spread = 0.75 + 0.5 * f64::from(u32::from_le_bytes(chance)) / f64::from(u32::MAX);
-    SignedDuration::try_from(doubled.mul_f64(spread)).unwrap_or(SignedDuration::MAX)
+    SignedDuration::try_from(doubled.mul_f64(spread).min(retry.max_wait)).unwrap_or(SignedDuration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(kind: Option<RetryOn>, may_pass: bool) -> Failed {
+        Failed { kind, may_pass, reconnect: None }
+    }
+
+    #[test]
+    fn what_is_tried_again_is_what_the_workflow_names_and_without_that_what_may_pass() {
+        let all = [RetryOn::Step, RetryOn::Upstream, RetryOn::Access, RetryOn::Host];
+        let any = Retry::default();
+        for kind in all {
+            assert!(wanted(&any, &failed(Some(kind), true)) && !wanted(&any, &failed(Some(kind), false)), "{kind:?}");
+            for named in all {
+                let retry = Retry { on: Some(vec![named]), ..Retry::default() };
+                assert_eq!(wanted(&retry, &failed(Some(kind), false)), named == kind, "{named:?} for {kind:?}");
+            }
+        }
+        // The host's own trouble passes, whatever is named.
+        let retry = Retry { on: Some(vec![RetryOn::Step]), ..Retry::default() };
+        assert!(wanted(&retry, &failed(Some(RetryOn::Host), true)));
+        // A limit, whatever is named.
+        for on in [None, Some(all.to_vec())] {
+            assert!(!wanted(&Retry { on, ..Retry::default() }, &failed(None, true)));
+        }
+    }
+
+    #[test]
+    fn each_wait_is_twice_the_one_before_give_or_take_a_quarter_and_never_longer_than_the_longest() {
+        let retry = Retry { wait: Duration::from_secs(8), max_wait: Duration::from_secs(100), ..Retry::default() };
+        for (attempts, least, most) in [(1, 6, 10), (2, 12, 20), (3, 24, 40), (4, 48, 80), (5, 75, 100), (50, 75, 100)]
+        {
+            let waits: Vec<_> = (0..500).map(|_| wait(&retry, attempts)).collect();
+            let (shortest, longest) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+            assert!(*shortest >= SignedDuration::from_secs(least), "{attempts}: {shortest}");
+            assert!(*longest <= SignedDuration::from_secs(most), "{attempts}: {longest}");
+            // By chance, and not all alike, where the longest wait does not cut it off.
+            assert!(shortest < longest, "{attempts}: all {longest}");
+        }
+    }
 }

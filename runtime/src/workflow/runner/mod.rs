@@ -4,7 +4,10 @@
 
 pub mod callback;
 mod drive;
+mod lead;
+mod look;
 mod observe;
+mod place;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,29 +15,26 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use keyhole_host_api::accounts::{AccountId, UseError};
+use keyhole_host_api::accounts::AccountId;
 use keyhole_host_api::broker::{Own, Spent};
-use keyhole_host_api::members::MemberId;
 use keyhole_host_api::store::{Expect, Store, StoreError};
-use serde_json::json;
-use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use serde_json::value::RawValue;
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
+
+use place::{Place, Reserved};
 
 use super::clock::Clock;
 use super::deploy::Workflows;
 use super::history::History;
-use super::instance::{BEAT, Instances};
-use super::queue::{Next, Queue};
+use super::instance::Instances;
+use super::queue::{AT_ONCE, Next, Queue};
 use super::record::{Cause, Pending, RunStatus, Waits, Workflow, WorkflowId};
-use super::schedule::Schedule;
 use crate::engine::FlowResponse;
 use crate::telemetry::{Parent, Tracer};
 use crate::workflow::{call, trace};
 
-/// Runs under way at once in this process. A run that waits for a time or a person is none of them.
-const AT_ONCE: usize = 1000;
 /// How often it looks at the clock's workflows, at accounts that runs wait for, and at other processes.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -104,6 +104,8 @@ struct Inner {
     stage: watch::Sender<Stage>,
     /// What hands out runs, once it does.
     dispatcher: Mutex<Option<JoinHandle<()>>>,
+    /// What looks around, and says that this process is there.
+    looking: Mutex<Option<JoinHandle<()>>>,
     /// What takes spans, if there is a place for them.
     tracer: OnceLock<Tracer>,
     /// Most runs that one event leads to.
@@ -129,26 +131,22 @@ struct Origin {
     root: Option<String>,
 }
 
-/// A run's place among its workflow's, and among all, until this is dropped.
-struct Place<'d> {
-    runner: &'d Runner,
-    workflow: &'d WorkflowId,
-    _slot: OwnedSemaphorePermit,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        lock(&self.runner.0.queue).ended(self.workflow);
-        self.runner.0.wake.notify_one();
-    }
-}
-
 /// Does the work even if nobody waits for it any more.
 async fn to_the_end<T: Send + 'static, E: From<StoreError> + Send + 'static>(
     work: impl Future<Output = Result<T, E>> + Send + 'static,
 ) -> Result<T, E> {
     let broken_off = |_| Err(E::from(StoreError::Failed("it was broken off; look whether it was done".to_owned())));
     tokio::spawn(work).await.unwrap_or_else(broken_off)
+}
+
+/// The id of a new run: after all that this process gave before, also within one millisecond.
+fn new_id() -> String {
+    static IDS: Mutex<ulid::Generator> = Mutex::new(ulid::Generator::new());
+    let id = match lock(&IDS).generate() {
+        Ok(id) => id,
+        Err(overflow) => overflow.commit_overflow_increment(),
+    };
+    id.to_string()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -175,6 +173,7 @@ impl Runner {
             slots: Arc::new(Semaphore::new(AT_ONCE)),
             stage: watch::Sender::new(Stage::Running),
             dispatcher: Mutex::default(),
+            looking: Mutex::default(),
             tracer: OnceLock::new(),
             most_started: AtomicU32::new(call::MOST),
         }))
@@ -214,7 +213,8 @@ impl Runner {
         self.0.instances.beat().await?;
         self.adopt().await?;
         self.begin();
-        tokio::spawn(self.clone().look(with_clock));
+        let looking = tokio::spawn(self.clone().look(with_clock));
+        *lock(&self.0.looking) = Some(looking);
         Ok(())
     }
 
@@ -255,19 +255,41 @@ impl Runner {
         }
     }
 
+    /// Takes nothing more, and begins nothing more; what runs goes on until [`Runner::stop`] ends it.
+    pub fn take_no_more(&self) {
+        self.0.stage.send_if_modified(|stage| {
+            let first = *stage == Stage::Running;
+            if first {
+                *stage = Stage::Stopping;
+            }
+            first
+        });
+        // Who waits for a run that does not go on in this process need not wait longer.
+        let driven = lock(&self.0.driven);
+        lock(&self.0.told).retain(|run, _| driven.contains_key(run));
+    }
+
     /// Takes nothing more, lets what runs go on until `within` has passed, and leaves the rest on disk for
     /// whoever comes next. Gives how many were left.
     pub async fn stop(&self, within: Duration) -> usize {
-        self.0.stage.send_replace(Stage::Stopping);
+        self.take_no_more();
         let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
         let idle = tokio::time::timeout(within, self.0.slots.acquire_many(all)).await;
         let left = if idle.is_ok() { 0 } else { AT_ONCE - self.0.slots.available_permits() };
+        // Before they are broken off. Of the others that it has, whoever comes next knows that no step was begun.
+        let cut = lock(&self.0.driven).keys().cloned().collect();
         self.0.stage.send_replace(Stage::Stopped);
         let dispatcher = lock(&self.0.dispatcher).take();
         if let Some(dispatcher) = dispatcher {
             let _ = dispatcher.await;
         }
-        if let Err(error) = self.0.instances.leave().await {
+        // So that it does not say once more that it is there.
+        let looking = lock(&self.0.looking).take();
+        if let Some(looking) = looking {
+            looking.abort();
+            let _ = looking.await;
+        }
+        if let Err(error) = self.0.instances.leave(cut).await {
             tracing::warn!(%error, "this process could not be taken off the list of those that run workflows");
         }
         left
@@ -284,7 +306,7 @@ impl Runner {
         event: Box<RawValue>,
         parent: Option<Parent>,
     ) -> Result<Accepted, EventError> {
-        self.take(ulid::Ulid::generate().to_string(), workflow, cause, event, Origin { parent, root: None }).await
+        self.take(new_id(), workflow, cause, event, Origin { parent, root: None }).await
     }
 
     /// Accepts an event whose sender waits for what the run has for them.
@@ -298,11 +320,11 @@ impl Runner {
         event: Box<RawValue>,
         parent: Option<Parent>,
     ) -> Result<(Accepted, oneshot::Receiver<Told>), EventError> {
-        let run = ulid::Ulid::generate().to_string();
+        let run = new_id();
         let (tell, told) = oneshot::channel();
         lock(&self.0.told).insert(run.clone(), tell);
         let accepted = self.take(run.clone(), workflow, cause, event, Origin { parent, root: None }).await;
-        if accepted.is_err() {
+        if accepted.is_err() || self.is_stopping() && !lock(&self.0.driven).contains_key(&run) {
             lock(&self.0.told).remove(&run);
         }
         Ok((accepted?, told))
@@ -334,12 +356,9 @@ impl Runner {
         Origin { parent, root }: Origin,
     ) -> Result<Accepted, EventError> {
         let id = workflow.id();
-        let waiting = lock(&self.0.queue).waiting(&id);
-        if waiting >= workflow.limits.queue as usize {
-            return Err(EventError::Full { workflow: id, waiting });
-        }
+        let reserved = Reserved::new(self, workflow, &id)?;
         let pending = Pending {
-            workflow: id,
+            workflow: id.clone(),
             version: workflow.version,
             cause,
             accepted: self.0.clock.now(),
@@ -355,6 +374,7 @@ impl Runner {
             left: lock(&self.0.dispatcher).is_none(),
             cuts: 0,
             error: None,
+            tried: Vec::new(),
             waits: None,
             cancelled: false,
             root,
@@ -369,7 +389,7 @@ impl Runner {
         if let (Some(tracer), Some(trace)) = (self.0.tracer.get(), &pending.trace) {
             trace::triggered(tracer, trace, parent.as_ref(), &run, &pending);
         }
-        self.ready(workflow, run.clone(), false);
+        reserved.taken_by(run.clone());
         Ok(Accepted { run })
     }
 
@@ -424,7 +444,11 @@ impl Runner {
             Waits::Until(at) | Waits::Callback { until: at, .. } => {
                 lock(&self.0.timers).insert((at, run, workflow));
             }
-            Waits::Reconnect(account) => drop(lock(&self.0.held).insert(run, (workflow, account))),
+            Waits::Reconnect(account) => {
+                // Nor need the others get as far as this one.
+                lock(&self.0.queue).hold(&workflow, true);
+                lock(&self.0.held).insert(run, (workflow, account));
+            }
             Waits::Run(child) => drop(lock(&self.0.callers).insert(run, (workflow, child))),
         }
     }
@@ -449,25 +473,21 @@ impl Runner {
         *self.0.stage.borrow() >= Stage::Stopping
     }
 
-    fn ready(&self, workflow: &Workflow, run: String, begun: bool) {
-        let id = workflow.id();
-        let mut queue = lock(&self.0.queue);
-        queue.limits(&id, &workflow.limits);
-        queue.push(&id, run, begun);
-        drop(queue);
-        self.0.wake.notify_one();
-    }
-
     /// Puts a run that had begun back in its place.
     async fn go_on(&self, id: &WorkflowId, run: String) {
+        self.line_up(id, run, true).await;
+    }
+
+    async fn line_up(&self, id: &WorkflowId, run: String, begun: bool) {
         // One that was deleted still ends what it began.
-        match self.0.workflows.get(id).await {
-            Ok(Some(workflow)) => self.ready(&workflow, run, true),
-            _ => {
-                lock(&self.0.queue).push(id, run, true);
-                self.0.wake.notify_one();
-            }
+        let workflow = self.0.workflows.get(id).await.ok().flatten();
+        let mut queue = lock(&self.0.queue);
+        if let Some(workflow) = workflow {
+            queue.limits(id, &workflow.limits);
         }
+        queue.push(id, run, begun);
+        drop(queue);
+        self.0.wake.notify_one();
     }
 
     /// Hands out what is ready, as there is room.
@@ -526,158 +546,5 @@ impl Runner {
                 next.unwrap_or(Timestamp::MAX).min(now.saturating_add(SignedDuration::from_secs(1)).unwrap_or(now));
             self.0.clock.until(at).await;
         }
-    }
-
-    /// Looks around: at the clock's workflows, at accounts that were reconnected, at processes that are gone.
-    async fn look(self, with_clock: bool) {
-        let mut schedule = Schedule::default();
-        let mut beat = tokio::time::Instant::now();
-        while !self.is_stopping() {
-            if with_clock && let Err(error) = self.clock_look(&mut schedule).await {
-                tracing::warn!(%error, "the clock's workflows could not be looked at");
-            }
-            if let Err(error) = self.held_look().await {
-                tracing::warn!(%error, "accounts that runs wait for could not be looked at");
-            }
-            let due = beat.elapsed() >= BEAT;
-            if due {
-                beat = tokio::time::Instant::now();
-            }
-            if let Err(error) = self.process_look(due).await {
-                tracing::warn!(%error, "other processes could not be looked at");
-            }
-            let next = self.0.clock.now().saturating_add(SignedDuration::try_from(LOOK).unwrap_or_default());
-            self.0.clock.until(next.unwrap_or(Timestamp::MAX)).await;
-        }
-    }
-
-    async fn clock_look(&self, schedule: &mut Schedule) -> Result<(), StoreError> {
-        let now = self.0.clock.now();
-        schedule.refresh(&self.0.workflows, &self.0.store, now).await?;
-        for (workflow, at) in schedule.due(now) {
-            let event = to_raw_value(&json!({ "scheduled": at, "workflow": workflow.name }));
-            let Ok(event) = event else { continue };
-            // The same for whichever process: one event of one time is one run.
-            let run = Schedule::run_id(&workflow.id(), at);
-            let known = self.0.history.ended(&run).await?.is_some();
-            match if known {
-                Ok(None)
-            } else {
-                self.take(run, &workflow, Cause::Cron(at), event, Origin::default()).await.map(Some)
-            } {
-                Ok(_) | Err(EventError::Store(StoreError::Conflict { .. })) => {}
-                Err(EventError::Store(error)) => return Err(error),
-                // Whoever comes next finds it due.
-                Err(EventError::Stopping) => return Ok(()),
-                Err(error) => tracing::warn!(workflow = %workflow.id(), %error, "the clock's event was not accepted"),
-            }
-            schedule.fired(&self.0.store, &workflow, at, now)?;
-        }
-        Ok(())
-    }
-
-    async fn held_look(&self) -> Result<(), StoreError> {
-        let held: Vec<_> = lock(&self.0.held).iter().map(|(run, of)| (run.clone(), of.clone())).collect();
-        let mut asked: HashMap<(AccountId, String), bool> = HashMap::new();
-        for (run, (workflow, account)) in held {
-            let owner = workflow.parts().0.to_owned();
-            let key = (account.clone(), owner.clone());
-            let dead = match asked.get(&key) {
-                Some(dead) => *dead,
-                None => {
-                    let Ok(member) = owner.parse::<MemberId>() else { continue };
-                    let usable = self.0.workflows.work().accounts.usable(&account, &member).await;
-                    // Any other answer is the step's to get.
-                    let dead = matches!(usable, Err(UseError::ReconnectNeeded { .. } | UseError::Store(_)));
-                    asked.insert(key, dead);
-                    dead
-                }
-            };
-            if !dead && lock(&self.0.held).remove(&run).is_some() {
-                self.go_on(&workflow, run).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets what waits for a run go on that ended in another process, or before this one looked.
-    async fn callers_look(&self) -> Result<(), StoreError> {
-        let callers: Vec<_> = lock(&self.0.callers).iter().map(|(run, of)| (run.clone(), of.clone())).collect();
-        let mut failed = None;
-        for (run, (workflow, child)) in callers {
-            match self.is_over(&Waits::Run(child)).await {
-                Ok(true) if lock(&self.0.callers).remove(&run).is_some() => self.go_on(&workflow, run).await,
-                Ok(_) => {}
-                // The others may be readable.
-                Err(error) => failed = Some(error),
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-
-    /// Forgets those who waited for an answer and went away.
-    fn forget_callers(&self) {
-        let mut told = lock(&self.0.told);
-        told.retain(|_, tell| !tell.is_closed());
-        lock(&self.0.responses).retain(|run, _| told.contains_key(run));
-    }
-
-    async fn process_look(&self, beat: bool) -> Result<(), StoreError> {
-        if beat {
-            self.0.instances.beat().await?;
-        }
-        let (_, gone) = self.0.instances.all().await?;
-        if !gone.is_empty() {
-            self.adopt().await?;
-        }
-        Ok(())
-    }
-
-    /// Takes over the runs of processes that are gone.
-    async fn adopt(&self) -> Result<(), StoreError> {
-        let (_, gone) = self.0.instances.all().await?;
-        let mut after: Option<String> = None;
-        let mut failed = None;
-        loop {
-            let page = self.0.history.pending_after(after.as_deref()).await?;
-            let Some((last, ..)) = page.last() else { break };
-            after = Some(last.clone());
-            // After the page: whoever has a run in it said before that it is there.
-            let (there, _) = self.0.instances.all().await?;
-            let orphans = page.into_iter().filter(|(_, pending, _)| !there.contains(&pending.instance));
-            let adopted = orphans.map(|(run, pending, revision)| self.adopt_one(run, pending, revision));
-            // To the end, whatever one of them says: the others are this process's by then.
-            failed = futures_util::future::join_all(adopted).await.into_iter().find_map(Result::err).or(failed);
-        }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        for instance in gone {
-            self.0.instances.forget(&instance).await?;
-        }
-        Ok(())
-    }
-
-    async fn adopt_one(&self, run: String, mut pending: Pending, revision: u64) -> Result<(), StoreError> {
-        if let Some(ended) = self.0.history.ended(&run).await? {
-            return self.0.history.forget_pending(&run, ended.steps as usize);
-        }
-        pending.instance = self.0.instances.id.clone();
-        pending.cuts += u32::from(pending.waits.is_none() && !pending.left);
-        pending.left = false;
-        match self.0.history.pending.put(&run, Expect::Revision(revision), &pending).await {
-            Ok(_) => {}
-            // Another process was first.
-            Err(StoreError::Conflict { .. }) => return Ok(()),
-            Err(error) => {
-                self.look_at_it_soon(&pending.workflow, &run);
-                return Err(error);
-            }
-        }
-        match pending.waits {
-            Some(waits) => self.wait_for(&run, &pending.workflow, waits),
-            None => self.go_on(&pending.workflow, run).await,
-        }
-        Ok(())
     }
 }

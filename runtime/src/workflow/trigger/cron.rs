@@ -46,18 +46,34 @@ impl CronTrigger {
     /// # Errors
     /// What is wrong with the schedule.
     pub fn next(&self, after: Timestamp) -> Result<Timestamp, CronError> {
+        self.find(after, |cron, after| cron.find_next_occurrence(after, false))
+    }
+
+    /// The last time up to `until`, itself included.
+    ///
+    /// # Errors
+    /// What is wrong with the schedule.
+    pub fn last(&self, until: Timestamp) -> Result<Timestamp, CronError> {
+        self.find(until, |cron, until| cron.find_previous_occurrence(until, true))
+    }
+
+    fn find(
+        &self,
+        from: Timestamp,
+        search: impl Fn(&Cron, &jiff02::Zoned) -> Result<jiff02::Zoned, croner::errors::CronError>,
+    ) -> Result<Timestamp, CronError> {
         let wrong = |error: croner::errors::CronError| CronError::Pattern(self.schedule.clone(), error.to_string());
         let cron = Cron::from_str(&self.schedule).map_err(wrong)?;
         let never = || CronError::Never(self.schedule.clone());
-        let from = jiff02::Timestamp::from_second(after.as_second())
+        let from = jiff02::Timestamp::from_second(from.as_second())
             .map_err(|_| never())?
             .in_tz(&self.time_zone)
             .map_err(|_| CronError::TimeZone(self.time_zone.clone()))?;
-        let next = cron.find_next_occurrence(&from, false).map_err(|error| match error {
+        let found = search(&cron, &from).map_err(|error| match error {
             croner::errors::CronError::TimeSearchLimitExceeded => never(),
             other => wrong(other),
         })?;
-        Timestamp::from_second(next.timestamp().as_second()).map_err(|_| never())
+        Timestamp::from_second(found.timestamp().as_second()).map_err(|_| never())
     }
 }
 
@@ -84,6 +100,35 @@ mod tests {
         assert_eq!(next("30 2 * * *", "Europe/Vienna", "2026-03-29T01:00:00Z"), "2026-03-30T00:30:00Z");
         assert_eq!(next("30 2 * * *", "Europe/Vienna", "2026-10-24T12:00:00Z"), "2026-10-25T00:30:00Z");
         assert_eq!(next("30 2 * * *", "Europe/Vienna", "2026-10-25T00:30:00Z"), "2026-10-26T01:30:00Z");
+    }
+
+    #[test]
+    fn an_hourly_schedule_runs_in_each_hour_that_there_is() {
+        // The hour that is left out is passed over, and the one that is there twice has two runs.
+        assert_eq!(next("0 * * * *", "Europe/Vienna", "2026-03-29T00:00:00Z"), "2026-03-29T01:00:00Z");
+        assert_eq!(next("0 * * * *", "Europe/Vienna", "2026-10-25T00:00:00Z"), "2026-10-25T01:00:00Z");
+        assert_eq!(next("0 * * * *", "Europe/Vienna", "2026-10-25T01:00:00Z"), "2026-10-25T02:00:00Z");
+    }
+
+    #[test]
+    fn the_last_time_is_the_one_that_no_other_follows() {
+        for (schedule, zone) in [
+            ("0 * * * *", "Europe/Vienna"),
+            ("30 2 * * *", "Europe/Vienna"),
+            ("*/7 * * * *", "America/New_York"),
+            ("0 9 * * 1-5", "Europe/Vienna"),
+            ("15 30 1 * * *", "Australia/Lord_Howe"),
+        ] {
+            let cron = CronTrigger { schedule: schedule.into(), time_zone: zone.into() };
+            // Over a whole year, and so over both changes.
+            for day in 0..366 {
+                let now = Timestamp::from_second(1_767_225_600 + day * 86_400 + day * 977 % 86_400).unwrap();
+                let last = cron.last(now).unwrap();
+                assert!(last <= now, "{schedule}: {last} is after {now}");
+                assert!(cron.next(last).unwrap() > now, "{schedule}: {last} is not the last before {now}");
+                assert_eq!(cron.last(last).unwrap(), last, "{schedule}");
+            }
+        }
     }
 
     #[test]

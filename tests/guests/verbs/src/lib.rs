@@ -85,6 +85,13 @@ fn run(input: Input, ctx: Ctx) -> Result<impl Serialize> {
         "loop" => loop {
             std::hint::black_box(&value);
         },
+        // Until it is broken off so often; then it gives the attempt.
+        "loop-before" => {
+            while u64::from(ctx.attempt()) < number() {
+                std::hint::black_box(&value);
+            }
+            return Ok(json!(ctx.attempt()));
+        }
         "panic" => panic!("as it was told"),
         other => return Err(Error::input(format!("there is no verb {other}"))),
     }
