@@ -12,6 +12,7 @@ mod many;
 mod members;
 mod oidc;
 mod passkeys;
+mod problems;
 mod routes;
 mod sessions;
 mod sign_in;

@@ -306,10 +306,14 @@ impl From<OAuthError> for Problem {
         match error {
             OAuthError::Connect(error) => error.into(),
             OAuthError::Change(error) => error.into(),
+            OAuthError::Link(error) => error.into(),
             OAuthError::Vault(error) => error.into(),
             OAuthError::Store(error) => error.into(),
             OAuthError::TooMany(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many at a time", error.to_string())
+            }
+            OAuthError::NotConfigured(_) => {
+                Self::new(StatusCode::CONFLICT, "not-set-up", "It is not set up yet", error.to_string())
             }
             OAuthError::Token { .. } | OAuthError::Identity(_) | OAuthError::Refused(_) => {
                 Self::upstream(error.to_string())

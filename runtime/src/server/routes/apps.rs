@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use keyhole_host_api::apps::{CUSTOM, Catalog};
+use keyhole_host_api::apps::{App, CUSTOM, Catalog, Flow};
 use keyhole_host_api::oauth::{ClientSummary, NewClient as Configured};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -61,6 +61,16 @@ pub fn find(catalog: &Catalog, name: &str) -> Result<AppView, Problem> {
             "keyhole apps list shows all; connect any other service with the app {CUSTOM}: keyhole accounts connect {CUSTOM} --help"
         ),
     }))
+}
+
+/// Whether an admin sets a client, once for all members, before an account of the app can be connected.
+pub(in crate::server) fn needs_client(app: &App) -> bool {
+    app.oauth.as_ref().is_some_and(|def| def.flow != Flow::Jwt && def.own_client.is_none())
+}
+
+/// Whether accounts of the app can be connected.
+pub(in crate::server) async fn is_ready(api: &Api, app: &App) -> Result<bool, Problem> {
+    Ok(!needs_client(app) || api.oauth().configured().await?.iter().any(|client| client.app == app.name))
 }
 
 /// List the OAuth clients that are configured. Admins can

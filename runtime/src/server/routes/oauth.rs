@@ -148,6 +148,7 @@ async fn to_start(api: &Api, by: &MemberId, start: StartOAuth) -> Result<Start, 
         account,
         other_identity: start.other_identity,
         untested: !start.test,
+        ..Start::default()
     })
 }
 
