@@ -5,6 +5,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use keyhole_host_api::accounts::{ChangeError, ConnectError, FindError};
+use keyhole_host_api::apps::{AddError, AppError};
 use keyhole_host_api::broker::AuditError;
 use keyhole_host_api::members::MemberError;
 use keyhole_host_api::oauth::OAuthError;
@@ -287,6 +288,22 @@ impl From<ChangeError> for Problem {
             ChangeError::OtherApp { .. } | ChangeError::OtherIdentity { .. } => Self::conflict(error.to_string()),
             ChangeError::Connect(error) => error.into(),
             ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AddError> for Problem {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::Definition(errors) => {
+                let line = |error: &AppError| match error.help.as_str() {
+                    "" => format!("line {}: {}", error.line, error.message),
+                    help => format!("line {}: {}; {help}", error.line, error.message),
+                };
+                Self::wrong(errors.iter().map(line).collect::<Vec<_>>().join("\n"))
+            }
+            AddError::Loose(..) => Self::not_allowed(error.to_string()),
+            error => Self::conflict(error.to_string()),
         }
     }
 }

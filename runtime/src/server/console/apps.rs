@@ -91,6 +91,7 @@ pub(super) async fn show(
     Query(search): Query<Search>,
 ) -> Result<Response, Wrong> {
     let said = match search.done.as_str() {
+        "added" => Some("The app is added: an account of it can be connected."),
         "configured" => Some("The OAuth client is set: members can connect it now."),
         "forgotten" => Some("The OAuth client is forgotten."),
         _ => None,

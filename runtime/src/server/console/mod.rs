@@ -115,7 +115,7 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/runs/{run}/cancel", post(runs::cancel))
         .route("/members", get(members::list).post(members::add))
         .route("/members/{member}/remove", get(members::ask_remove).post(members::remove))
-        .route("/apps", get(apps::list))
+        .route("/apps", get(apps::list).post(import::add))
         .route("/apps/import", get(import::ask).post(import::draft))
         .route("/apps/{app}", get(apps::show))
         .route("/apps/{app}/client", post(apps::configure))

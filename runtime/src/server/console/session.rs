@@ -25,8 +25,12 @@ use crate::server::problem::Problem;
 const KEY: &str = "form_key";
 
 /// What is typed at length, and is no secret.
-const TYPED: [(&str, &str); 3] =
-    [("file", "The workflow’s file"), ("event", "The event"), ("document", "The OpenAPI document")];
+const TYPED: [(&str, &str); 4] = [
+    ("file", "The workflow’s file"),
+    ("event", "The event"),
+    ("document", "The OpenAPI document"),
+    ("definition", "The definition"),
+];
 
 /// Somebody who is signed in.
 #[derive(Clone)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use keyhole_host_api::apps::{App, CUSTOM, Catalog, Flow};
 use keyhole_host_api::oauth::{ClientSummary, NewClient as Configured};
 use utoipa_axum::router::OpenApiRouter;
@@ -12,13 +13,13 @@ use utoipa_axum::routes;
 use super::Answer;
 use crate::server::caller::{Act, Caller};
 use crate::server::extract::{Body, Path};
-use crate::server::model::{AppSummary, AppView, Forgotten, NewClient};
+use crate::server::model::{AppSummary, AppView, Forgotten, NewApp, NewClient};
 use crate::server::problem::Problem;
 use crate::server::{Api, schema};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
-        .routes(routes!(list))
+        .routes(routes!(list, add))
         .routes(routes!(show))
         .routes(routes!(clients))
         .routes(routes!(configure, unconfigure))
@@ -29,6 +30,29 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     responses((status = 200, body = [AppSummary])))]
 pub(in crate::server) async fn list(State(api): State<Arc<Api>>, _: Caller) -> Json<Vec<AppSummary>> {
     Json(summaries(api.catalog()))
+}
+
+/// Add an app by its definition, which is kept in the operator's folder. Admins can
+#[utoipa::path(post, path = "/api/apps", tag = "apps", operation_id = "apps_add",
+    request_body = NewApp, responses((status = 201, body = AppView)))]
+pub(in crate::server) async fn add(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(new): Body<NewApp>,
+) -> Result<(StatusCode, Json<AppView>), Problem> {
+    caller.must(Act::ChangeApps)?;
+    let new = api.catalog().prepare(new.definition)?;
+    let name = &new.app.name;
+    // What was sealed for an app of that name, which is not defined any more, must not go where this one says.
+    let sealed = api.accounts.any_of(name).await? || api.oauth().configured().await?.iter().any(|one| one.app == *name);
+    if sealed {
+        return Err(Problem::conflict(format!("there are credentials for an app {name} that was there before"))
+            .help("give this one another name"));
+    }
+    let catalog = api.catalog().clone();
+    let added = tokio::task::spawn_blocking(move || catalog.add(new)).await;
+    let added = added.map_err(|error| Problem::internal(&error))??;
+    Ok((StatusCode::CREATED, Json(AppView::from(&*added))))
 }
 
 /// Every app of `catalog`, in short.
