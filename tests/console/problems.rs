@@ -1,6 +1,6 @@
 //! What pages say when something does not go: that it can be done on a page, and leads on from there.
 
-use keyhole_tests::program::KEY;
+use keyhole_tests::program::{KEY, Keyhole};
 use serde_json::json;
 
 use crate::browser::Browser;
@@ -18,38 +18,56 @@ fn told(page: &str) -> String {
     from[..end].to_owned()
 }
 
-/// A command, a flag or a call of the API in `text`.
-fn command_in(text: &str) -> Option<String> {
-    let named = |mark: &str| {
-        let mut after = text.split(mark).skip(1).filter(|after| after.starts_with(|c: char| c.is_ascii_lowercase()));
-        after.next().map(|after| format!("{mark}{}", after.chars().take(30).collect::<String>()))
+/// A command, a flag or a call of the API in `text`. `commands` are the program's.
+fn command_in(text: &str, commands: &[String]) -> Option<String> {
+    let after = |mark: &str, fits: &dyn Fn(&str) -> bool| {
+        let after = text.split(mark).skip(1).find(|after| fits(after))?;
+        Some(format!("{mark}{}", after.chars().take(30).collect::<String>()))
     };
-    named("keyhole ").or_else(|| named(" --")).or_else(|| named("`--")).or_else(|| named("/api/"))
+    let is_command = |after: &str| commands.iter().any(|command| after.starts_with(command.as_str()));
+    let is_flag = |after: &str| after.starts_with(|c: char| c.is_ascii_lowercase());
+    after("keyhole ", &is_command)
+        .or_else(|| after(" --", &is_flag))
+        .or_else(|| after("`--", &is_flag))
+        .or_else(|| after("/api/", &is_flag))
 }
 
-fn without_commands(what: &str, answer: &Answer) {
+/// The program's commands, as it tells of them.
+fn commands(keyhole: &Keyhole) -> Vec<String> {
+    let help = keyhole.call(&["--help"]).ok().stdout;
+    let lines = help.lines().filter_map(|line| line.strip_prefix("  "));
+    let names = lines.filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+    let names: Vec<String> = names.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
+    assert!(names.len() > 20 && names.contains(&"sign-in".to_owned()), "{names:?}");
+    names
+}
+
+fn without_commands(what: &str, answer: &Answer, commands: &[String]) {
     if answer.status >= 400 && answer.header("content-type").starts_with("text/html") {
         let told = told(&answer.text);
-        assert_eq!(command_in(&told), None, "{what}, {}: {told}", answer.status);
+        assert_eq!(command_in(&told, commands), None, "{what}, {}: {told}", answer.status);
     }
 }
 
 #[test]
 fn a_command_is_found_where_there_is_one() {
+    let commands = commands(&Keyhole::default());
     for text in ["see `keyhole members list`", "store it: --no-test", "GET /api/members lists them"] {
-        assert!(command_in(text).is_some(), "{text}");
+        assert!(command_in(text, &commands).is_some(), "{text}");
     }
-    assert_eq!(command_in("Keyhole failed -- ask who runs it, at https://keyhole.example/apps"), None);
+    for text in ["Keyhole failed -- ask who runs it, at https://keyhole.example/apps", "keyhole is missing"] {
+        assert_eq!(command_in(text, &commands), None);
+    }
 }
 
 #[tokio::test]
 async fn no_problem_that_a_page_tells_of_asks_for_a_terminal() {
     let house = House::new(&Words::default());
     let (alice, mallory) = (Visit::of(&house.served, "alice").await, Visit::of(&house.served, "mallory").await);
-    let mut problems = 0;
+    let (commands, mut problems) = (commands(&house.served.keyhole), 0);
     let mut look = |what: &str, answer: &Answer| {
         problems += usize::from(answer.status >= 400);
-        without_commands(what, answer);
+        without_commands(what, answer, &commands);
     };
     let all = routes();
     let all: Vec<_> = all.iter().filter(|route| !FIRST_SET_UP.contains(&route.path.as_str())).collect();

@@ -18,7 +18,7 @@ use super::output::{self, style};
 use super::secrets::one_secret;
 use super::settings::{EgressFlags, Settings, read_text};
 
-/// List, show, check and draft app definitions
+/// List, show, check, draft and add app definitions
 #[derive(Subcommand, Debug)]
 pub enum Apps {
     /// List the apps

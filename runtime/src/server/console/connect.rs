@@ -392,15 +392,17 @@ pub(super) fn came_back(visitor: &Visitor, connected: &ConnectedView, origin: &O
 /// The same where it came to nothing.
 pub(super) fn came_to_nothing(visitor: &Visitor, problem: &Problem, origin: Option<&Origin>) -> Response {
     let back = origin.and_then(|origin| origin.next.as_ref()).map_or("/accounts", Secret::expose);
+    // What is under way no more may have come to an account before.
+    let title = if origin.is_some() { "Nothing was connected" } else { problem.title.as_str() };
     let content = html! {
-        div .head { h1 { "Nothing was connected" } }
+        div .head { h1 { (title) } }
         (alert(problem))
         div .buttons {
             @if let Some(origin) = origin { a .button .act href=(again(origin)) { "Try again" } }
             a .button href=(back) { "Back" }
         }
     };
-    frame::again(visitor, Part::Accounts, problem, "Nothing was connected", content)
+    frame::again(visitor, Part::Accounts, problem, title, content)
 }
 
 /// The page that it set out from.

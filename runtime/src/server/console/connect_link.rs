@@ -17,6 +17,7 @@ use keyhole_host_api::tokens::{ConnectAccount, Link};
 use keyhole_host_api::vault::Secret;
 use maud::html;
 use subtle::ConstantTimeEq as _;
+use url::Url;
 
 use super::connect::{again, came_back, came_to_nothing, leaves};
 use super::frame::{Wrong, alert, bare};
@@ -168,17 +169,14 @@ pub(super) fn to_service(api: &Api, begun: &Begun, member: &MemberId, app: &App)
 
 /// Finishes what the browser began, and no other one did.
 async fn come_back(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) -> Result<Response, Wrong> {
-    let stranger = || {
-        Problem::wrong("this browser began no connection, or more than 10 minutes ago")
-            .help("begin again with another link, and in one browser")
+    let Some((state, member, address)) = answered(&api, &uri, &headers)? else {
+        let problem = Problem::wrong("this browser began no connection, or more than 10 minutes ago")
+            .help("begin again, and in one browser");
+        return Ok(match session::visitor(&api, &headers).await? {
+            Some(visitor) => came_to_nothing(&visitor, &problem, None),
+            None => Wrong::from(problem).into_response(),
+        });
     };
-    let (state, member) = cookie(&headers).ok_or_else(stranger)?;
-    let mut address = callback(&api)?;
-    address.set_query(uri.query());
-    let answered = address.query_pairs().find(|(name, _)| name == "state").map(|(_, state)| state.into_owned());
-    if !answered.is_some_and(|answered| bool::from(answered.as_bytes().ct_eq(state.as_bytes()))) {
-        return Err(stranger().into());
-    }
     let origin = api.oauth().origin(&member, &state).await?;
     let ended = api.oauth().finish(&member, &address).await.map(ConnectedView::from).map_err(Problem::from);
     let visitor = session::visitor(&api, &headers).await?.filter(|visitor| visitor.member.id == member);
@@ -197,6 +195,16 @@ async fn come_back(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) ->
     let gone = HeaderValue::from_static("keyhole-connect=; Path=/oauth/callback; Max-Age=0; HttpOnly; SameSite=Lax");
     response.headers_mut().append(header::SET_COOKIE, gone);
     Ok(response)
+}
+
+/// The state and the member of what this browser began, and the address at which it came back with an answer to that.
+fn answered(api: &Api, uri: &Uri, headers: &HeaderMap) -> Result<Option<(String, MemberId, Url)>, Problem> {
+    let Some((state, member)) = cookie(headers) else { return Ok(None) };
+    let mut address = callback(api)?;
+    address.set_query(uri.query());
+    let given = address.query_pairs().find(|(name, _)| name == "state").map(|(_, given)| given.into_owned());
+    let fits = given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(state.as_bytes())));
+    Ok(fits.then_some((state, member, address)))
 }
 
 /// Says to who has a link, or is signed in no more, that it came to nothing.
@@ -222,7 +230,7 @@ fn cookie(headers: &HeaderMap) -> Option<(String, MemberId)> {
     Some((state.to_owned(), member.parse().ok()?))
 }
 
-pub(super) fn callback(api: &Api) -> Result<url::Url, Problem> {
+pub(super) fn callback(api: &Api) -> Result<Url, Problem> {
     api.address_of(CALLBACK).ok_or_else(|| {
         Problem::conflict("this Keyhole has no address that a browser could come back to").help("start keyhole serve")
     })

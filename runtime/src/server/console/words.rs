@@ -46,16 +46,43 @@ fn for_a_page(text: &str) -> impl Iterator<Item = &str> {
     text.split("; ").filter(|clause| !clause.is_empty() && !names_a_command(clause))
 }
 
-/// Whether a terminal or a program is needed to do what is said. The product's name has a capital letter, the program's none.
+/// What follows the program's name in a command. As a word of its own that is no name of one, it stands in definitions.
+const COMMANDS: [&str; 24] = [
+    "accounts",
+    "apps",
+    "audit",
+    "backup",
+    "build",
+    "completions",
+    "config",
+    "data",
+    "demo",
+    "dev",
+    "doctor",
+    "inspect",
+    "members",
+    "passkeys",
+    "restore",
+    "run",
+    "runs",
+    "serve",
+    "sessions",
+    "sign-in",
+    "test",
+    "tokens",
+    "vault",
+    "workflows",
+];
+
+/// Whether a terminal or a program is needed to do what is said.
 fn names_a_command(clause: &str) -> bool {
-    let follows = |mark: &str, fits: fn(char) -> bool| {
-        clause.match_indices(mark).any(|(at, mark)| {
-            let stands_alone = !clause[..at].ends_with(char::is_alphanumeric);
-            stands_alone && clause[at + mark.len()..].starts_with(fits)
-        })
+    let mut after_name = clause.split("keyhole ").skip(1);
+    let a_flag = |(at, _): (usize, &str)| {
+        let stands_alone = !clause[..at].ends_with(char::is_alphanumeric);
+        stands_alone && clause[at + 2..].starts_with(|c: char| c.is_ascii_lowercase())
     };
-    follows("keyhole ", |c| c.is_ascii_lowercase())
-        || follows("--", |c| c.is_ascii_lowercase())
+    after_name.any(|after| COMMANDS.iter().any(|command| after.starts_with(command)))
+        || clause.match_indices("--").any(a_flag)
         || clause.contains("/api/")
         || clause.contains("KEYHOLE_")
 }
@@ -83,7 +110,8 @@ mod tests {
                 "try again later",
             ),
             (Problem::wrong("the service said: run it with --force"), "the service said: run it with --force", ""),
-            (Problem::conflict("bob's keyhole is well-known -- a double dash"), "bob's keyhole is well-known", ""),
+            (Problem::wrong("keyhole is missing; write keyhole = 1"), "keyhole is missing; write keyhole = 1", ""),
+            (Problem::conflict("it is so; a keyhole -- well-known"), "it is so; a keyhole -- well-known", ""),
         ];
         for (problem, detail, help) in table {
             let said = said(&problem);
