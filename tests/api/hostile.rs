@@ -49,6 +49,7 @@ fn body_of(name: &str, account: &str) -> Value {
         "oauth_begin" | "oauth_device" | "oauth_client" => oauth,
         "oauth_finish" => json!({"callback": "http://127.0.0.1:9/callback?state=a&code=b"}),
         "oauth_device_poll" => json!({"ticket": "nothing"}),
+        "apps_add" => json!({"definition": "keyhole = 1"}),
         "clients_configure" => json!({"client_id": "mine"}),
         "tokens_create" => json!({"name": "mine"}),
         "workflows_deploy" => json!({"file": WORKFLOW}),

@@ -38,6 +38,9 @@ try {
       await page.locator('input[name=password]').fill('x');
     }
     await Promise.all([page.waitForNavigation(), button.click()]);
+    // A page that leads on by itself.
+    await page.waitForFunction(() => document.title && !document.title.startsWith('On to '));
+    await page.waitForLoadState();
   }
   const cookies = await context.cookies();
   // What was answered once is not answered again.

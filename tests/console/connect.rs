@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::browser::Browser;
 use crate::house::{deploy, enter, request, sign_in_link};
+use crate::visit::{Visit, client, posting, send};
 
 const WRONG: &str = "acme_live_aKeyThatNobodyGave000000";
 
@@ -136,7 +137,9 @@ fn a_person_connects_by_oauth_and_comes_back_signed_in_to_the_accounts_page() {
     // Whoever can set the app up is told how, and who can't is told whom to ask.
     alice.open("/accounts/new/notes");
     alice.sees("Notes is not set up yet.");
-    alice.sees("https://keyhole.example/oauth/callback");
+    for asked in ["https://keyhole.example/oauth/callback", "openid", "offline_access", "notes.read"] {
+        alice.sees(asked);
+    }
     let bob = enter("bob");
     bob.open("/accounts/new/notes");
     bob.sees("Ask alice.");
@@ -180,15 +183,135 @@ fn a_person_connects_by_oauth_and_comes_back_signed_in_to_the_accounts_page() {
     assert_eq!((reconnected.as_array().map(Vec::len), &reconnected[0]["id"]), (Some(1), &connected[0]["id"]));
 
     // Who says no at the service is back, and told.
-    alice.open("/accounts/new/notes");
+    alice.open("/accounts/new/notes?next=/apps/notes");
     alice.press_button("Go to Notes");
     alice.follow("[ Cancel ]");
     alice.arrives("^https://keyhole.example/");
+    alice.sees("Nothing was connected");
     alice.sees("access_denied");
+    assert_eq!(alice.count("button", Some("Sign out")), 1, "signed in still");
+    alice.follow("Try again");
+    alice.arrives("/accounts/new/notes\\?next=%2Fapps%2Fnotes$");
+    alice.press_button("Go to Notes");
+    alice.follow("[ Cancel ]");
+    alice.follow("Back");
+    alice.arrives("/apps/notes$");
     assert_eq!(accounts(&served.keyhole, "alice").as_array().map(Vec::len), Some(1));
     assert_eq!(accounts(&served.keyhole, "bob"), json!([]));
+
+    // Who comes from a page is back there.
+    alice.open("/accounts/new/notes?next=/apps/notes");
+    alice.press_button("Go to Notes");
+    alice.press_button("Continue");
+    alice.arrives("^https://keyhole.example/apps/notes$");
+    assert_eq!(accounts(&served.keyhole, "alice").as_array().map(Vec::len), Some(2));
+    alice.open(&format!("/accounts/{}/reconnect?next=/accounts/new", connected[0]["id"].as_str().unwrap()));
+    alice.press_button("Go to Notes");
+    alice.press_button("Continue");
+    alice.arrives("^https://keyhole.example/accounts/new$");
     let ours = |complaint: &String| complaint.starts_with(PUBLIC);
     assert_eq!(alice.complaints().into_iter().filter(ours).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
+fn whoever_has_a_link_and_says_no_at_the_service_can_use_it_again_until_it_has_connected() {
+    let dir = tempfile::tempdir().unwrap();
+    let (served, service) = behind_tls(dir.path());
+    let port = served.url.rsplit(':').next().unwrap().parse().unwrap();
+    let hosts = [("keyhole.example", port), ("auth.acme.example", service.port)];
+    let Some(browser) = Browser::leading(&hosts) else { return };
+
+    // There is none for what can't be connected: who is sent it could do nothing about it.
+    let make = ["--json", "accounts", "links", "create", "notes", "--as", "alice"];
+    let refused = served.keyhole.call(&make).json_error();
+    assert!(refused["message"].as_str().is_some_and(|said| said.contains("no OAuth client")), "{refused}");
+    let configure = ["apps", "configure", "notes", "--client-id", "keyhole", "--stdin"];
+    served.keyhole.call_with(&configure, "keyhole-secret-4f1b7c2e9d").ok();
+    let link = served.keyhole.call(&make).ok().json()["url"].as_str().unwrap().to_owned();
+    let at = link.strip_prefix(PUBLIC).expect("an address of this Keyhole");
+
+    let ann = browser.person(PUBLIC, &json!({}));
+    ann.open(at);
+    ann.sees("Go on only if you expected this.");
+    ann.press_button("Go to Notes");
+    ann.arrives("^https://auth.acme.example/interaction/");
+    ann.fill_at("input[name=login]", "ann");
+    ann.fill_at("input[name=password]", "x");
+    ann.press_button("Sign-in");
+    ann.follow("[ Cancel ]");
+    ann.arrives("^https://keyhole.example/oauth/callback");
+    ann.sees("access_denied");
+    ann.sees("Your link is not used up. If you did not expect this, ask alice");
+    assert_eq!(accounts(&served.keyhole, "alice"), json!([]));
+
+    // While an admin has taken the client away, it says whom to ask.
+    served.keyhole.call(&["apps", "configure", "notes", "--forget"]).ok();
+    ann.follow("Try again");
+    ann.sees("Ask alice");
+    assert!(!ann.text().contains("keyhole apps"), "{}", ann.text());
+    served.keyhole.call_with(&configure, "keyhole-secret-4f1b7c2e9d").ok();
+    ann.reload();
+    ann.press_button("Go to Notes");
+    ann.press_button("Continue");
+    ann.arrives("^https://keyhole.example/oauth/callback");
+    ann.sees("now belongs to alice");
+    assert_eq!(accounts(&served.keyhole, "alice").as_array().map(Vec::len), Some(1));
+    assert_eq!(ann.open(at), 404, "it is used up");
+}
+
+#[tokio::test]
+async fn a_wrong_secret_does_not_cost_a_link_and_the_right_one_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut keyhole = Keyhole::default();
+    let service = Oidc::start(&keyhole.authority, dir.path());
+    keyhole.lead_to("auth.acme.example", service.port);
+    keyhole.member("alice");
+    let served = Served::on(keyhole, &[]);
+    let made = served.keyhole.call(&["--json", "accounts", "links", "create", "robot", "--as", "alice"]).ok().json();
+    let link = made["url"].as_str().expect("an address").to_owned();
+    let give = async |secret: &str| {
+        send(posting(&client(1), &link, &[("client_id", "robot"), ("client_secret", secret)])).await
+    };
+
+    let refused = give("a-wrong-secret").await;
+    assert_eq!(refused.status, 424, "{}", refused.text);
+    for there in ["invalid_client", "name=\"client_secret\"", "value=\"robot\"", "ask alice"] {
+        assert!(refused.text.contains(there), "no {there} in {}", refused.text);
+    }
+    assert!(!refused.text.contains("a-wrong-secret"), "a secret is not filled in again");
+    assert_eq!(accounts(&served.keyhole, "alice"), json!([]));
+
+    // Of two who have it right at once, one connects.
+    let (one, other) = tokio::join!(give("robot-secret-4f1b7c2e9d"), give("robot-secret-4f1b7c2e9d"));
+    let mut ended = [one.status, other.status];
+    ended.sort_unstable();
+    assert_eq!(ended, [200, 404], "{} {}", one.text, other.text);
+    assert_eq!(accounts(&served.keyhole, "alice").as_array().map(Vec::len), Some(1));
+    assert_eq!(give("robot-secret-4f1b7c2e9d").await.status, 404);
+}
+
+#[tokio::test]
+async fn who_connects_goes_on_where_they_came_from_and_nowhere_else() {
+    let (served, _server) = workspace();
+    let alice = Visit::of(&served, "alice").await;
+    let back = "/accounts/new/acme?next=%2Fworkflows%2Falice%2Forders%3Fpage%3D2";
+    let page = alice.get(back).await;
+    assert!(page.text.contains("href=\"/workflows/alice/orders?page=2\""), "Cancel leads there: {}", page.text);
+    let connected = alice.post(back, &[("api_key", KEY)]).await;
+    assert_eq!((connected.status, connected.header("location")), (303, "/workflows/alice/orders?page=2"));
+    let account = accounts(&served.keyhole, "alice")[0]["id"].as_str().expect("an id").to_owned();
+    let access = format!("/accounts/{account}/access");
+    let again = alice.post(&format!("/accounts/{account}/reconnect?next={access}"), &[("api_key", KEY)]).await;
+    assert_eq!((again.status, again.header("location")), (303, access.as_str()));
+    for away in ["https://evil.example/", "//evil.example/", "/%5Cevil.example/", ""] {
+        let away = format!("/accounts/{account}/reconnect?next={away}");
+        let again = alice.post(&away, &[("api_key", KEY)]).await;
+        assert_eq!(again.header("location"), format!("/accounts/{account}?done=reconnected"), "{away}");
+        assert!(!alice.get(&away).await.text.contains("evil.example"), "{away}");
+    }
+    // The way from the list of apps to one of them keeps it.
+    let list = alice.get("/accounts/new?q=acme&next=%2Fworkflows").await;
+    assert!(list.text.contains("href=\"/accounts/new/acme?next=%2Fworkflows\""), "{}", list.text);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A service of one's own, described and connected through the pages as a person does it.
+//! A service of one's own, described and connected through the pages as a person does it; and an app for all, which an admin adds.
 
 use keyhole_tests::program::{KEY, Keyhole};
 use keyhole_tests::served::Served;
@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::browser::Browser;
 use crate::house::{deploy, enter, request};
+use crate::visit::Visit;
 
 #[test]
 fn a_person_describes_a_service_corrects_it_where_it_is_wrong_and_connects_it() {
@@ -82,4 +83,68 @@ fn a_person_describes_a_service_corrects_it_where_it_is_wrong_and_connects_it() 
         alice.press_button("Connect");
         alice.sees("The account is reconnected");
     }
+}
+
+/// A definition of an app of the service's.
+fn definition(name: &str, host: &str) -> String {
+    format!(
+        "keyhole = 1\nname = {name:?}\ntitle = \"Parcels\"\nbase_url = \"https://{host}/v1/\"\nhosts = [{host:?}]\n\
+         [[field]]\nname = \"key\"\nsecret = true\n[[place]]\nheader = \"Authorization\"\ntemplate = \"Bearer {{key}}\"\n\
+         [test]\npath = \"me\"\n"
+    )
+}
+
+#[tokio::test]
+async fn an_app_that_an_admin_adds_is_connected_at_once_and_there_after_the_next_start() {
+    let mut keyhole = Keyhole::default();
+    let server = acme(&keyhole.authority, KEY);
+    keyhole.lead("api.acme.example", &server);
+    let folder = keyhole.own_apps().to_owned();
+    keyhole.member("alice");
+    keyhole.member("bob");
+    let served = Served::on(keyhole, &[]);
+    let (alice, bob) = (Visit::of(&served, "alice").await, Visit::of(&served, "bob").await);
+    let parcels = definition("parcels", "api.acme.example");
+
+    // What is wrong is said with what was written, and a member adds nothing.
+    let wrong = alice.post("/apps", &[("definition", &parcels.replace("secret", "sekret"))]).await;
+    assert_eq!(wrong.status, 422, "{}", wrong.text);
+    assert!(wrong.text.contains("sekret") && wrong.text.contains("name = &quot;parcels&quot;"), "{}", wrong.text);
+    assert_eq!(bob.post("/apps", &[("definition", &parcels)]).await.status, 403);
+    assert!(!folder.join("parcels.toml").exists());
+
+    let added = alice.post("/apps", &[("definition", &parcels)]).await;
+    assert_eq!((added.status, added.header("location")), (303, "/apps/parcels?done=added"), "{}", added.text);
+    assert_eq!(std::fs::read_to_string(folder.join("parcels.toml")).unwrap(), parcels);
+    let connected = bob.post("/accounts/new/parcels", &[("key", KEY)]).await;
+    assert!(connected.header("location").ends_with("?done=connected"), "{} {}", connected.status, connected.text);
+    assert!(alice.get("/apps?q=parcels").await.text.contains("1 app<"));
+    // Another process finds it in the folder.
+    let shown = served.keyhole.call(&["--json", "apps", "show", "parcels"]).ok().json();
+    assert_eq!(shown["hosts"], json!(["api.acme.example"]));
+}
+
+#[tokio::test]
+async fn no_app_is_added_that_would_lead_the_credentials_of_another_elsewhere() {
+    let mut keyhole = Keyhole::default();
+    let folder = keyhole.own_apps().to_owned();
+    keyhole.member("alice");
+    std::fs::write(folder.join("parcels.toml"), definition("parcels", "api.acme.example")).unwrap();
+    let connect = ["accounts", "connect", "parcels", "--as", "alice", "--no-test", "--stdin"];
+    keyhole.call_with(&connect, KEY).ok();
+    // It is not defined any more, and its account is there.
+    std::fs::remove_file(folder.join("parcels.toml")).unwrap();
+    let served = Served::on(keyhole, &[]);
+    let alice = Visit::of(&served, "alice").await;
+    let before = std::fs::read_dir(&folder).unwrap().count();
+    for (name, host) in
+        [("acme", "evil.acme-of-tests.com"), ("slack", "evil.acme-of-tests.com"), ("parcels", "evil.acme-of-tests.com")]
+    {
+        let refused = alice.post("/apps", &[("definition", &definition(name, host))]).await;
+        assert_eq!(refused.status, 409, "{name}: {}", refused.text);
+    }
+    let loose =
+        definition("loose", "api.loose-of-tests.com").replace("keyhole = 1\n", "keyhole = 1\ninsecure_http = true\n");
+    assert_eq!(alice.post("/apps", &[("definition", &loose)]).await.status, 403);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), before, "nothing was written");
 }

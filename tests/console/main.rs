@@ -14,6 +14,7 @@ mod many;
 mod members;
 mod oidc;
 mod passkeys;
+mod problems;
 mod routes;
 mod runs;
 mod sessions;

@@ -73,6 +73,12 @@ impl Visit {
         request.send().await.expect("an answer")
     }
 
+    /// Asks as a browser does that is to show a page.
+    pub async fn look(&self, path: &str) -> Answer {
+        let request = self.client.get(format!("{}{path}", self.url)).header("cookie", &self.cookie);
+        send(request.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8")).await
+    }
+
     /// Posts these fields and no other.
     pub fn posting(&self, path: &str, fields: &[(&str, &str)]) -> RequestBuilder {
         posting(&self.client, &format!("{}{path}", self.url), fields).header("cookie", &self.cookie)

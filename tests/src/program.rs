@@ -30,6 +30,7 @@ pub struct Keyhole {
     /// Whom `--ca-cert` trusts.
     pub authority: Authority,
     flags: Vec<String>,
+    apps: PathBuf,
 }
 
 impl Default for Keyhole {
@@ -51,7 +52,7 @@ impl Keyhole {
             "--allow-range".to_owned(),
             "127.0.0.0/8".to_owned(),
         ];
-        Self { data, authority, flags }
+        Self { data, authority, flags, apps: workspace::fixture("fixtures/apps") }
     }
 }
 
@@ -116,12 +117,23 @@ impl Keyhole {
         self.flags.extend(["--resolve".to_owned(), format!("{host}:443:127.0.0.1:{port}")]);
     }
 
+    /// Gives it a folder of its own with the test apps in it, to which more can be added.
+    pub fn own_apps(&mut self) -> &Path {
+        let own = self.data.path().join("own-apps");
+        std::fs::create_dir(&own).expect("the folder is made");
+        for file in std::fs::read_dir(&self.apps).expect("the test apps").flatten() {
+            std::fs::copy(file.path(), own.join(file.file_name())).expect("a test app is copied");
+        }
+        self.apps = own;
+        &self.apps
+    }
+
     /// The program with the data directory and the test apps, no color and no settings of the person's.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(workspace::keyhole());
         command
             .args(["--data-dir".as_ref(), self.data_dir().as_os_str()])
-            .args(["--apps".as_ref(), workspace::fixture("fixtures/apps").as_os_str()])
+            .args(["--apps".as_ref(), self.apps.as_os_str()])
             .args(args)
             .env("XDG_CONFIG_HOME", self.data.path().join("config"))
             .env("NO_COLOR", "1")

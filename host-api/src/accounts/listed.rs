@@ -118,6 +118,14 @@ impl Accounts {
         Ok(self.listed().await?.iter().filter_map(|account| Row::of(account, &member)).collect())
     }
 
+    /// Whether anybody has an account of `app`, which need not be defined.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn any_of(&self, app: &str) -> Result<bool, StoreError> {
+        Ok(self.listed().await?.iter().any(|account| account.app == app))
+    }
+
     /// Every account. No check is made of who asks.
     pub(super) async fn listed(&self) -> Result<Vec<Arc<Listed>>, StoreError> {
         all(&self.records, &self.listing).await

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::added::Added;
 use super::{App, AppError, Source, check};
 
 macro_rules! embedded {
@@ -23,6 +24,8 @@ const EMBEDDED: &[(&str, &str)] = embedded![
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     apps: BTreeMap<String, Arc<App>>,
+    folder: Option<PathBuf>,
+    pub(super) added: Added,
 }
 
 /// Why an operator's folder could not be taken. One bad file refuses the folder.
@@ -48,7 +51,7 @@ impl Catalog {
             let app = check(text, name).unwrap_or_else(|errors| panic!("a test loads every embedded app: {errors:?}"));
             (app.name.clone(), Arc::new(app))
         });
-        Self { apps: apps.collect() }
+        Self { apps: apps.collect(), ..Self::default() }
     }
 
     /// These, and those in the folder `dir`: each `NAME.toml` in it defines the app NAME.
@@ -84,23 +87,29 @@ impl Catalog {
                 Err(found) => errors.extend(found),
             }
         }
+        self.folder = Some(dir.to_owned());
         if errors.is_empty() { Ok(self) } else { Err(CatalogError::Definitions(errors)) }
     }
 
     /// The app `name`. Not `custom`, whose definitions lie in accounts.
     pub fn get(&self, name: &str) -> Option<&Arc<App>> {
-        self.apps.get(name)
+        self.apps.get(name).or_else(|| self.added.iter().find(|app| app.name == name))
     }
 
-    /// Every app, by name.
+    /// Every app, by name; those that were added meanwhile come last.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<App>> {
-        self.apps.values()
+        self.apps.values().chain(self.added.iter())
+    }
+
+    /// The operator's folder, if there is one.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
     }
 
     /// The known name nearest to `name`, for an error that says what was meant.
     pub fn nearest(&self, name: &str) -> Option<&str> {
-        let distance = |known: &&String| strsim::damerau_levenshtein(known, name);
-        self.apps.keys().min_by_key(distance).filter(|known| distance(known) <= 2).map(String::as_str)
+        let distance = |known: &&str| strsim::damerau_levenshtein(known, name);
+        self.iter().map(|app| app.name.as_str()).min_by_key(distance).filter(|known| distance(known) <= 2)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Apps: what Keyhole knows of a service. Definitions are data; nothing in here is
 //! special to one service, and nothing in here sees a credential.
 
+mod added;
 mod build;
 mod catalog;
 mod custom;
@@ -27,6 +28,7 @@ use http::{HeaderName, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
+pub use added::{AddError, NewApp};
 pub use catalog::{Catalog, CatalogError};
 pub use custom::{CustomApp, CustomError, CustomField, CustomPart, CustomPlace};
 pub use deny::{Deny, PathPattern, PathPatternError};

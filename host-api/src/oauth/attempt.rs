@@ -16,14 +16,19 @@ use crate::accounts::AccountId;
 use crate::members::MemberId;
 use crate::store::records::{Record, Records};
 use crate::store::{Expect, Revision, StoreError};
+use crate::tokens::KeyId;
 use crate::vault::{Binding, Report, Sealed, Secret, VaultError};
 
 /// How long a member has to come back from the browser.
 pub(super) const LIFETIME: Duration = Duration::from_secs(600);
 /// Connections that one member can have under way.
 const AT_ONCE: usize = 100;
+/// How many of those may be begun by one connect link: whoever has it must not keep its member from connecting.
+const BY_LINK: usize = 10;
 /// Before the names of the member's own secret fields.
 const FIELD: &str = "field.";
+/// Where the browser goes on. Sealed, since it may be a link that opens something.
+const NEXT: &str = "next";
 
 /// A connection under way.
 #[derive(Serialize, Deserialize)]
@@ -37,6 +42,9 @@ pub(super) struct Attempt {
     pub other_identity: bool,
     /// Whether to store without having asked whose the tokens are.
     pub untested: bool,
+    /// The connect link that is used up with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<KeyId>,
     pub scopes: Vec<String>,
     /// The plain fields that the member gave.
     pub plain: BTreeMap<String, String>,
@@ -60,7 +68,8 @@ pub(super) enum Way {
 
 impl Record for Attempt {
     const FOLDER: &'static str = "oauth-attempts";
-    const VERSION: u32 = 1;
+    // Since 2 one may use up a link, which a program that knows 1 would leave as it is.
+    const VERSION: u32 = 2;
 }
 
 /// What is new about an attempt.
@@ -71,6 +80,8 @@ pub(super) struct NewAttempt {
     pub account: Option<AccountId>,
     pub other_identity: bool,
     pub untested: bool,
+    pub link: Option<KeyId>,
+    pub next: Option<Secret>,
     pub scopes: Vec<String>,
     pub plain: BTreeMap<String, String>,
     pub way: Way,
@@ -90,6 +101,18 @@ pub(super) struct UnderWay {
     pub secrets: BTreeMap<String, Secret>,
 }
 
+/// What a connection under way set out from, for who shows how it ended.
+pub struct Origin {
+    /// The app.
+    pub app: String,
+    /// The account that is to be connected anew.
+    pub account: Option<AccountId>,
+    /// Whether a connect link led to it.
+    pub by_link: bool,
+    /// Where the browser goes on.
+    pub next: Option<Secret>,
+}
+
 /// The store's name for what the outside calls `token`.
 fn id_of(token: &str) -> String {
     blake3::hash(token.as_bytes()).to_hex().to_string()
@@ -107,11 +130,12 @@ fn terms(member: &MemberId, app: &str) -> Vec<u8> {
 impl OAuth {
     /// Keeps an attempt under `token`, which the outside knows it by.
     pub(super) async fn keep(&self, token: &str, new: NewAttempt) -> Result<Timestamp, OAuthError> {
-        self.clear(&new.member).await?;
+        self.clear(&new.member, new.link.as_ref()).await?;
         let id = id_of(token);
         let mut secrets: BTreeMap<String, Secret> =
             new.secrets.into_iter().map(|(name, secret)| (format!("{FIELD}{name}"), secret)).collect();
         secrets.extend(new.ours.map(|(name, secret)| (name.to_owned(), secret)));
+        secrets.extend(new.next.map(|next| (NEXT.to_owned(), next)));
         let (vault, workspace) = self.accounts.vault();
         let expires = Timestamp::now() + new.lifetime;
         let account = binding(&id);
@@ -124,6 +148,7 @@ impl OAuth {
             account: new.account,
             other_identity: new.other_identity,
             untested: new.untested,
+            link: new.link,
             scopes: new.scopes,
             plain: new.plain,
             way: new.way,
@@ -148,6 +173,21 @@ impl OAuth {
             }
         }
         Ok(UnderWay { id, attempt, revision, secrets })
+    }
+
+    /// What the connection of `by`'s that `state` names set out from, while it is under way.
+    ///
+    /// # Errors
+    /// Whatever the vault or the store says.
+    pub async fn origin(&self, by: &MemberId, state: &str) -> Result<Option<Origin>, OAuthError> {
+        let under_way = match self.under_way(by, state).await {
+            Ok(under_way) => under_way,
+            Err(OAuthError::NotUnderWay) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let next = self.ours(&under_way, NEXT)?;
+        let Attempt { app, account, link, .. } = under_way.attempt;
+        Ok(Some(Origin { app, account, by_link: link.is_some(), next }))
     }
 
     /// What was sealed with the attempt under `name`.
@@ -199,10 +239,10 @@ impl OAuth {
         }
     }
 
-    /// Deletes attempts that are over, and refuses a member who begins too many.
-    async fn clear(&self, member: &MemberId) -> Result<(), OAuthError> {
+    /// Deletes attempts that are over, and refuses a member or a link that begins too many.
+    async fn clear(&self, member: &MemberId, link: Option<&KeyId>) -> Result<(), OAuthError> {
         let now = Timestamp::now();
-        let mut theirs = 0;
+        let (mut theirs, mut by_link) = (0, 0);
         for (id, attempt, revision) in self.attempts.all().await? {
             if attempt.expires <= now {
                 match self.attempts.delete(&id, Expect::Revision(revision)).await {
@@ -211,7 +251,11 @@ impl OAuth {
                 }
             } else if attempt.member == *member {
                 theirs += 1;
+                by_link += usize::from(link.is_some() && attempt.link.as_ref() == link);
             }
+        }
+        if by_link >= BY_LINK {
+            return Err(OAuthError::TooMany(BY_LINK));
         }
         if theirs >= AT_ONCE {
             return Err(OAuthError::TooMany(AT_ONCE));
@@ -221,4 +265,4 @@ impl OAuth {
 }
 
 #[cfg(test)]
-never_shown!(NewAttempt, UnderWay);
+never_shown!(NewAttempt, Origin, UnderWay);

@@ -17,6 +17,7 @@ use super::wire::{ClientKeys, Granted, Server, is_redirect_uri};
 use crate::accounts::{AccountId, Connect, ConnectError, Connected, Prepared, Tokens};
 use crate::apps::{App, CUSTOM, OAuthDef, REFRESH_TOKEN};
 use crate::members::MemberId;
+use crate::tokens::KeyId;
 use crate::vault::Secret;
 
 const VERIFIER: &str = "code_verifier";
@@ -39,6 +40,10 @@ pub struct Start {
     pub other_identity: bool,
     /// Whether to store the account without asking the service whose it is (`--no-test`).
     pub untested: bool,
+    /// The connect link by which a new account is begun. It is used up when there is one, and not before.
+    pub link: Option<KeyId>,
+    /// Where the browser goes on afterwards: for [`OAuth::origin`], and nothing else.
+    pub next: Option<Secret>,
 }
 
 impl Start {
@@ -88,6 +93,8 @@ impl Ready {
             account: self.start.account,
             other_identity: self.start.other_identity,
             untested: self.start.untested,
+            link: self.start.link,
+            next: self.start.next,
             scopes: self.scopes,
             plain: self.plain,
             secrets: self.secrets,
@@ -105,6 +112,7 @@ pub(super) struct Ending {
     pub account: Option<AccountId>,
     pub other_identity: bool,
     pub untested: bool,
+    pub link: Option<KeyId>,
     pub scopes: Vec<String>,
     pub plain: BTreeMap<String, String>,
     pub secrets: BTreeMap<String, Secret>,
@@ -113,8 +121,8 @@ pub(super) struct Ending {
 impl Ending {
     /// The end of an attempt that was consumed.
     pub(super) fn of(app: Arc<App>, attempt: Attempt, secrets: BTreeMap<String, Secret>) -> Self {
-        let Attempt { nickname, account, other_identity, untested, scopes, plain, .. } = attempt;
-        Self { app, nickname, account, other_identity, untested, scopes, plain, secrets }
+        let Attempt { nickname, account, other_identity, untested, link, scopes, plain, .. } = attempt;
+        Self { app, nickname, account, other_identity, untested, link, scopes, plain, secrets }
     }
 }
 
@@ -203,6 +211,10 @@ impl OAuth {
             return Err(OAuthError::Refused(line(&format!("{error}{text}"), 300)));
         }
         let code = parameter("code")?.filter(|code| !code.is_empty()).ok_or(OAuthError::Answer("no code"))?;
+        // Before the service gives out what would not be kept.
+        if let Some(link) = &under_way.attempt.link {
+            self.links.look_by_id(link).await?;
+        }
 
         let verifier = self.ours(&under_way, VERIFIER)?.map(|verifier| verifier.expose().to_owned());
         let (attempt, secrets) = (under_way.attempt, under_way.secrets);
@@ -227,8 +239,8 @@ impl OAuth {
         let secret = |name: &str| Ok(ready.secrets.get(name).cloned());
         let granted = self.granted_alone(&ready.app, def, &ready.plain, &ready.scopes, secret).await?;
         let Ready { app, plain, secrets, scopes, start, .. } = ready;
-        let Start { nickname, account, other_identity, untested, .. } = start;
-        let ending = Ending { app, nickname, account, other_identity, untested, scopes, plain, secrets };
+        let Start { nickname, account, other_identity, untested, link, .. } = start;
+        let ending = Ending { app, nickname, account, other_identity, untested, link, scopes, plain, secrets };
         self.settle(by, ending, granted).await
     }
 
@@ -288,7 +300,7 @@ impl OAuth {
         ending: Ending,
         granted: Granted,
     ) -> Result<Connected, OAuthError> {
-        let Ending { app, nickname, account, other_identity, untested, scopes, plain, secrets } = ending;
+        let Ending { app, nickname, account, other_identity, untested, link, scopes, plain, secrets } = ending;
         let def = self.def(&app)?;
         let mut fields = secrets;
         fields.extend(plain.into_iter().map(|(name, value)| (name, Secret::new(value))));
@@ -312,7 +324,14 @@ impl OAuth {
         let lifetime = granted.lifetime.or(def.expires_in);
         let tokens = Tokens::now(granted.scopes.unwrap_or(scopes), lifetime);
         let prepared = prepared.with_tokens(tokens, granted.refresh, hint.as_deref());
-        let Some(id) = account else { return Ok(self.accounts.store(by, prepared, uid).await?) };
+        let Some(id) = account else {
+            // All that the service and the member can do wrong is behind us. Of several who come here by one link, one
+            // goes on.
+            if let Some(link) = &link {
+                self.links.redeem_by_id(link).await?;
+            }
+            return Ok(self.accounts.store(by, prepared, uid).await?);
+        };
         if uid.is_none() && !other_identity && self.accounts.owned(by, &id).await?.uid.is_some() {
             let unknown = "the service did not say; try again, or say that another identity is meant";
             return Err(OAuthError::Identity(unknown.to_owned()));

@@ -9,6 +9,7 @@ use crate::apps::BaseUrlError;
 use crate::broker::CallError;
 use crate::sign::JwtError;
 use crate::store::StoreError;
+use crate::tokens::LinkError;
 use crate::vault::VaultError;
 
 /// Why an account was not connected, reconnected or configured by OAuth.
@@ -90,6 +91,9 @@ pub enum OAuthError {
     /// The account could not be changed.
     #[error(transparent)]
     Change(#[from] ChangeError),
+    /// The connect link by which it was begun opens nothing any more.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// Sealing failed.
     #[error(transparent)]
     Vault(#[from] VaultError),

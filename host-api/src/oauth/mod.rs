@@ -51,6 +51,7 @@ use std::sync::Arc;
 
 pub use answer::AnswerError;
 pub(crate) use answer::line;
+pub use attempt::Origin;
 pub use clients::{ClientSummary, NewClient};
 pub use connect::{Begun, Start};
 pub use device::{DeviceBegun, DevicePoll};
@@ -65,6 +66,7 @@ use crate::apps::{App, OAuthDef};
 use crate::broker::OwnCalls;
 use crate::store::Store;
 use crate::store::records::Records;
+use crate::tokens::{ConnectAccount, Links};
 use crate::vault::Secret;
 use attempt::Attempt;
 use clients::Client;
@@ -78,6 +80,7 @@ pub struct OAuth {
     clients: Records<Client>,
     attempts: Records<Attempt>,
     leases: Records<Lease>,
+    links: Links<ConnectAccount>,
     flights: refresh::Flights,
 }
 
@@ -89,7 +92,8 @@ impl OAuth {
             calls,
             clients: Records::new(store.clone()),
             attempts: Records::new(store.clone()),
-            leases: Records::new(store),
+            leases: Records::new(store.clone()),
+            links: Links::new(store),
             flights: refresh::Flights::default(),
         })
     }

@@ -40,7 +40,7 @@ const NAME: usize = 100;
 pub enum PasskeyError {
     /// Browsers know no passkeys there.
     #[error(
-        "passkeys need a name and TLS: the operator gives keyhole serve a --public-url such as https://keyhole.example.com"
+        "passkeys need a name and TLS; the operator gives keyhole serve a --public-url such as https://keyhole.example.com"
     )]
     NoPlace,
     /// There is no such passkey, or none that the member may know of: the two look alike.

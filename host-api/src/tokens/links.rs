@@ -213,7 +213,29 @@ impl<P: Purpose> Links<P> {
     /// [`LinkError::NotValid`], or whatever the store says.
     pub async fn redeem(&self, text: &str) -> Result<Link<P>, LinkError> {
         let (link, revision) = self.open(text).await?;
-        match self.records.delete(link.id.as_str(), Expect::Revision(revision)).await {
+        self.take(link, revision).await
+    }
+
+    /// Whether the link `id`, whose text was looked at before, opens still.
+    ///
+    /// # Errors
+    /// [`LinkError::NotValid`], or whatever the store says.
+    pub(crate) async fn look_by_id(&self, id: &KeyId) -> Result<(), LinkError> {
+        self.valid(id, self.records.get(id.as_str()).await?).await.map(drop)
+    }
+
+    /// Uses the link `id` up, whose text was looked at when what it opens was begun. Of several who try at once, one
+    /// succeeds.
+    ///
+    /// # Errors
+    /// [`LinkError::NotValid`], or whatever the store says.
+    pub(crate) async fn redeem_by_id(&self, id: &KeyId) -> Result<Link<P>, LinkError> {
+        let (link, revision) = self.valid(id, self.records.get(id.as_str()).await?).await?;
+        self.take(link, revision).await
+    }
+
+    async fn take(&self, link: Link<P>, seen: Revision) -> Result<Link<P>, LinkError> {
+        match self.records.delete(link.id.as_str(), Expect::Revision(seen)).await {
             Ok(()) => Ok(link),
             Err(StoreError::Conflict { .. }) => Err(LinkError::NotValid),
             Err(error) => Err(error.into()),
@@ -224,12 +246,16 @@ impl<P: Purpose> Links<P> {
         let key = Key::parse(P::KIND, text).ok_or(LinkError::NotValid)?;
         let found = self.records.get(key.id().as_str()).await?;
         let fits = key.fits(found.as_ref().map(|(stored, _)| &stored.digest));
-        let (stored, revision) = found.filter(|_| fits).ok_or(LinkError::NotValid)?;
+        self.valid(key.id(), found.filter(|_| fits)).await
+    }
+
+    async fn valid(&self, id: &KeyId, found: Option<(Stored<P>, Revision)>) -> Result<(Link<P>, Revision), LinkError> {
+        let (stored, revision) = found.ok_or(LinkError::NotValid)?;
         let member = self.members.get(&stored.member).await?.ok_or(LinkError::NotValid)?;
         if stored.expires <= Timestamp::now() || member.added != stored.member_since {
             return Err(LinkError::NotValid);
         }
-        Ok((shown(key.id().clone(), stored), revision))
+        Ok((shown(id.clone(), stored), revision))
     }
 
     /// Takes back every link for `member`.

@@ -121,6 +121,15 @@ impl Vault {
         }
     }
 
+    /// What the master keys come from, in a word. Which file or command it is, it does not say.
+    pub fn key_source(&self) -> &'static str {
+        match self.source {
+            MasterKeySource::File(_) => "file",
+            MasterKeySource::Env(_) => "environment variable",
+            MasterKeySource::Command(_) => "command",
+        }
+    }
+
     /// Id of the master key that sealed when the store was last asked.
     pub fn key_id(&self) -> String {
         self.ring().current().id().to_owned()

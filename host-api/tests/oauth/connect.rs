@@ -4,6 +4,7 @@ use keyhole_host_api::accounts::{AccountId, ChangeError};
 use keyhole_host_api::apps::REFRESH_TOKEN;
 use keyhole_host_api::oauth::{DevicePoll, NewClient, OAuthError, Start, Upstream};
 use keyhole_host_api::store::Expect;
+use keyhole_host_api::tokens::{ConnectAccount, LinkError, Links, Purpose as _};
 use keyhole_host_api::vault::Secret;
 use serde_json::json;
 use tempfile::TempDir;
@@ -275,6 +276,62 @@ async fn what_is_not_configured_or_not_there_is_told() {
     let text = oauth.finish(&alice, &back).await.map(|_| ()).unwrap_err().to_string();
     assert!(text.contains("invalid_client") && !text.contains("not-the-secret"), "{text}");
     assert!(house.accounts.list(&alice).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connect_link_is_used_up_by_the_one_connection_that_comes_to_an_account() {
+    let (dir, server, house) = new().await;
+    let (alice, oauth) = (who("alice"), house.oauth());
+    let links = Links::<ConnectAccount>::new(house.store.clone());
+    let opens = ConnectAccount { app: "notes".to_owned() };
+    let made = links.create(&alice, opens, ConnectAccount::LIFETIME).await.unwrap();
+    let begin = async || {
+        let next = Some(Secret::new(format!("/connect/{}", made.text.expose())));
+        let start = Start { link: Some(made.link.id.clone()), next, ..Start::of("notes") };
+        oauth.begin(&alice, start, CALLBACK).await
+    };
+
+    // Who says no at the service has it still, and can be led back to it; who reads the store can't.
+    let begun = begin().await.unwrap();
+    let origin = oauth.origin(&alice, &begun.state).await.unwrap().expect("it is under way");
+    assert!(origin.by_link && origin.next.is_some_and(|next| next.expose().ends_with(made.text.expose())));
+    assert!(oauth.origin(&who("bob"), &begun.state).await.unwrap().is_none(), "it is alice's");
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let (text, bytes) = (made.text.expose(), std::fs::read(file.unwrap().path()).unwrap_or_default());
+        assert!(!bytes.windows(text.len()).any(|window| window == text.as_bytes()), "in the clear");
+    }
+    let back = server.browser().open(begun.url.as_str(), "ann", Decision::Deny).await;
+    assert!(matches!(oauth.finish(&alice, &back).await, Err(OAuthError::Refused(_))));
+    links.look(made.text.expose()).await.unwrap();
+
+    // Of two who allow it at once, one has an account; who comes after them learns of it before the service gives a token.
+    let mut allowed = Vec::new();
+    for login in ["ann", "ben", "cid"] {
+        let begun = begin().await.unwrap();
+        allowed.push(server.browser().open(begun.url.as_str(), login, Decision::Allow).await);
+    }
+    let (first, second) = tokio::join!(oauth.finish(&alice, &allowed[0]), oauth.finish(&alice, &allowed[1]));
+    let (mut connected, mut refused) = (0, 0);
+    for ended in [first, second] {
+        match ended {
+            Ok(_) => connected += 1,
+            Err(OAuthError::Link(LinkError::NotValid)) => refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!((connected, refused), (1, 1));
+    let before = server.count("token requests").await;
+    assert!(matches!(oauth.finish(&alice, &allowed[2]).await, Err(OAuthError::Link(LinkError::NotValid))));
+    assert_eq!(server.count("token requests").await, before);
+    assert_eq!(house.accounts.list(&alice).await.unwrap().len(), 1);
+    assert!(matches!(links.look(made.text.expose()).await, Err(LinkError::NotValid)));
+
+    // Whoever has a link can't keep its member from connecting.
+    for _ in 0..10 {
+        begin().await.unwrap();
+    }
+    assert!(matches!(begin().await, Err(OAuthError::TooMany(10))));
+    oauth.begin(&alice, Start::of("notes"), CALLBACK).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

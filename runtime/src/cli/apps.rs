@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Subcommand, ValueHint};
-use keyhole::server::model::{AppSummary, AppView, Forgotten, Hidden, NewClient};
+use keyhole::server::model::{AppSummary, AppView, Forgotten, Hidden, NewApp, NewClient};
 use keyhole::server::routes::apps as api;
 use keyhole_host_api::apps::{self as definitions, AppError, Catalog, CatalogError};
 use keyhole_host_api::oauth::ClientSummary;
@@ -18,7 +18,7 @@ use super::output::{self, style};
 use super::secrets::one_secret;
 use super::settings::{EgressFlags, Settings, read_text};
 
-/// List, show, check and draft app definitions
+/// List, show, check, draft and add app definitions
 #[derive(Subcommand, Debug)]
 pub enum Apps {
     /// List the apps
@@ -30,6 +30,15 @@ pub enum Apps {
     },
     /// Check a definition of your own
     Check {
+        /// The definition, a TOML file
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Add an app by its definition, which is kept in the folder of --apps
+    ///
+    /// With --url or KEYHOLE_URL a server's admin adds it there, and it can be connected at once. An app that is there is
+    /// not changed.
+    Add {
         /// The definition, a TOML file
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
@@ -90,6 +99,16 @@ impl Apps {
                     let good = style::GOOD;
                     format!("{good}ok{good:#}  {} defines {} ({})", file.display(), app.name, app.title)
                 })
+            }
+            Self::Add { file } => {
+                let definition = read_text(&file)?;
+                definitions::check(&definition, &file.display().to_string()).map_err(wrong_definitions)?;
+                let client = Client::open(settings, &EgressFlags::default()).await?;
+                let app: AppView = client.send(Method::POST, None, &["apps"], &NewApp { definition }).await?;
+                if settings.remote.is_none() {
+                    out.note("a keyhole serve that runs on this data directory knows it after its next start");
+                }
+                out.either(&app, || format!("added {} ({}): {}", app.name, app.title, app.source))
             }
             Self::Import(import) => import.run(settings).await,
             Self::Configure { app, client_id, secret_file, stdin, public, forget } => {

@@ -186,7 +186,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(hooks)
         .merge(health::routes())
         .fallback(console::no_such_page)
-        .method_not_allowed_fallback(problem::no_such_method)
+        .method_not_allowed_fallback(console::no_such_method)
         .layer(from_fn(guard::answer_headers))
         .layer(guard::catch_panic())
         .with_state(api)

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use keyhole_host_api::accounts::{ChangeError, ConnectError, FindError};
+use keyhole_host_api::apps::{AddError, AppError};
 use keyhole_host_api::broker::AuditError;
 use keyhole_host_api::members::MemberError;
 use keyhole_host_api::oauth::OAuthError;
@@ -291,6 +292,22 @@ impl From<ChangeError> for Problem {
     }
 }
 
+impl From<AddError> for Problem {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::Definition(errors) => {
+                let line = |error: &AppError| match error.help.as_str() {
+                    "" => format!("line {}: {}", error.line, error.message),
+                    help => format!("line {}: {}; {help}", error.line, error.message),
+                };
+                Self::wrong(errors.iter().map(line).collect::<Vec<_>>().join("\n"))
+            }
+            AddError::Loose(..) => Self::not_allowed(error.to_string()),
+            error => Self::conflict(error.to_string()),
+        }
+    }
+}
+
 impl From<ConnectError> for Problem {
     fn from(error: ConnectError) -> Self {
         match error {
@@ -306,10 +323,14 @@ impl From<OAuthError> for Problem {
         match error {
             OAuthError::Connect(error) => error.into(),
             OAuthError::Change(error) => error.into(),
+            OAuthError::Link(error) => error.into(),
             OAuthError::Vault(error) => error.into(),
             OAuthError::Store(error) => error.into(),
             OAuthError::TooMany(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many at a time", error.to_string())
+            }
+            OAuthError::NotConfigured(_) => {
+                Self::new(StatusCode::CONFLICT, "not-set-up", "It is not set up yet", error.to_string())
             }
             OAuthError::Token { .. } | OAuthError::Identity(_) | OAuthError::Refused(_) => {
                 Self::upstream(error.to_string())

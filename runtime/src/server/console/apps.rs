@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use keyhole_host_api::apps::{App, CUSTOM, Flow};
+use keyhole_host_api::apps::{App, CUSTOM};
 use keyhole_host_api::oauth::ClientSummary;
 use keyhole_host_api::vault::Secret;
 use maud::{Markup, html};
@@ -21,11 +21,7 @@ use crate::server::extract::{Body, Path, Query};
 use crate::server::model::{AppView, FieldView, Hidden, NewClient};
 use crate::server::problem::Problem;
 use crate::server::routes;
-
-/// Whether an admin sets a client, once for all members, before an account of the app can be connected.
-pub(super) fn needs_client(app: &App) -> bool {
-    app.oauth.as_ref().is_some_and(|def| def.flow != Flow::Jwt && def.own_client.is_none())
-}
+use crate::server::routes::apps::needs_client;
 
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -74,8 +70,7 @@ pub(super) async fn list(
             (pages("/apps", &search.q, page, apps.len()))
         }
         p .soft {
-            "A service that is not here is connected with its key from a terminal: "
-            code { "keyhole accounts connect custom --help" }
+            "A service that is not here is connected, too: " a href="/accounts/new/custom" { "describe it" } "."
         }
     };
     Ok(frame::page(&visitor, Part::Apps, "Apps", content))
@@ -96,6 +91,7 @@ pub(super) async fn show(
     Query(search): Query<Search>,
 ) -> Result<Response, Wrong> {
     let said = match search.done.as_str() {
+        "added" => Some("The app is added: an account of it can be connected."),
         "configured" => Some("The OAuth client is set: members can connect it now."),
         "forgotten" => Some("The OAuth client is forgotten."),
         _ => None,

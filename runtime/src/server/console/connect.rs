@@ -5,41 +5,45 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use keyhole_host_api::apps::{App, CUSTOM, Flow};
-use keyhole_host_api::oauth::Start;
+use keyhole_host_api::oauth::{Origin, Start};
 use keyhole_host_api::vault::Secret;
 use maud::{Markup, html};
 
 use super::account::found;
 use super::accounts::Search;
-use super::apps::needs_client;
 use super::connect_link::{asked, callback, to_service};
 use super::frame::{self, Part, Wrong, alert};
 use super::members::admins;
-use super::parts::{field, icon, matches, of_page, pages};
-use super::session::{Posted, Visitor};
+use super::parts::{field, icon, matches, of_page, pages, pages_of};
+use super::session::{Posted, Visitor, with_next};
+use super::sign_in::Next;
 use crate::server::Api;
 use crate::server::extract::{Body, Path, Query};
 use crate::server::model::{AccountView, ConnectedView, FieldView, NewAccount, NewCredentials, hidden};
 use crate::server::problem::Problem;
 use crate::server::routes;
+use crate::server::routes::apps::is_ready;
 
 /// Asks for the app.
 pub(super) async fn choose(
     State(api): State<Arc<Api>>,
     visitor: Visitor,
     Query(search): Query<Search>,
+    Query(next): Query<Next>,
 ) -> Result<Response, Wrong> {
+    let next = next.local();
     let apps = api.catalog().iter().filter(|app| app.name != CUSTOM && matches(&search.q, &[&app.name, &app.title]));
     let mut apps: Vec<&Arc<App>> = apps.collect();
     apps.sort_by_key(|app| app.title.to_lowercase());
     let page = search.page.max(1);
+    let custom = with_next("/accounts/new/custom", next);
     let content = html! {
         p .crumb { a href="/accounts" { "Accounts" } }
         div .head { h1 { "Connect an account" } }
         form .line role="search" action="/accounts/new" data-list="list" {
+            @if let Some(next) = next { input type="hidden" name="next" value=(next); }
             div .search {
                 label for="q" { "App" }
                 input #q name="q" type="search" value=(search.q) placeholder="Slack, GitHub, …" autocomplete="off" autofocus;
@@ -51,7 +55,7 @@ pub(super) async fn choose(
             @if apps.is_empty() {
                 div .card {
                     p { "The catalog has no such app." }
-                    p { "Any service with a key can be connected: " a href="/accounts/new/custom" { "describe it" } "." }
+                    p { "Any service with a key can be connected: " a href=(custom) { "describe it" } "." }
                 }
             } @else {
                 ul .rows {
@@ -59,20 +63,25 @@ pub(super) async fn choose(
                         li {
                             (icon(&app.title))
                             div .what {
-                                a href=(format!("/accounts/new/{}", app.name)) { (app.title) }
-                                small { @if app.oauth.as_ref().is_some_and(|def| def.flow == Flow::Member) { "you allow it at the service" } @else { "with a key" } }
+                                a href=(with_next(&format!("/accounts/new/{}", app.name), next)) { (app.title) }
+                                small { @if leaves(app) { "you allow it at the service" } @else { "with a key" } }
                             }
                         }
                     }
                 }
             }
-            (pages("/accounts/new", &search.q, page, apps.len()))
+            (pages_of("/accounts/new", &[("q", search.q.as_str()), ("next", next.unwrap_or(""))], page, apps.len()))
             @if !apps.is_empty() {
-                p { "It is none of them? " a href="/accounts/new/custom" { "Connect a service of your own" } "." }
+                p { "It is none of them? " a href=(custom) { "Connect a service of your own" } "." }
             }
         }
     };
     Ok(frame::page(&visitor, Part::Accounts, "Connect an account", content))
+}
+
+/// Whether one allows it at the service.
+pub(super) fn leaves(app: &App) -> bool {
+    app.oauth.as_ref().is_some_and(|def| def.flow == Flow::Member)
 }
 
 /// What is connected: an app anew, or an account that is there.
@@ -84,6 +93,8 @@ struct Connecting<'a> {
     unready: Option<Markup>,
     /// What is asked for, where that is more than the definition says.
     scopes: Option<Vec<String>>,
+    /// Where to go on afterwards: the page that led here.
+    next: Option<&'a str>,
 }
 
 impl<'a> Connecting<'a> {
@@ -92,16 +103,17 @@ impl<'a> Connecting<'a> {
         visitor: &Visitor,
         app: &'a App,
         account: Option<&'a AccountView>,
+        next: Option<&'a str>,
     ) -> Result<Self, Problem> {
         let scopes = match account {
             Some(account) => routes::oauth::scopes(api, &visitor.member.id, &account.id).await?,
             None => None,
         };
-        Ok(Self { app, fields: asked(app), account, unready: unready(api, visitor, app).await?, scopes })
+        Ok(Self { app, fields: asked(app), account, unready: unready(api, visitor, app).await?, scopes, next })
     }
 
     fn leaves(&self) -> bool {
-        self.app.oauth.as_ref().is_some_and(|def| def.flow == Flow::Member)
+        leaves(self.app)
     }
 
     fn title(&self) -> String {
@@ -112,7 +124,11 @@ impl<'a> Connecting<'a> {
     }
 
     fn form(&self, visitor: &Visitor, given: Option<&Posted>, problem: Option<&Problem>) -> Markup {
-        let back = self.account.map_or("/accounts/new".to_owned(), |account| format!("/accounts/{}", account.id));
+        let up = match self.account {
+            Some(account) => format!("/accounts/{}", account.id),
+            None => with_next("/accounts/new", self.next),
+        };
+        let back = self.next.unwrap_or(&up);
         let value = |name: &str| match given {
             Some(given) => given.raw(name),
             None => self.account.and_then(|account| account.plain.get(name)).map(String::as_str),
@@ -122,8 +138,8 @@ impl<'a> Connecting<'a> {
         html! {
             p .crumb {
                 @match self.account {
-                    Some(account) => { a href=(back) { (account.nickname) } }
-                    None => { a href=(back) { "Choose another app" } }
+                    Some(account) => { a href=(up) { (account.nickname) } }
+                    None => { a href=(up) { "Choose another app" } }
                 }
             }
             div .head { div { (icon(&self.app.title)) h1 { (self.title()) } } }
@@ -162,16 +178,14 @@ impl<'a> Connecting<'a> {
                         a href=(back) { "Cancel" }
                     }
                 }
-                @if let Some(docs) = &self.app.docs {
-                    p { a href=(docs) rel="noreferrer" { "How " (self.app.title) " is authenticated to" } }
-                }
+                (docs_of(self.app))
             }
         }
     }
 
     fn refused(&self, posted: &Posted, problem: &Problem) -> Response {
         let content = self.form(&posted.visitor, Some(posted), Some(problem));
-        frame::leaving(&posted.visitor, Part::Accounts, problem.code(), &self.title(), content)
+        frame::again(&posted.visitor, Part::Accounts, problem, &self.title(), content)
     }
 
     /// What was given of the fields that there are.
@@ -192,22 +206,33 @@ impl<'a> Connecting<'a> {
             other_identity: posted.one("other_identity").is_some(),
             untested: posted.one("untested").is_some(),
             scopes: self.scopes.clone(),
+            link: None,
+            next: self.next.map(|next| Secret::new(next.to_owned())),
         }
     }
 }
 
 /// What an admin is to do, or whom a member is to ask, before the app can be connected by OAuth.
 async fn unready(api: &Api, visitor: &Visitor, app: &App) -> Result<Option<Markup>, Problem> {
-    if !needs_client(app) || api.oauth().configured().await?.iter().any(|client| client.app == app.name) {
+    if is_ready(api, app).await? {
         return Ok(None);
     }
     if visitor.is_admin() {
+        let scopes = app.oauth.as_ref().map(|def| def.scopes.as_slice()).unwrap_or_default();
+        let redirect = if leaves(app) { Some(callback(api)?) } else { None };
         return Ok(Some(html! {
             div .notice .wait {
                 p { strong { (app.title) " is not set up yet." } }
                 p { "Register an OAuth client at " (app.title) ", once for all members, and enter it "
-                    a href=(format!("/apps/{}", app.name)) { "here" } ". It is asked for this redirect URL:" }
-                p .copy { code { (callback(api)?) } }
+                    a href=(format!("/apps/{}", app.name)) { "here" } "." }
+                @if let Some(redirect) = &redirect {
+                    p { (app.title) " asks for this redirect URL:" }
+                    p .copy { code { (redirect) } }
+                }
+                @if !scopes.is_empty() {
+                    p { "Enable these scopes for it: " @for (at, scope) in scopes.iter().enumerate() { @if at > 0 { ", " } code { (scope) } } }
+                }
+                (docs_of(app))
             }
         }));
     }
@@ -218,6 +243,14 @@ async fn unready(api: &Api, visitor: &Visitor, app: &App) -> Result<Option<Marku
             p { "An admin does that, once for all members. Ask " (admins(&members)) "." }
         }
     }))
+}
+
+fn docs_of(app: &App) -> Markup {
+    html! {
+        @if let Some(docs) = &app.docs {
+            p { a href=(docs) rel="noreferrer" { "How " (app.title) " is authenticated to" } }
+        }
+    }
 }
 
 fn app_of(api: &Api, name: &str) -> Result<Arc<App>, Problem> {
@@ -234,20 +267,22 @@ pub(super) async fn ask(
     State(api): State<Arc<Api>>,
     visitor: Visitor,
     Path(name): Path<String>,
+    Query(next): Query<Next>,
 ) -> Result<Response, Wrong> {
     let app = app_of(&api, &name)?;
-    let connecting = Connecting::new(&api, &visitor, &app, None).await?;
+    let connecting = Connecting::new(&api, &visitor, &app, None, next.local()).await?;
     let content = connecting.form(&visitor, None, None);
-    Ok(frame::leaving(&visitor, Part::Accounts, StatusCode::OK, &connecting.title(), content))
+    Ok(frame::page(&visitor, Part::Accounts, &connecting.title(), content))
 }
 
 pub(super) async fn connect(
     State(api): State<Arc<Api>>,
     Path(name): Path<String>,
+    Query(next): Query<Next>,
     posted: Posted,
 ) -> Result<Response, Wrong> {
     let app = app_of(&api, &name)?;
-    let connecting = Connecting::new(&api, &posted.visitor, &app, None).await?;
+    let connecting = Connecting::new(&api, &posted.visitor, &app, None, next.local()).await?;
     let (state, caller) = (State(api.clone()), posted.visitor.caller.clone());
     let connected = match app.oauth.as_ref().map(|def| def.flow) {
         None => {
@@ -263,7 +298,7 @@ pub(super) async fn connect(
         Some(_) => return by_oauth(&api, &connecting, &posted).await,
     };
     match connected {
-        Ok(connected) => Ok(finished(&posted.visitor, &connected, "connected")),
+        Ok(connected) => Ok(finished(&posted.visitor, &connected, "connected", connecting.next)),
         Err(problem) => Ok(connecting.refused(&posted, &problem)),
     }
 }
@@ -274,51 +309,50 @@ async fn by_oauth(api: &Arc<Api>, connecting: &Connecting<'_>, posted: &Posted) 
     let done = if connecting.account.is_some() { "reconnected" } else { "connected" };
     if !connecting.leaves() {
         return Ok(match api.oauth().connect_client(member, connecting.start(posted)).await {
-            Ok(connected) => finished(&posted.visitor, &connected.into(), done),
+            Ok(connected) => finished(&posted.visitor, &connected.into(), done, connecting.next),
             Err(error) => connecting.refused(posted, &error.into()),
         });
     }
     match api.oauth().begin(member, connecting.start(posted), callback(api)?.as_str()).await {
-        Ok(begun) => Ok(to_service(api, &begun, member)?),
+        Ok(begun) => Ok(to_service(api, &begun, member, connecting.app)?),
         Err(error) => Ok(connecting.refused(posted, &error.into())),
     }
 }
 
-/// Leads to the account; what its owner should know is said first.
-pub(super) fn finished(visitor: &Visitor, connected: &ConnectedView, done: &str) -> Response {
+/// Leads to where the visitor came from, or to the account; what its owner should know is said first.
+pub(super) fn finished(visitor: &Visitor, connected: &ConnectedView, done: &str, next: Option<&str>) -> Response {
+    let to = next.map_or_else(|| format!("/accounts/{}?done={done}", connected.id), str::to_owned);
     if connected.warnings.is_empty() {
-        return connected_at(&connected.id, done);
+        return Redirect::to(&to).into_response();
     }
     let content = html! {
         div .head { h1 { (connected.nickname) " is " (done) } }
         div .notice .wait { @for warning in &connected.warnings { p { (warning) } } }
-        p { a .button .act href=(format!("/accounts/{}", connected.id)) { "Go on" } }
+        p { a .button .act href=(to) { "Go on" } }
     };
     frame::page(visitor, Part::Accounts, "Connected", content)
-}
-
-fn connected_at(id: &keyhole_host_api::accounts::AccountId, done: &str) -> Response {
-    Redirect::to(&format!("/accounts/{id}?done={done}")).into_response()
 }
 
 pub(super) async fn ask_again(
     State(api): State<Arc<Api>>,
     visitor: Visitor,
     Path(id): Path<String>,
+    Query(next): Query<Next>,
 ) -> Result<Response, Wrong> {
     let (account, app) = own(&api, &visitor, &id).await?;
-    let connecting = Connecting::new(&api, &visitor, &app, Some(&account)).await?;
+    let connecting = Connecting::new(&api, &visitor, &app, Some(&account), next.local()).await?;
     let content = connecting.form(&visitor, None, None);
-    Ok(frame::leaving(&visitor, Part::Accounts, StatusCode::OK, &connecting.title(), content))
+    Ok(frame::page(&visitor, Part::Accounts, &connecting.title(), content))
 }
 
 pub(super) async fn reconnect(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
+    Query(next): Query<Next>,
     posted: Posted,
 ) -> Result<Response, Wrong> {
     let (account, app) = own(&api, &posted.visitor, &id).await?;
-    let connecting = Connecting::new(&api, &posted.visitor, &app, Some(&account)).await?;
+    let connecting = Connecting::new(&api, &posted.visitor, &app, Some(&account), next.local()).await?;
     // An account of an app with OAuth may have been connected with a key before that had one.
     if app.oauth.is_some() {
         return by_oauth(&api, &connecting, &posted).await;
@@ -330,7 +364,7 @@ pub(super) async fn reconnect(
     };
     let caller = posted.visitor.caller.clone();
     match routes::accounts::reconnect(State(api.clone()), caller, Path(id), Body(new)).await {
-        Ok(connected) => Ok(finished(&posted.visitor, &connected.0, "reconnected")),
+        Ok(connected) => Ok(finished(&posted.visitor, &connected.0, "reconnected", connecting.next)),
         Err(problem) => Ok(connecting.refused(&posted, &problem)),
     }
 }
@@ -343,23 +377,38 @@ async fn own(api: &Arc<Api>, visitor: &Visitor, id: &str) -> Result<(AccountView
     }
     let app = api.accounts.definition(&visitor.member.id, &account.id).await?.ok_or_else(|| {
         Problem::conflict(format!("the app {} of this account is no longer defined", account.app))
-            .help("an admin gives its definition back with --apps DIR")
+            .help("whoever runs Keyhole can give its definition back")
     })?;
     Ok((account, app))
 }
 
-/// Where a browser that is signed in goes on when it comes back from a service.
-pub(super) async fn came_back(
-    api: &Api,
-    headers: &HeaderMap,
-    connected: &ConnectedView,
-) -> Result<Option<Response>, Problem> {
-    let member = super::session::signed_in(api, headers).await?;
-    // What its owner should know, the page for everybody says.
-    if connected.warnings.is_empty() && member.is_some_and(|member| member.id == connected.owner) {
-        let there = api.accounts.get(&connected.owner, &connected.id).await?;
-        let anew = there.is_some_and(|account| account.created != account.updated);
-        return Ok(Some(connected_at(&connected.id, if anew { "reconnected" } else { "connected" })));
-    }
-    Ok(None)
+/// Where the owner, who came back from the service, goes on.
+pub(super) fn came_back(visitor: &Visitor, connected: &ConnectedView, origin: &Origin) -> Response {
+    let done = if origin.account.is_some() { "reconnected" } else { "connected" };
+    finished(visitor, connected, done, origin.next.as_ref().map(Secret::expose))
+}
+
+/// The same where it came to nothing.
+pub(super) fn came_to_nothing(visitor: &Visitor, problem: &Problem, origin: Option<&Origin>) -> Response {
+    let back = origin.and_then(|origin| origin.next.as_ref()).map_or("/accounts", Secret::expose);
+    // What is under way no more may have come to an account before.
+    let title = if origin.is_some() { "Nothing was connected" } else { problem.title.as_str() };
+    let content = html! {
+        div .head { h1 { (title) } }
+        (alert(problem))
+        div .buttons {
+            @if let Some(origin) = origin { a .button .act href=(again(origin)) { "Try again" } }
+            a .button href=(back) { "Back" }
+        }
+    };
+    frame::again(visitor, Part::Accounts, problem, title, content)
+}
+
+/// The page that it set out from.
+pub(super) fn again(origin: &Origin) -> String {
+    let page = match &origin.account {
+        Some(account) => format!("/accounts/{account}/reconnect"),
+        None => format!("/accounts/new/{}", origin.app),
+    };
+    with_next(&page, origin.next.as_ref().map(Secret::expose))
 }

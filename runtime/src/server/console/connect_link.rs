@@ -5,27 +5,30 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Form, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{Router, get};
 use keyhole_host_api::accounts::Connect;
 use keyhole_host_api::apps::{App, Flow};
 use keyhole_host_api::members::MemberId;
-use keyhole_host_api::oauth::{Begun, Start};
+use keyhole_host_api::oauth::{Begun, Origin, Start};
 use keyhole_host_api::tokens::{ConnectAccount, Link};
 use keyhole_host_api::vault::Secret;
 use maud::html;
 use subtle::ConstantTimeEq as _;
+use url::Url;
 
-use super::connect::came_back;
-use super::frame::{Wrong, bare, bare_leaving};
+use super::connect::{again, came_back, came_to_nothing, leaves};
+use super::frame::{Wrong, alert, bare};
 use super::parts::field;
+use super::session::{self, Form, form, with_next};
 use crate::server::Api;
 use crate::server::caller::Peer;
 use crate::server::extract::Path;
 use crate::server::model::{AppView, ConnectedView, FieldView};
 use crate::server::problem::Problem;
+use crate::server::routes::apps::is_ready;
 use crate::server::routes::tested;
 
 /// Where services send browsers back.
@@ -42,19 +45,44 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 /// Says what the link is for, and asks for what the app needs.
 async fn ask(State(api): State<Arc<Api>>, peer: Peer, Path(text): Path<String>) -> Result<Response, Wrong> {
     let (link, app) = open(&api, &text, peer).await?;
-    let fields = asked(&app);
-    let goes_on = app.oauth.as_ref().is_some_and(|def| def.flow == Flow::Member);
+    Ok(page(&api, &link, &app, &Form::default(), None).await?)
+}
+
+/// The link's page; once more if `problem` kept from what was `given`. Of that, no secret is filled in again.
+async fn page(
+    api: &Api,
+    link: &Link<ConnectAccount>,
+    app: &App,
+    given: &Form,
+    problem: Option<&Problem>,
+) -> Result<Response, Problem> {
+    let title = format!("Connect {}", app.title);
+    let status = problem.map_or(StatusCode::OK, Problem::code);
+    if !is_ready(api, app).await? {
+        let content = html! {
+            h1 { (title) }
+            div .notice .wait {
+                p { (app.title) " is not set up in this Keyhole, so it can’t be connected yet." }
+                p { "Ask " b { (link.member) } ", whom the account is for. This link can be used afterwards." }
+            }
+        };
+        return Ok(bare(status, &title, content));
+    }
+    let value = |name: &str| given.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str());
+    let goes_on = leaves(app);
     let content = html! {
-        h1 { "Connect " (app.title) }
+        h1 { (title) }
+        @if let Some(problem) = problem { (alert(problem)) }
         p { "The account will belong to " b { (link.member) } " in Keyhole. Steps can use it; none can see its keys. \
              Go on only if you expected this." }
         form method="post" autocomplete="off" {
-            @for one in &fields { (field(one, None)) }
+            @for one in asked(app) { (field(&one, value(&one.name))) }
             div .buttons { button .act { @if goes_on { "Go to " (app.title) } @else { "Connect" } } }
         }
-        p { small { "This link can be used once." } }
+        p { small { "This link can be used once. It is used up when the account is connected, and not before. If it does not \
+             work, ask " (link.member) "." } }
     };
-    Ok(bare_leaving(&format!("Connect {}", app.title), content))
+    Ok(bare(status, &title, content))
 }
 
 /// Connects with what was given, or goes on at the service.
@@ -62,46 +90,69 @@ async fn connect(
     State(api): State<Arc<Api>>,
     Path(text): Path<String>,
     peer: Peer,
-    Form(given): Form<BTreeMap<String, String>>,
+    request: Request,
 ) -> Result<Response, Wrong> {
     let (link, app) = open(&api, &text, peer).await?;
-    let known: Vec<String> = asked(&app).into_iter().map(|field| field.name).collect();
-    let fields = given.into_iter().filter(|(name, value)| known.contains(name) && !value.is_empty());
-    let fields: BTreeMap<String, Secret> = fields.map(|(name, value)| (name, Secret::new(value))).collect();
+    let given = form(request, &api).await?;
+    match connect_by(&api, &text, &link, &app, &given, peer).await {
+        Ok(response) => Ok(response),
+        // There is no use in giving anything again.
+        Err(problem) if problem.is("not-there") || problem.is("too-many") || problem.code().is_server_error() => {
+            Err(problem.into())
+        }
+        Err(problem) => Ok(page(&api, &link, &app, &given, Some(&problem)).await?),
+    }
+}
 
+async fn connect_by(
+    api: &Api,
+    text: &str,
+    link: &Link<ConnectAccount>,
+    app: &App,
+    given: &Form,
+    peer: Peer,
+) -> Result<Response, Problem> {
+    let known: Vec<String> = asked(app).into_iter().map(|field| field.name).collect();
+    let fields = given.iter().filter(|(name, value)| known.contains(name) && !value.is_empty());
+    let fields: BTreeMap<String, Secret> =
+        fields.map(|(name, value)| (name.clone(), Secret::new(value.to_string()))).collect();
+    // What fails is no way to try keys without end.
+    let failed = |problem: Problem| api.failed.note(peer.0).err().unwrap_or(problem);
+
+    // Each way uses the link up just before it stores the account: no slip of the hand costs it, and of several who
+    // come so far one stores theirs.
     match app.oauth.as_ref().map(|def| def.flow) {
         None => {
             let given = Connect { app: app.name.clone(), nickname: None, fields, custom: None };
-            // Tried before the link is used up: a slip of the hand should not cost it.
             let prepared = api.accounts.prepare(given)?;
-            let uid = match tested(&api, &prepared).await {
-                Ok(uid) => uid,
-                Err(problem) => {
-                    // Nor may it be a way to try keys without end.
-                    api.failed.note(peer.0)?;
-                    return Err(problem.into());
-                }
-            };
-            api.links.redeem(&text).await?;
+            let uid = tested(api, &prepared).await.map_err(failed)?;
+            api.links.redeem(text).await?;
             Ok(done(&api.accounts.store(&link.member, prepared, uid).await?.into()))
         }
         Some(Flow::ClientCredentials | Flow::Jwt) => {
-            api.links.redeem(&text).await?;
-            let start = Start { fields, ..Start::of(app.name.clone()) };
-            Ok(done(&api.oauth().connect_client(&link.member, start).await?.into()))
+            let start = Start { fields, link: Some(link.id.clone()), ..Start::of(app.name.clone()) };
+            let connected = api.oauth().connect_client(&link.member, start).await;
+            Ok(done(&connected.map_err(|error| failed(error.into()))?.into()))
         }
         Some(Flow::Member) => {
-            let start = Start { fields, ..Start::of(app.name.clone()) };
-            let begun = api.oauth().begin(&link.member, start, callback(&api)?.as_str()).await?;
-            api.links.redeem(&text).await?;
-            Ok(to_service(&api, &begun, &link.member)?)
+            let next = Some(Secret::new(format!("/connect/{text}")));
+            let start = Start { fields, link: Some(link.id.clone()), next, ..Start::of(app.name.clone()) };
+            let begun = api.oauth().begin(&link.member, start, callback(api)?.as_str()).await?;
+            to_service(api, &begun, &link.member, app)
         }
     }
 }
 
-/// Sends the browser to the service, with what ties the one that comes back to it.
-pub(super) fn to_service(api: &Api, begun: &Begun, member: &MemberId) -> Result<Response, Problem> {
-    let mut response = Redirect::to(begun.url.as_str()).into_response();
+/// Sends the browser to the service, with what ties the one that comes back to it. Not by a redirect: browsers hold those
+/// that follow a form against the policy of its page, to the last one, and how many there are the service alone knows.
+pub(super) fn to_service(api: &Api, begun: &Begun, member: &MemberId, app: &App) -> Result<Response, Problem> {
+    let title = format!("On to {}", app.title);
+    let content = html! {
+        h1 { (title) }
+        p { "You go on at " (app.title) ", and come back here afterwards." }
+        div .buttons { a .button .act href=(begun.url) { "Go to " (app.title) } }
+    };
+    let mut response = bare(StatusCode::OK, &title, content);
     let secure = api.public_url.as_ref().is_some_and(|url| url.scheme() == "https");
     // Lax: the service sends the browser here from another site, by a link.
     let cookie = format!(
@@ -109,32 +160,66 @@ pub(super) fn to_service(api: &Api, begun: &Begun, member: &MemberId) -> Result<
         begun.state,
         if secure { "; Secure" } else { "" }
     );
-    let cookie = HeaderValue::from_str(&cookie).map_err(|error| Problem::internal(&error))?;
-    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    for (name, value) in [(header::SET_COOKIE, cookie), (header::REFRESH, format!("0; url={}", begun.url))] {
+        let value = HeaderValue::from_str(&value).map_err(|error| Problem::internal(&error))?;
+        response.headers_mut().insert(name, value);
+    }
     Ok(response)
 }
 
 /// Finishes what the browser began, and no other one did.
 async fn come_back(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) -> Result<Response, Wrong> {
-    let stranger = || {
-        Problem::wrong("this browser began no connection, or more than 10 minutes ago")
-            .help("begin again with another link, and in one browser")
+    let Some((state, member, address)) = answered(&api, &uri, &headers)? else {
+        let problem = Problem::wrong("this browser began no connection, or more than 10 minutes ago")
+            .help("begin again, and in one browser");
+        return Ok(match session::visitor(&api, &headers).await? {
+            Some(visitor) => came_to_nothing(&visitor, &problem, None),
+            None => Wrong::from(problem).into_response(),
+        });
     };
-    let (state, member) = cookie(&headers).ok_or_else(stranger)?;
-    let mut address = callback(&api)?;
-    address.set_query(uri.query());
-    let answered = address.query_pairs().find(|(name, _)| name == "state").map(|(_, state)| state.into_owned());
-    if !answered.is_some_and(|answered| bool::from(answered.as_bytes().ct_eq(state.as_bytes()))) {
-        return Err(stranger().into());
-    }
-    let connected = api.oauth().finish(&member, &address).await?.into();
-    let mut response = match came_back(&api, &headers, &connected).await? {
-        Some(response) => response,
-        None => done(&connected),
+    let origin = api.oauth().origin(&member, &state).await?;
+    let ended = api.oauth().finish(&member, &address).await.map(ConnectedView::from).map_err(Problem::from);
+    let visitor = session::visitor(&api, &headers).await?.filter(|visitor| visitor.member.id == member);
+    let by_link = origin.as_ref().is_some_and(|origin| origin.by_link);
+    let mut response = match (ended, visitor, &origin) {
+        (Ok(connected), Some(visitor), Some(origin)) if !by_link => came_back(&visitor, &connected, origin),
+        (Ok(connected), ..) => done(&connected),
+        // A link that somebody else was faster with leads nowhere any more.
+        (Err(problem), ..) if problem.code().is_server_error() || (by_link && problem.is("not-there")) => {
+            Wrong::from(problem).into_response()
+        }
+        (Err(problem), Some(visitor), origin) if !by_link => came_to_nothing(&visitor, &problem, origin.as_ref()),
+        (Err(problem), _, Some(origin)) => not_connected(&problem, origin, &member),
+        (Err(problem), _, None) => Wrong::from(problem).into_response(),
     };
     let gone = HeaderValue::from_static("keyhole-connect=; Path=/oauth/callback; Max-Age=0; HttpOnly; SameSite=Lax");
     response.headers_mut().append(header::SET_COOKIE, gone);
     Ok(response)
+}
+
+/// The state and the member of what this browser began, and the address at which it came back with an answer to that.
+fn answered(api: &Api, uri: &Uri, headers: &HeaderMap) -> Result<Option<(String, MemberId, Url)>, Problem> {
+    let Some((state, member)) = cookie(headers) else { return Ok(None) };
+    let mut address = callback(api)?;
+    address.set_query(uri.query());
+    let given = address.query_pairs().find(|(name, _)| name == "state").map(|(_, given)| given.into_owned());
+    let fits = given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(state.as_bytes())));
+    Ok(fits.then_some((state, member, address)))
+}
+
+/// Says to who has a link, or is signed in no more, that it came to nothing.
+fn not_connected(problem: &Problem, origin: &Origin, member: &MemberId) -> Response {
+    let again = match &origin.next {
+        Some(link) if origin.by_link => link.expose().to_owned(),
+        _ => with_next("/sign-in", Some(&again(origin))),
+    };
+    let content = html! {
+        h1 { "Nothing was connected" }
+        (alert(problem))
+        @if origin.by_link { p { "Your link is not used up. If you did not expect this, ask " b { (member) } ", whom the account is for." } }
+        div .buttons { a .button .act href=(again) { "Try again" } }
+    };
+    bare(problem.code(), "Nothing was connected", content)
 }
 
 /// What the cookie holds: the attempt's state and its member.
@@ -145,7 +230,7 @@ fn cookie(headers: &HeaderMap) -> Option<(String, MemberId)> {
     Some((state.to_owned(), member.parse().ok()?))
 }
 
-pub(super) fn callback(api: &Api) -> Result<url::Url, Problem> {
+pub(super) fn callback(api: &Api) -> Result<Url, Problem> {
     api.address_of(CALLBACK).ok_or_else(|| {
         Problem::conflict("this Keyhole has no address that a browser could come back to").help("start keyhole serve")
     })

@@ -14,9 +14,10 @@ use super::connect::finished;
 use super::connect_link::asked;
 use super::frame::{self, Part, Wrong, alert};
 use super::parts::field;
-use super::session::{Posted, Visitor};
+use super::session::{Posted, Visitor, with_next};
+use super::sign_in::Next;
 use crate::server::Api;
-use crate::server::extract::Body;
+use crate::server::extract::{Body, Query};
 use crate::server::model::{FieldView, NewAccount, hidden};
 use crate::server::problem::Problem;
 use crate::server::routes;
@@ -216,20 +217,25 @@ impl Typed {
 }
 
 /// Asks what the service is like.
-pub(super) async fn ask(visitor: Visitor) -> Response {
+pub(super) async fn ask(visitor: Visitor, Query(next): Query<Next>) -> Response {
     let typed = Typed { rows: vec![Row::default(); ROWS], ..Typed::default() };
-    let content = describe(&visitor, &typed, &Faults::default());
+    let content = describe(&visitor, &typed, &Faults::default(), next.local());
     frame::page(&visitor, Part::Accounts, "Connect a service of your own", content)
 }
 
 /// Takes the description, or what is given for what was described.
-pub(super) async fn connect(State(api): State<Arc<Api>>, posted: Posted) -> Result<Response, Wrong> {
-    let Some(definition) = posted.raw("definition") else { return Ok(described(&posted)) };
+pub(super) async fn connect(
+    State(api): State<Arc<Api>>,
+    Query(next): Query<Next>,
+    posted: Posted,
+) -> Result<Response, Wrong> {
+    let next = next.local();
+    let Some(definition) = posted.raw("definition") else { return Ok(described(&posted, next)) };
     let custom: CustomApp = serde_json::from_str(definition)
         .map_err(|_| Problem::wrong("what the service is like did not come whole").help("describe it again"))?;
     let visitor = &posted.visitor;
     if posted.one("do") == Some("back") {
-        let content = describe(visitor, &Typed::again(&custom), &Faults::default());
+        let content = describe(visitor, &Typed::again(&custom), &Faults::default(), next);
         return Ok(frame::page(visitor, Part::Accounts, "Connect a service of your own", content));
     }
     let app = custom.app().map_err(|error| Problem::wrong(error.to_string()).help("describe it again"))?;
@@ -246,35 +252,36 @@ pub(super) async fn connect(State(api): State<Arc<Api>>, posted: Posted) -> Resu
         test: true,
     };
     match routes::accounts::connect(State(api.clone()), visitor.caller.clone(), Body(new)).await {
-        Ok((_, connected)) => Ok(finished(visitor, &connected.0, "connected")),
+        Ok((_, connected)) => Ok(finished(visitor, &connected.0, "connected", next)),
         Err(problem) if problem.code().is_server_error() => Err(problem.into()),
         Err(problem) => {
-            let content = keys(visitor, &custom, &app, Some(&posted), Some(&problem));
+            let content = keys(visitor, &custom, &app, Some((&posted, &problem)), next);
             Ok(frame::again(visitor, Part::Accounts, &problem, "Connect a service of your own", content))
         }
     }
 }
 
-fn described(posted: &Posted) -> Response {
+fn described(posted: &Posted, next: Option<&str>) -> Response {
     let (visitor, mut typed) = (&posted.visitor, Typed::of(posted));
     let title = "Connect a service of your own";
     if posted.one("do") == Some("more") {
         let more = (typed.rows.len() + ROWS).min(MOST);
         typed.rows.resize(more, Row::default());
-        return frame::page(visitor, Part::Accounts, title, describe(visitor, &typed, &Faults::default()));
+        return frame::page(visitor, Part::Accounts, title, describe(visitor, &typed, &Faults::default(), next));
     }
     match typed.checked() {
-        Ok((custom, app)) => frame::page(visitor, Part::Accounts, title, keys(visitor, &custom, &app, None, None)),
+        Ok((custom, app)) => frame::page(visitor, Part::Accounts, title, keys(visitor, &custom, &app, None, next)),
         Err(faults) => {
             let problem = Problem::wrong("the service can't be reached as it is described");
-            frame::again(visitor, Part::Accounts, &problem, title, describe(visitor, &typed, &faults))
+            frame::again(visitor, Part::Accounts, &problem, title, describe(visitor, &typed, &faults, next))
         }
     }
 }
 
-fn describe(visitor: &Visitor, typed: &Typed, faults: &Faults) -> Markup {
+fn describe(visitor: &Visitor, typed: &Typed, faults: &Faults, next: Option<&str>) -> Markup {
+    let up = with_next("/accounts/new", next);
     html! {
-        p .crumb { a href="/accounts/new" { "Choose another app" } }
+        p .crumb { a href=(up) { "Choose another app" } }
         div .head { h1 { "Connect a service of your own" } }
         @if faults.any() {
             div .notice .bad role="alert" {
@@ -321,7 +328,7 @@ fn describe(visitor: &Visitor, typed: &Typed, faults: &Faults) -> Markup {
                 // The first button is the one that Enter presses.
                 button .act { "Continue" }
                 @if typed.rows.len() < MOST { button name="do" value="more" formnovalidate { "Add rows" } }
-                a href="/accounts/new" { "Cancel" }
+                a href=(next.unwrap_or(&up)) { "Cancel" }
             }
         }
     }
@@ -375,14 +382,21 @@ fn input_of(name: &str) -> String {
     format!("field.{name}")
 }
 
-fn keys(visitor: &Visitor, custom: &CustomApp, app: &App, given: Option<&Posted>, problem: Option<&Problem>) -> Markup {
+fn keys(
+    visitor: &Visitor,
+    custom: &CustomApp,
+    app: &App,
+    again: Option<(&Posted, &Problem)>,
+    next: Option<&str>,
+) -> Markup {
+    let up = with_next("/accounts/new", next);
     let definition = serde_json::to_string(custom).unwrap_or_default();
     let fields = asked(app).into_iter().map(|one| FieldView { name: input_of(&one.name), ..one });
-    let value = |name: &str| given.and_then(|given| given.raw(name));
+    let value = |name: &str| again.and_then(|(given, _)| given.raw(name));
     html! {
-        p .crumb { a href="/accounts/new" { "Choose another app" } }
+        p .crumb { a href=(up) { "Choose another app" } }
         div .head { h1 { "Connect " (app.title) } }
-        @if let Some(problem) = problem { (alert(problem)) }
+        @if let Some((_, problem)) = again { (alert(problem)) }
         form .card method="post" autocomplete="off" {
             (visitor.key())
             input type="hidden" name="definition" value=(definition);
@@ -394,7 +408,7 @@ fn keys(visitor: &Visitor, custom: &CustomApp, app: &App, given: Option<&Posted>
             div .buttons {
                 button .act { "Connect" }
                 button name="do" value="back" formnovalidate { "Describe it otherwise" }
-                a href="/accounts/new" { "Cancel" }
+                a href=(next.unwrap_or(&up)) { "Cancel" }
             }
         }
     }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
 use super::session::Visitor;
+use super::words::{Said, said};
 use crate::server::problem::Problem;
 
 const STYLE: &str = include_str!("assets/console.css");
@@ -21,12 +22,9 @@ static EDITION: LazyLock<String> = LazyLock::new(|| {
     hash.finalize().to_hex()[..16].to_owned()
 });
 
-/// What a page may load, and who may show it. Forms lead to Keyhole alone, but for the one that goes on at a service.
+/// What a page may load, and who may show it. Forms lead to Keyhole alone; how one goes on at a service, see `to_service`.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-/// The same where a form's answer leads to a service.
-const LEAVING: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
-                       base-uri 'none'; frame-ancestors 'none'";
 
 /// The parts of the console.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,27 +52,17 @@ impl Part {
 
 /// A page for who is signed in.
 pub(super) fn page(visitor: &Visitor, part: Part, title: &str, content: Markup) -> Response {
-    answer(StatusCode::OK, POLICY, title, signed_in(visitor, Some(part), &content))
-}
-
-/// One whose form may lead to a service.
-pub(super) fn leaving(visitor: &Visitor, part: Part, status: StatusCode, title: &str, content: Markup) -> Response {
-    answer(status, LEAVING, title, signed_in(visitor, Some(part), &content))
+    answer(StatusCode::OK, title, signed_in(visitor, Some(part), &content))
 }
 
 /// One with a form that has to be filled in again.
 pub(super) fn again(visitor: &Visitor, part: Part, problem: &Problem, title: &str, content: Markup) -> Response {
-    answer(problem.code(), POLICY, title, signed_in(visitor, Some(part), &content))
+    answer(problem.code(), title, signed_in(visitor, Some(part), &content))
 }
 
 /// A page for who is not, or need not be: with nothing but its content.
 pub(in crate::server) fn bare(status: StatusCode, title: &str, content: Markup) -> Response {
-    answer(status, POLICY, title, html! { main #content .narrow tabindex="-1" { (content) } })
-}
-
-/// The same, whose form may lead to a service.
-pub(super) fn bare_leaving(title: &str, content: Markup) -> Response {
-    answer(StatusCode::OK, LEAVING, title, html! { main #content .narrow tabindex="-1" { (content) } })
+    answer(status, title, html! { main #content .narrow tabindex="-1" { (content) } })
 }
 
 fn signed_in(visitor: &Visitor, part: Option<Part>, content: &Markup) -> Markup {
@@ -100,7 +88,7 @@ fn signed_in(visitor: &Visitor, part: Option<Part>, content: &Markup) -> Markup 
     }
 }
 
-fn answer(status: StatusCode, policy: &'static str, title: &str, body: Markup) -> Response {
+fn answer(status: StatusCode, title: &str, body: Markup) -> Response {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -118,7 +106,7 @@ fn answer(status: StatusCode, policy: &'static str, title: &str, body: Markup) -
     let mut response = (status, markup.into_string()).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
 }
 
@@ -130,11 +118,12 @@ pub(super) fn file(kind: &'static str, name: &str, text: String) -> Response {
 
 /// What says that it did not work, above a form or on a page of its own.
 pub(super) fn alert(problem: &Problem) -> Markup {
+    let Said { detail, help } = said(problem);
     html! {
         div .notice .bad role="alert" {
             p { strong { (problem.title) } }
-            p { (problem.detail) }
-            @if let Some(help) = &problem.help { p { (help) } }
+            p { (detail) }
+            @if let Some(help) = help { p { (help) } }
         }
     }
 }
@@ -151,12 +140,13 @@ impl<E: Into<Problem>> From<E> for Wrong {
 impl IntoResponse for Wrong {
     fn into_response(self) -> Response {
         let Self(problem) = self;
-        let said = html! {
+        let Said { detail, help } = said(&problem);
+        let content = html! {
             h1 { (problem.title) }
-            p { (problem.detail) }
-            @if let Some(help) = &problem.help { p { (help) } }
+            p { (detail) }
+            @if let Some(help) = help { p { (help) } }
         };
-        let mut response = bare(problem.code(), &problem.title, said);
+        let mut response = bare(problem.code(), &problem.title, content);
         // Whoever knows that somebody is signed in shows it within what those see.
         problem.mark(&mut response);
         response
@@ -170,7 +160,7 @@ pub(super) fn wrong(visitor: &Visitor, problem: Problem, from: Response) -> Resp
         (alert(&problem))
         p { a href="/accounts" { "Go to your accounts" } }
     };
-    let mut response = answer(problem.code(), POLICY, &problem.title, signed_in(visitor, None, &content));
+    let mut response = answer(problem.code(), &problem.title, signed_in(visitor, None, &content));
     // What the log is told, and what else was said of it.
     *response.extensions_mut() = from.extensions().clone();
     for (name, value) in from.headers() {

@@ -1,16 +1,23 @@
-//! A draft of an app's definition from an OpenAPI document, for admins to look through. It never becomes an app by
-//! itself: definitions are the operator's files, and nothing here writes one or fetches anything.
+//! A draft of an app's definition from an OpenAPI document, for admins to look through, correct and add. It never becomes
+//! an app by itself, and nothing here fetches anything.
 
-use axum::response::Response;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Redirect, Response};
 use keyhole_host_api::apps::import::{self, Draft, Given};
 use maud::{Markup, html};
 use url::Url;
 
 use super::frame::{self, Part, Wrong, alert};
 use super::session::{Posted, Visitor};
+use crate::server::Api;
 use crate::server::caller::Act;
+use crate::server::extract::Body;
 use crate::server::guard::MAX_BODY;
+use crate::server::model::NewApp;
 use crate::server::problem::Problem;
+use crate::server::routes;
 
 pub(super) async fn ask(visitor: Visitor) -> Result<Response, Wrong> {
     visitor.caller.must(Act::ChangeApps)?;
@@ -23,10 +30,8 @@ fn form(visitor: &Visitor, again: Option<(&Posted, &Problem)>) -> Markup {
         p .crumb { a href="/apps" { "Apps" } }
         div .head { h1 { "Draft an app" } }
         @if let Some((_, problem)) = again { (alert(problem)) }
-        p {
-            "An app is a TOML file in the folder that " code { "keyhole serve" } " was given with " code { "--apps DIR" }
-            ". What a service publishes of itself gives a draft of it: hosts, fields, where the credential goes, OAuth."
-        }
+        p { "What a service publishes of itself gives a draft of its definition: hosts, fields, where the credential goes, \
+             OAuth. Look through it on the next page, and add the app there." }
         form .card method="post" autocomplete="off" {
             (visitor.key())
             label for="document" { "OpenAPI 3 or Swagger 2 document, as JSON or YAML" }
@@ -49,11 +54,11 @@ fn form(visitor: &Visitor, again: Option<(&Posted, &Problem)>) -> Markup {
     }
 }
 
-pub(super) async fn draft(posted: Posted) -> Result<Response, Wrong> {
+pub(super) async fn draft(State(api): State<Arc<Api>>, posted: Posted) -> Result<Response, Wrong> {
     let visitor = &posted.visitor;
     visitor.caller.must(Act::ChangeApps)?;
     match drafted(&posted).await {
-        Ok(draft) => Ok(frame::page(visitor, Part::Apps, "A draft", shown(&draft))),
+        Ok(draft) => Ok(frame::page(visitor, Part::Apps, "A draft", shown(&api, visitor, &draft))),
         Err(problem) if problem.code().is_server_error() => Err(problem.into()),
         Err(problem) => {
             let content = form(visitor, Some((&posted, &problem)));
@@ -90,8 +95,7 @@ fn from_text(text: &str, given: &Given) -> Result<Draft, Problem> {
     })
 }
 
-fn shown(draft: &Draft) -> Markup {
-    let file = format!("{}.toml", draft.name);
+fn shown(api: &Api, visitor: &Visitor, draft: &Draft) -> Markup {
     html! {
         p .crumb { a href="/apps/import" { "Draft an app" } }
         div .head { h1 { "A draft of " (draft.name) } }
@@ -102,16 +106,51 @@ fn shown(draft: &Draft) -> Markup {
             h2 { "To check" }
             ul { @for note in &draft.notes { li { (note) } } }
         }
-        h2 { "The definition" }
-        div .copy {
-            pre tabindex="0" role="region" aria-label="The definition" { code { (draft.definition) } }
+        @if api.catalog().folder().is_some() { (to_add(visitor, &draft.definition)) }
+        @else {
+            h2 { "The definition" }
+            div .copy {
+                pre tabindex="0" role="region" aria-label="The definition" { code { (draft.definition) } }
+            }
+            p { "This Keyhole has no folder for apps, so it can’t be added here. Whoever runs it names one with "
+                code { "--apps DIR" } ", and puts this into it as " code { (draft.name) ".toml" } "." }
         }
-        h2 { "Then" }
-        ol {
-            li { "Save it as " code { (file) } ", look at what is marked with “Check:”, and see what Keyhole says of it: "
-                code { "keyhole apps check " (file) } }
-            li { "Put it into the folder of " code { "--apps DIR" } ", and start " code { "keyhole serve" } " again." }
-            @if draft.oauth { li { "Set its OAuth client on its page under " a href="/apps" { "Apps" } "." } }
+        @if draft.oauth { p .soft { "Members connect it by OAuth: set its client on its page afterwards." } }
+    }
+}
+
+/// What is looked through, and added.
+fn to_add(visitor: &Visitor, definition: &str) -> Markup {
+    html! {
+        form .card method="post" action="/apps" autocomplete="off" {
+            (visitor.key())
+            label for="definition" { "The definition" }
+            textarea #definition name="definition" rows="24" required spellcheck="false" aria-describedby="definition-help" {
+                (definition)
+            }
+            small #definition-help { "Look at what is marked with “Check:” first. It says where the credentials of all accounts of \
+                the app may go, and can’t be changed here once it is added." }
+            div .buttons { button .act { "Add this app" } a href="/apps" { "Cancel" } }
+        }
+    }
+}
+
+pub(super) async fn add(State(api): State<Arc<Api>>, posted: Posted) -> Result<Response, Wrong> {
+    let visitor = &posted.visitor;
+    // A form has a file's line ends its own way.
+    let definition = posted.raw("definition").unwrap_or("").replace("\r\n", "\n");
+    let new = Body(NewApp { definition: definition.clone() });
+    match routes::apps::add(State(api), visitor.caller.clone(), new).await {
+        Ok((_, added)) => Ok(Redirect::to(&format!("/apps/{}?done=added", added.name)).into_response()),
+        Err(problem) if problem.code().is_server_error() || !visitor.is_admin() => Err(problem.into()),
+        Err(problem) => {
+            let content = html! {
+                p .crumb { a href="/apps" { "Apps" } }
+                div .head { h1 { "Add an app" } }
+                (alert(&problem))
+                (to_add(visitor, &definition))
+            };
+            Ok(frame::again(visitor, Part::Apps, &problem, "Add an app", content))
         }
     }
 }

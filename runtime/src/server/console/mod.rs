@@ -27,6 +27,7 @@ mod settings;
 mod sign_in;
 mod tokens;
 mod vault;
+mod words;
 mod workflow_file;
 mod workflow_links;
 mod workflows;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
@@ -49,11 +50,37 @@ pub use sign_in::SetUp;
 
 /// For an address that is nothing's: a page for who looks with a browser, and a problem for a program.
 pub(super) async fn no_such_page(headers: HeaderMap, uri: Uri) -> Response {
-    let asks_for_page = |value: &str| value.split(',').any(|kind| kind.trim().starts_with("text/html"));
-    match headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(asks_for_page) {
+    match asks_for_page(&headers) {
         true => Wrong::from(Problem::not_there("there is nothing at this address")).into_response(),
         false => problem::no_such_route(uri).await.into_response(),
     }
+}
+
+/// The same for an address that takes forms alone. Who has it in their browser, perhaps of a form's answer, is led to the
+/// page above it, where the form is.
+pub(super) async fn no_such_method(headers: HeaderMap, method: Method, uri: Uri) -> Response {
+    match above(uri.path()) {
+        Some(page) if method == Method::GET && asks_for_page(&headers) => Redirect::to(page).into_response(),
+        _ => problem::no_such_method(uri).await.into_response(),
+    }
+}
+
+/// The page above an address of the console's.
+fn above(path: &str) -> Option<&str> {
+    let page = match path.strip_prefix('/')?.split('/').next()? {
+        // Its forms are all on one page.
+        "settings" => "/settings",
+        "accounts" | "apps" | "audit" | "members" | "runs" | "sign-in" | "sign-out" | "workflows" => {
+            path.rsplit_once('/').map(|(above, _)| above)?
+        }
+        _ => return None,
+    };
+    Some(if page.is_empty() { "/" } else { page })
+}
+
+fn asks_for_page(headers: &HeaderMap) -> bool {
+    let asks = |value: &str| value.split(',').any(|kind| kind.trim().starts_with("text/html"));
+    headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(asks)
 }
 
 /// Pages that may take their time.
@@ -99,7 +126,7 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/members/{member}/role", post(member::set_role))
         .route("/members/{member}/invite", post(member::invite))
         .route("/members/{member}/remove", get(member::ask_remove).post(member::remove))
-        .route("/apps", get(apps::list))
+        .route("/apps", get(apps::list).post(import::add))
         .route("/apps/import", get(import::ask).post(import::draft))
         .route("/apps/{app}", get(apps::show))
         .route("/apps/{app}/client", post(apps::configure))

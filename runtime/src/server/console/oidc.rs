@@ -15,7 +15,7 @@ use url::Url;
 
 use super::frame::{self, Part, Wrong};
 use super::parts::ago;
-use super::session::{self, Posted, Visitor, is_foreign};
+use super::session::{self, Posted, Visitor, is_foreign, with_next};
 use super::sign_in::{self, Next, local};
 use crate::server::Api;
 use crate::server::caller::Peer;
@@ -36,11 +36,7 @@ fn label(api: &Api) -> Option<String> {
 /// The way to the provider, for the sign-in page.
 pub(super) fn way_in(api: &Api, next: Option<&str>) -> Markup {
     let Some(label) = label(api) else { return html! {} };
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.extend_pairs(next.map(|next| ("next", next)));
-    let query = query.finish();
-    let address = if query.is_empty() { "/sign-in/oidc".to_owned() } else { format!("/sign-in/oidc?{query}") };
-    html! { div .buttons { a .button .act href=(address) { "Sign in with " (label) } } }
+    html! { div .buttons { a .button .act href=(with_next("/sign-in/oidc", next)) { "Sign in with " (label) } } }
 }
 
 /// Whom one is bound to, for the settings page.

@@ -126,17 +126,24 @@ pub(super) fn field(field: &FieldView, value: Option<&str>) -> Markup {
 
 /// The way to the pages before and after this one, of a list that is counted.
 pub(super) fn pages(path: &str, query: &str, page: usize, rows: usize) -> Markup {
-    let last = rows.div_ceil(ROWS).max(1);
+    pages_of(path, &[("q", query)], page, rows)
+}
+
+/// The same for a list with more in its query. What is empty is left out.
+pub(super) fn pages_of(path: &str, query: &[(&str, &str)], page: usize, rows: usize) -> Markup {
     let to = |page: usize| {
         let mut pairs = url::form_urlencoded::Serializer::new(String::new());
-        if !query.is_empty() {
-            pairs.append_pair("q", query);
-        }
+        pairs.extend_pairs(query.iter().filter(|(_, value)| !value.is_empty()));
         format!("{path}?{}", pairs.append_pair("page", &page.to_string()).finish())
     };
+    turn("Pages", page, rows.div_ceil(ROWS), to)
+}
+
+/// The way to the pages before and after this one, of `last`, which have the addresses that `to` gives.
+fn turn(label: &str, page: usize, last: usize, to: impl Fn(usize) -> String) -> Markup {
     html! {
         @if last > 1 {
-            nav .pages aria-label="Pages" {
+            nav .pages aria-label=(label) {
                 span { @if page > 1 { a href=(to(page - 1)) rel="prev" { "Previous" } } }
                 span .soft { "Page " (page) " of " (last) }
                 span { @if page < last { a href=(to(page + 1)) rel="next" { "Next" } } }
@@ -147,8 +154,30 @@ pub(super) fn pages(path: &str, query: &str, page: usize, rows: usize) -> Markup
 
 /// The rows of one page.
 pub(super) fn of_page<T>(rows: &[T], page: usize) -> &[T] {
-    let from = page.saturating_sub(1).saturating_mul(ROWS).min(rows.len());
-    &rows[from..(from + ROWS).min(rows.len())]
+    nth(rows, page, ROWS)
+}
+
+fn nth<T>(rows: &[T], page: usize, at_once: usize) -> &[T] {
+    let from = page.saturating_sub(1).saturating_mul(at_once).min(rows.len());
+    &rows[from..(from + at_once).min(rows.len())]
+}
+
+/// One of several lists on a page: its name is its heading's, and the query's.
+pub(super) struct Part<'l, T> {
+    /// Those on this page.
+    pub(super) rows: &'l [T],
+    /// The way to the others.
+    pub(super) pages: Markup,
+}
+
+impl<'l, T> Part<'l, T> {
+    pub(super) fn of(all: &'l [T], path: &str, name: &str, page: usize) -> Self {
+        const ROWS: usize = 20;
+        let page = page.clamp(1, all.len().div_ceil(ROWS).max(1));
+        let to = |page: usize| format!("{path}?{name}={page}#{name}");
+        let pages = turn(&format!("Pages of {name}"), page, all.len().div_ceil(ROWS), to);
+        Self { rows: nth(all, page, ROWS), pages }
+    }
 }
 
 /// Whether every word of `query` is in one of `texts`, in any case.

@@ -20,6 +20,7 @@ use super::parts::ago;
 use super::session::{self, Posted, Visitor};
 use super::settings;
 use super::sign_in::{self, local, ours};
+use super::words::said;
 use crate::server::Api;
 use crate::server::caller::{Act, Peer};
 use crate::server::extract::Path;
@@ -110,7 +111,7 @@ pub(super) async fn begin_register(State(api): State<Arc<Api>>, posted: Posted) 
         Ok(begun) => Ok(Json(json!({ "publicKey": begun.options, "ticket": begun.ticket.expose() })).into_response()),
         Err(problem) if problem.code().is_server_error() => Err(problem.into()),
         // For the script, which is no reader of pages.
-        Err(problem) => Ok((problem.code(), Json(json!({ "detail": problem.detail }))).into_response()),
+        Err(problem) => Ok((problem.code(), Json(json!({ "detail": said(&problem).detail }))).into_response()),
     }
 }
 

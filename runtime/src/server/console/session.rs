@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use keyhole_host_api::members::{Member, Role};
-use keyhole_host_api::tokens::SESSION;
+use keyhole_host_api::tokens::{Opened, SESSION};
 use keyhole_host_api::vault::Secret;
 use maud::{Markup, html};
 use subtle::ConstantTimeEq as _;
@@ -23,6 +23,14 @@ use crate::server::problem::Problem;
 
 /// The hidden field of every form.
 const KEY: &str = "form_key";
+
+/// What is typed at length, and is no secret.
+const TYPED: [(&str, &str); 4] = [
+    ("file", "The workflow’s file"),
+    ("event", "The event"),
+    ("document", "The OpenAPI document"),
+    ("definition", "The definition"),
+];
 
 /// Somebody who is signed in.
 #[derive(Clone)]
@@ -40,6 +48,13 @@ impl Visitor {
 
     pub(super) fn is_admin(&self) -> bool {
         self.member.role == Role::Admin
+    }
+}
+
+impl From<Opened> for Visitor {
+    fn from(opened: Opened) -> Self {
+        let caller = Caller::Member(opened.member.clone(), Proof::Session(opened.id));
+        Self { member: opened.member, caller, form_key: opened.form_key }
     }
 }
 
@@ -132,25 +147,23 @@ pub(super) async fn sign_in_first(State(api): State<Arc<Api>>, mut request: Requ
         },
         None => None,
     };
-    let Some(opened) = opened else {
-        if changes {
-            let problem =
-                Problem::new(StatusCode::UNAUTHORIZED, "signed-out", "You are signed out", "nothing was changed");
-            return Wrong::from(problem.help("sign in again, at /sign-in, and do it again")).into_response();
-        }
+    let Some(mut opened) = opened else {
         let here = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("next", here).finish();
-        return Redirect::to(&format!("/sign-in?{query}")).into_response();
+        let to = with_next("/sign-in", Some(here));
+        return match changes {
+            true => signed_out(&to, form(request, &api).await.unwrap_or_default()),
+            false => Redirect::to(&to).into_response(),
+        };
     };
-    let caller = Caller::Member(opened.member.clone(), Proof::Session(opened.id));
-    let visitor = Visitor { member: opened.member, caller, form_key: opened.form_key };
+    let renewed = opened.renewed.take();
+    let visitor = Visitor::from(opened);
     request.extensions_mut().insert(visitor.clone());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = frame::wrong(&visitor, problem, response);
     }
     // A page that ended the session has a cookie of its own.
-    if let Some(key) = opened.renewed
+    if let Some(key) = renewed
         && !sets_cookie(&api, &response)
     {
         set_cookie(&api, &mut response, &key);
@@ -158,10 +171,39 @@ pub(super) async fn sign_in_first(State(api): State<Arc<Api>>, mut request: Requ
     response
 }
 
+/// Says that a form came too late, gives back what was typed into it, and leads on to its page.
+fn signed_out(sign_in: &str, fields: Form) -> Response {
+    let typed = |name: &str| fields.iter().find(|(field, value)| field == name && !value.is_empty());
+    let typed: Vec<_> = TYPED.iter().filter_map(|&(name, label)| Some((name, label, &typed(name)?.1))).collect();
+    let content = html! {
+        h1 { "You are signed out" }
+        p { "Your session has ended, and nothing was changed. Sign in again to come back to the page." }
+        @if !typed.is_empty() { p { "Copy what you typed first: it is not kept." } }
+        @for (name, label, text) in &typed {
+            label for=(name) { (label) }
+            textarea id=(name) rows="12" readonly spellcheck="false" { (text.as_str()) }
+        }
+        div .buttons { a .button .act href=(sign_in) { "Sign in again" } }
+    };
+    frame::bare(StatusCode::UNAUTHORIZED, "You are signed out", content)
+}
+
+/// `path`, with where to go on from there.
+pub(super) fn with_next(path: &str, next: Option<&str>) -> String {
+    let Some(next) = next else { return path.to_owned() };
+    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
+    format!("{path}?{query}")
+}
+
 /// Who the browser is signed in as, if it is.
 pub(super) async fn signed_in(api: &Api, headers: &HeaderMap) -> Result<Option<Member>, Problem> {
+    Ok(visitor(api, headers).await?.map(|visitor| visitor.member))
+}
+
+/// The same, for a page that is for others, too.
+pub(super) async fn visitor(api: &Api, headers: &HeaderMap) -> Result<Option<Visitor>, Problem> {
     match key_of(api, headers) {
-        Some(key) => Ok(api.sessions.open(key.expose(), false).await?.map(|opened| opened.member)),
+        Some(key) => Ok(api.sessions.open(key.expose(), false).await?.map(Visitor::from)),
         None => Ok(None),
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
+use serde::Deserialize;
 
-use super::accounts::Search;
 use super::frame::{self, Part, Wrong, alert};
-use super::parts::ago;
+use super::parts::{self, ago};
 use super::session::{Posted, Visitor};
 use super::{oidc, passkeys, tokens, vault};
 use crate::server::Api;
@@ -18,12 +18,22 @@ use crate::server::model::SessionView;
 use crate::server::problem::Problem;
 use crate::server::routes;
 
+/// Which pages of its lists are shown, and what was just done.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct At {
+    done: String,
+    sessions: usize,
+    pub(super) tokens: usize,
+    pub(super) links: usize,
+}
+
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     visitor: Visitor,
-    Query(search): Query<Search>,
+    Query(at): Query<At>,
 ) -> Result<Response, Wrong> {
-    let said = match search.done.as_str() {
+    let said = match at.done.as_str() {
         "session" => Some("The session is ended."),
         "token" => Some("The token is revoked. It holds from the next request on."),
         "link" => Some("The link is taken back."),
@@ -34,7 +44,7 @@ pub(super) async fn show(
         _ => None,
     };
     let notice = html! { @if let Some(said) = said { div .notice .good role="status" { p { (said) } } } };
-    let content = content(&api, &visitor, &notice, None).await?;
+    let content = content(&api, &visitor, &notice, None, &at).await?;
     Ok(frame::page(&visitor, Part::Settings, "Settings", content))
 }
 
@@ -43,7 +53,7 @@ pub(super) async fn again(api: &Arc<Api>, posted: &Posted, problem: Problem) -> 
     if problem.code().is_server_error() {
         return Err(problem.into());
     }
-    let content = content(api, &posted.visitor, &alert(&problem), Some(posted)).await?;
+    let content = content(api, &posted.visitor, &alert(&problem), Some(posted), &At::default()).await?;
     Ok(frame::again(&posted.visitor, Part::Settings, &problem, "Settings", content))
 }
 
@@ -52,10 +62,12 @@ async fn content(
     visitor: &Visitor,
     notice: &Markup,
     given: Option<&Posted>,
+    at: &At,
 ) -> Result<Markup, Problem> {
     let mut sessions = routes::sessions::list(State(api.clone()), visitor.caller.clone()).await?.0;
     sessions.sort_by_key(|one| (!one.current, std::cmp::Reverse(one.last_used)));
-    let tokens = tokens::part(api, visitor, given).await?;
+    let sessions = parts::Part::of(&sessions, "/settings", "sessions", at.sessions);
+    let tokens = tokens::part(api, visitor, given, at).await?;
     let oidc = oidc::part(api, visitor).await?;
     let passkeys = passkeys::part(api, visitor, given).await?;
     Ok(html! {
@@ -71,7 +83,8 @@ async fn content(
         }
         h2 #sessions { "Sessions" }
         p { "Browsers that are signed in as you. One that nobody uses for a day is signed out." }
-        (sessions_table(visitor, &sessions))
+        (sessions_table(visitor, sessions.rows))
+        (sessions.pages)
         form method="post" action="/sign-out/everywhere" {
             (visitor.key())
             div .buttons { button .bad { "Sign out everywhere" } }
@@ -79,7 +92,7 @@ async fn content(
         (passkeys)
         (oidc)
         (tokens)
-        @if visitor.is_admin() { (vault::part(visitor)) }
+        @if visitor.is_admin() { (vault::part(api, visitor)) }
         h2 { "Keyhole" }
         p { "Version " (env!("CARGO_PKG_VERSION")) ". What programs can ask of it: " a href="/api/openapi.json" { "its OpenAPI document" } "." }
     })

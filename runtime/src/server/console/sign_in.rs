@@ -62,6 +62,13 @@ pub(super) struct Next {
     pub(super) next: Option<String>,
 }
 
+impl Next {
+    /// The page of ours that it names.
+    pub(super) fn local(&self) -> Option<&str> {
+        self.next.as_deref().filter(|path| is_local(path))
+    }
+}
+
 /// Asks for a token, and says how else one gets in.
 pub(super) async fn ask(
     State(api): State<Arc<Api>>,
@@ -261,10 +268,12 @@ pub(super) async fn begin(
 
 /// Where to go on, if that is a page of ours.
 pub(super) fn local(next: Option<&str>) -> &str {
-    let ours = |path: &&str| {
-        path.starts_with('/') && !path[1..].starts_with(['/', '\\']) && !path.contains(|c: char| c.is_control())
-    };
-    next.filter(ours).unwrap_or("/accounts")
+    next.filter(|path| is_local(path)).unwrap_or("/accounts")
+}
+
+/// Whether a path leads to a page of ours, and not away.
+pub(super) fn is_local(path: &str) -> bool {
+    path.starts_with('/') && !path[1..].starts_with(['/', '\\']) && !path.contains(|c: char| c.is_control())
 }
 
 #[cfg(test)]

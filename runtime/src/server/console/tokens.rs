@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use super::accounts::Search;
 use super::audit_table::tail;
 use super::frame::{self, Part, Wrong};
-use super::parts::{ago, matches, of_page, pages, title_of};
+use super::parts::{self, ago, matches, of_page, pages, title_of};
 use super::session::{Posted, Visitor};
 use super::settings;
 use crate::server::Api;
@@ -29,17 +29,27 @@ const TOKEN_DAYS: [u32; 5] = [1, 7, 30, 90, 366];
 const LINK_DAYS: [u32; 2] = [1, 7];
 
 /// What the settings have of them.
-pub(super) async fn part(api: &Arc<Api>, visitor: &Visitor, given: Option<&Posted>) -> Result<Markup, Problem> {
+pub(super) async fn part(
+    api: &Arc<Api>,
+    visitor: &Visitor,
+    given: Option<&Posted>,
+    at: &settings::At,
+) -> Result<Markup, Problem> {
     let (state, caller) = (|| State(api.clone()), &visitor.caller);
-    let tokens = routes::tokens::list(state(), caller.clone(), Query(TokensQuery { all: false })).await?.0;
-    let links = routes::links::list(state(), caller.clone()).await?.0;
+    let mut tokens = routes::tokens::list(state(), caller.clone(), Query(TokensQuery { all: false })).await?.0;
+    let mut links = routes::links::list(state(), caller.clone()).await?.0;
+    // The newest is the one that was just made.
+    tokens.reverse();
+    links.reverse();
+    let tokens = parts::Part::of(&tokens, "/settings", "tokens", at.tokens);
+    let links = parts::Part::of(&links, "/settings", "links", at.links);
     let mut apps: Vec<&Arc<App>> = api.catalog().iter().filter(|app| app.name != CUSTOM).collect();
     apps.sort_by_key(|app| app.title.to_lowercase());
     let name = given.and_then(|posted| posted.one("token_name"));
     Ok(html! {
         h2 #tokens { "API tokens" }
         p { "A program that has one speaks for you: with the API, and with " code { "KEYHOLE_TOKEN" } " from a terminal elsewhere." }
-        @if tokens.is_empty() { p .soft { "You have none." } } @else { (table(visitor, &tokens, false)) }
+        @if tokens.rows.is_empty() { p .soft { "You have none." } } @else { (table(visitor, tokens.rows, false)) (tokens.pages) }
         @if visitor.is_admin() { p { a href="/settings/tokens" { "The tokens of every member" } } }
         h3 { "Make a token" }
         form .line method="post" action="/settings/tokens" {
@@ -57,7 +67,8 @@ pub(super) async fn part(api: &Arc<Api>, visitor: &Visitor, given: Option<&Poste
         h2 #links { "Connect links" }
         p { "Whoever opens one connects an account for you, once, without a login: for somebody who has the key. The account is yours, \
              and private." }
-        @if links.is_empty() { p .soft { "There is none that nobody used." } } @else { (links_table(api, visitor, &links)) }
+        @if links.rows.is_empty() { p .soft { "There is none that nobody used." } }
+        @else { (links_table(api, visitor, links.rows)) (links.pages) }
         h3 { "Make a link" }
         form .line method="post" action="/settings/links" {
             (visitor.key())

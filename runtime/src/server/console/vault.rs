@@ -19,9 +19,17 @@ use crate::server::routes;
 const NAMED: usize = 100;
 
 /// What the settings have of it.
-pub(super) fn part(visitor: &Visitor) -> Markup {
+pub(super) fn part(api: &Api, visitor: &Visitor) -> Markup {
+    let (vault, _) = api.accounts.vault();
     html! {
         h2 #vault { "Vault" }
+        div .card {
+            dl .facts {
+                dt { "Master key" } dd { code { (vault.key_id()) } " seals" }
+                dt { "Comes from" } dd { (vault.key_source()) " of the server’s" }
+                dt { "Keys at hand" } dd { (vault.key_ids().len()) }
+            }
+        }
         p { "Every account has a data key of its own, and the master key wraps those. A check opens all of them, and shows none." }
         div .buttons {
             form method="post" action="/settings/vault/check" .inline { (visitor.key()) button { "Check the vault" } }

@@ -186,6 +186,14 @@ fn source(app: &App) -> String {
     }
 }
 
+/// An app to add.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewApp {
+    /// Its definition, in TOML.
+    pub definition: String,
+}
+
 /// An OAuth client to configure for an app.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -25,7 +25,7 @@ pub use accounts::{
     AccessView, AccountView, AccountsQuery, ConnectedView, Deleted, Grant, Need, NewAccount, NewCredentials, Rename,
     SetAccess, Tested,
 };
-pub use apps::{AppSummary, AppView, FieldView, Forgotten, NewClient, OAuthView};
+pub use apps::{AppSummary, AppView, FieldView, Forgotten, NewApp, NewClient, OAuthView};
 pub use audit::{AuditFilter, AuditQuery, MOST_LISTED, PruneAudit, VerifyAudit};
 pub use data::{Cleared, DataStoreView, EntriesQuery, EntryView, KeyQuery, NewEntry};
 pub use members::{AddedMember, DeletedWithMember, MemberView, Named, NewMember, Removed, SetRole, Unbound};

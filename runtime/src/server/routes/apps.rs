@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use keyhole_host_api::apps::{CUSTOM, Catalog};
+use axum::http::StatusCode;
+use keyhole_host_api::apps::{App, CUSTOM, Catalog, Flow};
 use keyhole_host_api::oauth::{ClientSummary, NewClient as Configured};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -12,13 +13,13 @@ use utoipa_axum::routes;
 use super::Answer;
 use crate::server::caller::{Act, Caller};
 use crate::server::extract::{Body, Path};
-use crate::server::model::{AppSummary, AppView, Forgotten, NewClient};
+use crate::server::model::{AppSummary, AppView, Forgotten, NewApp, NewClient};
 use crate::server::problem::Problem;
 use crate::server::{Api, schema};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
-        .routes(routes!(list))
+        .routes(routes!(list, add))
         .routes(routes!(show))
         .routes(routes!(clients))
         .routes(routes!(configure, unconfigure))
@@ -29,6 +30,29 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     responses((status = 200, body = [AppSummary])))]
 pub(in crate::server) async fn list(State(api): State<Arc<Api>>, _: Caller) -> Json<Vec<AppSummary>> {
     Json(summaries(api.catalog()))
+}
+
+/// Add an app by its definition, which is kept in the operator's folder. Admins can
+#[utoipa::path(post, path = "/api/apps", tag = "apps", operation_id = "apps_add",
+    request_body = NewApp, responses((status = 201, body = AppView)))]
+pub(in crate::server) async fn add(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Body(new): Body<NewApp>,
+) -> Result<(StatusCode, Json<AppView>), Problem> {
+    caller.must(Act::ChangeApps)?;
+    let new = api.catalog().prepare(new.definition)?;
+    let name = &new.app.name;
+    // What was sealed for an app of that name, which is not defined any more, must not go where this one says.
+    let sealed = api.accounts.any_of(name).await? || api.oauth().configured().await?.iter().any(|one| one.app == *name);
+    if sealed {
+        return Err(Problem::conflict(format!("there are credentials for an app {name} that was there before"))
+            .help("give this one another name"));
+    }
+    let catalog = api.catalog().clone();
+    let added = tokio::task::spawn_blocking(move || catalog.add(new)).await;
+    let added = added.map_err(|error| Problem::internal(&error))??;
+    Ok((StatusCode::CREATED, Json(AppView::from(&*added))))
 }
 
 /// Every app of `catalog`, in short.
@@ -61,6 +85,16 @@ pub fn find(catalog: &Catalog, name: &str) -> Result<AppView, Problem> {
             "keyhole apps list shows all; connect any other service with the app {CUSTOM}: keyhole accounts connect {CUSTOM} --help"
         ),
     }))
+}
+
+/// Whether an admin sets a client, once for all members, before an account of the app can be connected.
+pub(in crate::server) fn needs_client(app: &App) -> bool {
+    app.oauth.as_ref().is_some_and(|def| def.flow != Flow::Jwt && def.own_client.is_none())
+}
+
+/// Whether accounts of the app can be connected.
+pub(in crate::server) async fn is_ready(api: &Api, app: &App) -> Result<bool, Problem> {
+    Ok(!needs_client(app) || api.oauth().configured().await?.iter().any(|client| client.app == app.name))
 }
 
 /// List the OAuth clients that are configured. Admins can

@@ -1,4 +1,4 @@
-//! Connect links: making them. Using one is a page's matter, see `page.rs`.
+//! Connect links: making them. Using one is a page's matter, see `console/connect_link.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use keyhole_host_api::accounts::ConnectError;
+use keyhole_host_api::oauth::OAuthError;
 use keyhole_host_api::tokens::{ConnectAccount, Purpose as _};
 use keyhole_host_api::vault::Secret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Answer;
+use super::{Answer, apps};
 use crate::server::Api;
 use crate::server::caller::Caller;
 use crate::server::extract::{Body, Path};
@@ -39,9 +40,13 @@ pub(in crate::server) async fn create(
     Body(new): Body<NewLink>,
 ) -> Result<(StatusCode, Json<CreatedLink>), Problem> {
     let member = caller.member()?;
-    if api.catalog().get(&new.app).is_none() {
+    let Some(app) = api.catalog().get(&new.app) else {
         let nearest = api.catalog().nearest(&new.app).map(str::to_owned);
         return Err(ConnectError::UnknownApp { name: new.app, nearest }.into());
+    };
+    // Whoever is sent the link could do nothing about it.
+    if !apps::is_ready(&api, app).await? {
+        return Err(OAuthError::NotConfigured(new.app).into());
     }
     let lifetime = new.expires_in.map_or(ConnectAccount::LIFETIME, |seconds| Duration::from_secs(seconds.into()));
     let made = api.links.create(member, ConnectAccount { app: new.app }, lifetime).await?;

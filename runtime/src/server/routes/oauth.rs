@@ -1,7 +1,7 @@
 //! Connecting by OAuth, for a caller who has a token: the CLI, which listens on a loopback
 //! address for the browser to come back, or shows a code.
 //!
-//! A browser that comes without a token uses a connect link instead (`page.rs`).
+//! A browser that comes without a token uses a connect link instead (`console/connect_link.rs`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -148,6 +148,7 @@ async fn to_start(api: &Api, by: &MemberId, start: StartOAuth) -> Result<Start, 
         account,
         other_identity: start.other_identity,
         untested: !start.test,
+        ..Start::default()
     })
 }
 
