@@ -277,6 +277,9 @@ impl Client {
     pub async fn leave(&self) {
         if let Reach::Here { api, .. } = &self.reach {
             api.runner.stop(Duration::ZERO).await;
+            if let Err(error) = api.broker.settle().await {
+                tracing::warn!(%error, "how often accounts were used could not be written");
+            }
         }
     }
 
@@ -290,7 +293,15 @@ impl Client {
     ) -> Result<std::result::Result<T, Refused>> {
         let address = address(path, query);
         let answer = match &self.reach {
-            Reach::Here { router, .. } => here(router, method, by, &address, body).await?,
+            Reach::Here { router, api, .. } => {
+                let answer = here(router, method, by, &address, body).await?;
+                // The process may end now, and what was counted in memory with it.
+                let settled = api.broker.settle().await;
+                if answer.status.is_success() {
+                    settled?;
+                }
+                answer
+            }
             Reach::There { http, url, token } => there(http, url, token, method, &address, body).await?,
         };
         answer.read()

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use keyhole_host_api::accounts::{Access, Event, Health};
-use keyhole_host_api::broker::audit::Page;
+use keyhole_host_api::broker::audit::{Kind, Page};
 use maud::{Markup, html};
 
 use super::accounts::{Search, actions};
 use super::audit::LOOKS;
-use super::audit_table;
+use super::audit_table::{self, Nicknames};
 use super::frame::{self, Part, Wrong, alert};
 use super::parts::{access, ago, health, icon, title_of};
 use super::session::{Posted, Visitor};
@@ -52,6 +52,8 @@ async fn shown(api: &Arc<Api>, visitor: &Visitor, id: &str, notice: Markup) -> R
     let one = found(api, visitor, id).await?;
     let query = AuditQuery {
         account: Some(one.id.to_string()),
+        // What was done to it has a table of its own.
+        kind: Some(Kind::Request),
         limit: ACTIVITY,
         // Nothing used it before it was there, and the audit may be long.
         since: Some(one.created),
@@ -193,12 +195,12 @@ fn needs(one: &AccountView, own: bool) -> Markup {
 
 fn activity(api: &Api, one: &AccountView, page: &Page) -> Markup {
     html! {
-        @if page.uses.is_empty() && page.before.is_some() {
+        @if page.told.is_empty() && page.before.is_some() {
             p .soft { "None of the " (LOOKS) " newest records of the audit is of it." }
             p { a href=(format!("/audit?account={}", one.id)) { "Look further back" } }
-        } @else if page.uses.is_empty() { p .soft { "Nothing that you may see has used it." } }
+        } @else if page.told.is_empty() { p .soft { "Nothing that you may see has used it." } }
         @else {
-            (audit_table::table(api, &page.uses))
+            (audit_table::table(api, &page.told, &Nicknames::of_one(one)))
             p { a href=(format!("/audit?account={}", one.id)) { "All of it, with filters" } }
         }
     }

@@ -19,11 +19,10 @@ use super::connect_link::{asked, callback, to_service};
 use super::frame::{self, Part, Wrong, alert};
 use super::parts::{field, icon, matches, of_page, pages};
 use super::session::{Posted, Visitor};
-use crate::server::Api;
 use crate::server::extract::{Body, Path, Query};
 use crate::server::model::{AccountView, ConnectedView, FieldView, NewAccount, NewCredentials, hidden};
 use crate::server::problem::Problem;
-use crate::server::routes;
+use crate::server::{Api, acts, routes};
 
 /// Asks for the app.
 pub(super) async fn choose(
@@ -274,10 +273,13 @@ async fn by_oauth(api: &Arc<Api>, connecting: &Connecting<'_>, posted: &Posted) 
     let member = &posted.visitor.member.id;
     let done = if connecting.account.is_some() { "reconnected" } else { "connected" };
     if !connecting.leaves() {
-        return Ok(match api.oauth().connect_client(member, connecting.start(posted)).await {
-            Ok(connected) => finished(&posted.visitor, &connected.into(), done),
-            Err(error) => connecting.refused(posted, &error.into()),
-        });
+        return match api.oauth().connect_client(member, connecting.start(posted)).await {
+            Ok(connected) => {
+                api.did(&posted.visitor.caller, acts::connected(&connected)).await?;
+                Ok(finished(&posted.visitor, &connected.into(), done))
+            }
+            Err(error) => Ok(connecting.refused(posted, &error.into())),
+        };
     }
     match api.oauth().begin(member, connecting.start(posted), callback(api)?.as_str()).await {
         Ok(begun) => Ok(to_service(api, &begun, member)?),

@@ -9,7 +9,7 @@ use axum::extract::{Form, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{Router, get};
-use keyhole_host_api::accounts::Connect;
+use keyhole_host_api::accounts::{Connect, Connected};
 use keyhole_host_api::apps::{App, Flow};
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::oauth::{Begun, Start};
@@ -21,12 +21,12 @@ use subtle::ConstantTimeEq as _;
 use super::connect::came_back;
 use super::frame::{Wrong, bare, bare_leaving};
 use super::parts::field;
-use crate::server::Api;
 use crate::server::caller::Peer;
 use crate::server::extract::Path;
 use crate::server::model::{AppView, ConnectedView, FieldView};
 use crate::server::problem::Problem;
 use crate::server::routes::tested;
+use crate::server::{Api, acts};
 
 /// Where services send browsers back.
 pub const CALLBACK: &str = "/oauth/callback";
@@ -83,12 +83,12 @@ async fn connect(
                 }
             };
             api.links.redeem(&text).await?;
-            Ok(done(&api.accounts.store(&link.member, prepared, uid).await?.into()))
+            finished(&api, peer, &link, api.accounts.store(&link.member, prepared, uid).await?).await
         }
         Some(Flow::ClientCredentials | Flow::Jwt) => {
             api.links.redeem(&text).await?;
             let start = Start { fields, ..Start::of(app.name.clone()) };
-            Ok(done(&api.oauth().connect_client(&link.member, start).await?.into()))
+            finished(&api, peer, &link, api.oauth().connect_client(&link.member, start).await?).await
         }
         Some(Flow::Member) => {
             let start = Start { fields, ..Start::of(app.name.clone()) };
@@ -97,6 +97,17 @@ async fn connect(
             Ok(to_service(&api, &begun, &link.member)?)
         }
     }
+}
+
+/// Tells the audit of what was connected with `link`, and the browser.
+async fn finished(
+    api: &Api,
+    peer: Peer,
+    link: &Link<ConnectAccount>,
+    connected: Connected,
+) -> Result<Response, Wrong> {
+    api.record(acts::connected(&connected).by(format!("link {}", link.id)).from(peer.address())).await?;
+    Ok(done(&connected.into()))
 }
 
 /// Sends the browser to the service, with what ties the one that comes back to it.
@@ -115,7 +126,12 @@ pub(super) fn to_service(api: &Api, begun: &Begun, member: &MemberId) -> Result<
 }
 
 /// Finishes what the browser began, and no other one did.
-async fn come_back(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) -> Result<Response, Wrong> {
+async fn come_back(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Wrong> {
     let stranger = || {
         Problem::wrong("this browser began no connection, or more than 10 minutes ago")
             .help("begin again with another link, and in one browser")
@@ -127,7 +143,10 @@ async fn come_back(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) ->
     if !answered.is_some_and(|answered| bool::from(answered.as_bytes().ct_eq(state.as_bytes()))) {
         return Err(stranger().into());
     }
-    let connected = api.oauth().finish(&member, &address).await?.into();
+    let connected = api.oauth().finish(&member, &address).await?;
+    // Whether they are signed in or had a link, it is the browser that began it.
+    api.record(acts::connected(&connected).member(&member).by("browser").from(peer.address())).await?;
+    let connected = connected.into();
     let mut response = match came_back(&api, &headers, &connected).await? {
         Some(response) => response,
         None => done(&connected),

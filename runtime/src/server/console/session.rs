@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::frame::{self, Wrong};
 use crate::server::Api;
-use crate::server::caller::{Caller, Proof};
+use crate::server::caller::{Caller, Peer, Proof};
 use crate::server::problem::Problem;
 
 /// The hidden field of every form.
@@ -120,7 +120,12 @@ pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
 }
 
 /// Lets past who is signed in; others are led to sign in, and back.
-pub(super) async fn sign_in_first(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn sign_in_first(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let changes = request.method() != Method::GET;
     if changes && is_foreign(request.headers()) {
         return Wrong::from(stranger()).into_response();
@@ -142,7 +147,7 @@ pub(super) async fn sign_in_first(State(api): State<Arc<Api>>, mut request: Requ
         let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("next", here).finish();
         return Redirect::to(&format!("/sign-in?{query}")).into_response();
     };
-    let caller = Caller::Member(opened.member.clone(), Proof::Session(opened.id));
+    let caller = Caller::Member(opened.member.clone(), Proof::Session(opened.id), peer);
     let visitor = Visitor { member: opened.member, caller, form_key: opened.form_key };
     request.extensions_mut().insert(visitor.clone());
     let mut response = next.run(request).await;

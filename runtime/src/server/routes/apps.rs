@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use keyhole_host_api::apps::{CUSTOM, Catalog};
+use keyhole_host_api::broker::audit;
 use keyhole_host_api::oauth::{ClientSummary, NewClient as Configured};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -83,7 +84,9 @@ pub(in crate::server) async fn configure(
 ) -> Answer<ClientSummary> {
     caller.must(Act::ChangeApps)?;
     let client = Configured { id: new.client_id, secret: new.client_secret.map(|hidden| hidden.0) };
-    Ok(Json(api.oauth().configure(&app, client).await?))
+    let set = api.oauth().configure(&app, client).await?;
+    api.did(&caller, audit::Act::done("clients_configure").app(&app).detail(&set.client_id)).await?;
+    Ok(Json(set))
 }
 
 /// Forget the OAuth client of an app. Admins can
@@ -96,5 +99,8 @@ pub(in crate::server) async fn unconfigure(
 ) -> Answer<Forgotten> {
     caller.must(Act::ChangeApps)?;
     let forgotten = api.catalog().get(&app).is_some() && api.oauth().unconfigure(&app).await?;
+    if forgotten {
+        api.did(&caller, audit::Act::done("clients_unconfigure").app(&app)).await?;
+    }
     Ok(Json(Forgotten { app, forgotten }))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use keyhole_host_api::broker::audit;
 use keyhole_host_api::members::{Member, MemberId};
 use keyhole_host_api::tokens::{Purpose as _, SignIn};
 use utoipa_axum::router::OpenApiRouter;
@@ -43,10 +44,11 @@ pub(in crate::server) async fn add(
         .parse()
         .map_err(|error: keyhole_host_api::members::MemberIdError| Problem::wrong(error.to_string()))?;
     let member = api.members.add(name, new.role).await?;
+    api.did(&caller, audit::Act::done("members_add").about(&member.id).detail(member.role)).await?;
     // Here and nowhere else: now they have nothing that the link could open. A link for a member who is there already
     // would let an admin use that member's accounts.
     let invite = match new.invite {
-        true => Some(sessions::link(&api, &member.id, SignIn::default(), SignIn::LONGEST).await?.url),
+        true => Some(sessions::link(&api, &caller, &member.id, SignIn::default(), SignIn::LONGEST).await?.url),
         false => None,
     };
     Ok((StatusCode::CREATED, Json(AddedMember { member: member.into(), invite })))
@@ -77,6 +79,7 @@ pub(in crate::server) async fn remove(
             stopped.push(workflow.id().to_string());
         }
     }
+    api.did(&caller, audit::Act::done("members_remove").about(&member)).await?;
     Ok(Json(Removed::new(member, departed, upstream, stopped)))
 }
 
@@ -106,7 +109,10 @@ pub(in crate::server) async fn unbind(
     // It takes access away. Whoever comes next is bound by their own hand, or as the operator's settings say.
     let there = oneself_or_any(&api, &caller, &member).await?;
     match api.oidc.bindings().remove(&there.id).await? {
-        Some(binding) => Ok(Json(binding.into())),
+        Some(binding) => {
+            api.did(&caller, audit::Act::done("members_unbind").about(&there.id)).await?;
+            Ok(Json(binding.into()))
+        }
         None => Err(Problem::not_there(format!("{member} is bound to nobody at an OpenID provider"))),
     }
 }
