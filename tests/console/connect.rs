@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::browser::Browser;
 use crate::house::{deploy, enter, request, sign_in_link};
+use crate::secrets::secret;
 
 const WRONG: &str = "acme_live_aKeyThatNobodyGave000000";
 
@@ -36,7 +37,7 @@ fn a_person_connects_tests_renames_shares_and_deletes_an_account_with_a_key() {
     alice.follow("Acme");
 
     alice.fill("Nickname (optional)", "Acme of sales");
-    alice.fill("API key", WRONG);
+    alice.fill("API key", secret(WRONG));
     alice.press_button("Connect");
     alice.sees("the service does not take that");
     assert_eq!(alice.value("Nickname (optional)"), "Acme of sales");
@@ -142,7 +143,7 @@ fn a_person_connects_by_oauth_and_comes_back_signed_in_to_the_accounts_page() {
     bob.sees("Ask alice.");
     assert_eq!(bob.count("button", Some("Go to Notes")), 0);
     let configure = ["apps", "configure", "notes", "--client-id", "keyhole", "--stdin"];
-    served.keyhole.call_with(&configure, "keyhole-secret-4f1b7c2e9d").ok();
+    served.keyhole.call_with(&configure, secret("keyhole-secret-4f1b7c2e9d")).ok();
 
     alice.reload();
     alice.press_button("Go to Notes");

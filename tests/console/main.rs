@@ -13,6 +13,7 @@ mod members;
 mod oidc;
 mod passkeys;
 mod routes;
+mod secrets;
 mod sessions;
 mod sign_in;
 mod visit;

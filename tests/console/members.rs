@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::browser::{Browser, Page};
 use crate::house::{House, Words, enter};
+use crate::secrets::secret;
 use crate::visit::{client, send};
 
 /// What the page gives to be copied: a link or a token.
@@ -120,7 +121,7 @@ fn an_admin_sets_a_client_drafts_an_app_filters_the_audit_and_checks_the_vault()
     alice.fill("Client id", "our-client");
     alice.press_button("Set the client");
     alice.sees("the client's secret is not given");
-    alice.fill("Client secret", "a-client-secret-4f1b7c2e9d");
+    alice.fill("Client secret", secret("a-client-secret-4f1b7c2e9d"));
     alice.press_button("Set the client");
     alice.sees("The OAuth client is set");
     let page = alice.evaluate("document.documentElement.outerHTML").to_string();
