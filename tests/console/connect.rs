@@ -42,6 +42,7 @@ fn a_person_connects_tests_renames_shares_and_deletes_an_account_with_a_key() {
     alice.sees("the service does not take that");
     assert_eq!(alice.value("Nickname (optional)"), "Acme of sales");
     assert_eq!(alice.value("API key"), "", "a secret is not filled in again");
+    alice.judge("a form with an error");
     assert!(!alice.evaluate("document.documentElement.outerHTML").to_string().contains(WRONG));
     alice.fill("API key", KEY);
     alice.press_button("Connect");
@@ -55,6 +56,7 @@ fn a_person_connects_tests_renames_shares_and_deletes_an_account_with_a_key() {
     alice.click_text("Actions");
     alice.press_button("Test");
     alice.sees("It works: the service takes its credentials.");
+    alice.judge("the result of a test");
 
     alice.click_text("Actions");
     alice.follow("Rename");

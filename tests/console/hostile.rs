@@ -10,22 +10,32 @@ use serde_json::json;
 use crate::browser::{Answered, Browser, Page};
 use crate::house::{CLIENT_SECRET, House, Words, enter};
 use crate::secrets::secret;
-use crate::visit::{Visit, client, posting, send};
+use crate::visit::{Visit, client, form, posting, send};
 
 /// Markup, a script, what ends an attribute, and what turns the direction of a line; and a word to know it by.
-fn evil(word: &str) -> String {
+pub fn evil(word: &str) -> String {
     format!("{word}<script>window.pwned=1</script>\"'&<img src=x onerror=window.pwned=1>\u{202e}")
 }
 
 /// Where the browser says that it comes from.
 const AGENT: &str = "evil-agent\"'><script>window.pwned=1</script><img src=x onerror=window.pwned=1>";
 
-/// Nothing of it became an element, and nothing of it ran.
+/// What has text that turns the direction of a line, and does not keep it to itself; and of what one presses or reads first,
+/// what goes on behind such text.
+const TURNED: &str = r"[...document.querySelectorAll('body *')].filter((one) => {
+  const texts = [...one.childNodes].filter((node) => node.nodeType === 3 && node.data.includes('\u202e'));
+  if (texts.length === 0) return false;
+  const goesOn = one.matches('h1, h2, a, button, summary, strong, label') && texts.some((node) => !node.data.trim().endsWith('\u202e'));
+  return goesOn || getComputedStyle(one).unicodeBidi !== 'isolate';
+}).map((one) => one.outerHTML.slice(0, 300))";
+
+/// Nothing of it became an element, nothing of it ran, and what stands beside it reads as it did.
 #[track_caller]
-fn unharmed(page: &Page, path: &str) {
+pub fn unharmed(page: &Page, path: &str) {
     assert!(page.evaluate("window.pwned").is_null(), "{path}: a script ran");
     let foreign = "document.querySelectorAll('script:not([src]), img, iframe, object, style, [onerror]').length";
     assert_eq!(page.evaluate(foreign), 0, "{path}: markup became elements");
+    assert_eq!(page.evaluate(TURNED), json!([]), "{path}: what stands beside it is turned");
 }
 
 #[test]
@@ -39,6 +49,11 @@ fn markup_in_what_members_steps_and_services_write_is_text_on_every_page() {
         failure: evil("evil-failure"),
         reason: evil("evil-reason"),
         token: evil("evil-token"),
+        scope: evil("evil-scope"),
+        uid: evil("evil-uid"),
+        plain: evil("evil-plain"),
+        path: evil("evil-path"),
+        title: Some(evil("evil-title")),
     };
     let house = House::new(&words);
     let alice = house.alice(&browser, &json!({"userAgent": AGENT}));
@@ -70,10 +85,11 @@ fn markup_in_what_members_steps_and_services_write_is_text_on_every_page() {
         all += alice.evaluate("document.documentElement.textContent").as_str().unwrap_or_default();
     }
     // It was there to be seen, and whole where it is no value of JSON, in which quotes are escaped.
-    for word in ["nickname", "description", "event", "value", "failure", "reason", "token", "agent"] {
+    let words_of = ["nickname", "description", "event", "value", "failure", "reason", "token", "agent"];
+    for word in words_of.into_iter().chain(["scope", "uid", "plain", "path", "title"]) {
         assert!(all.contains(&format!("evil-{word}")), "evil-{word} is on no page");
     }
-    for whole in [&words.nickname, &words.description, &words.failure, &words.token] {
+    for whole in [&words.nickname, &words.description, &words.failure, &words.token, &words.uid, &words.plain] {
         assert!(all.contains(whole.as_str()), "{whole} is on no page as it is");
     }
     // What a form gives back, and what another member sees.
@@ -92,6 +108,7 @@ fn markup_in_what_members_steps_and_services_write_is_text_on_every_page() {
     alice.sees("What was given can't be taken");
     assert_eq!(alice.value("The file"), draft);
     unharmed(&alice, "a file that is refused");
+    answers_to_posts(&alice, &house);
     let bob = enter(&browser, &house.served, "bob", &json!({}));
     bob.sees("evil-nickname");
     bob.open(&format!("/accounts/{}", house.healthy));
@@ -101,6 +118,93 @@ fn markup_in_what_members_steps_and_services_write_is_text_on_every_page() {
     // A policy that had to refuse something would have been complained about.
     assert_eq!(alice.complaints(), [""; 0]);
     assert_eq!(bob.complaints(), [""; 0]);
+}
+
+/// What is answered to a form has what was typed, and what others said of it.
+fn answers_to_posts(alice: &Page, house: &House) {
+    alice.open("/accounts/new/custom");
+    for label in ["What you call the service (optional)", "Hosts", "Where requests start (optional)", "Name 1", "Value 1"] {
+        alice.fill(label, &evil("evil-custom"));
+    }
+    alice.fill("Fields that are no secrets (optional)", &evil("evil-custom"));
+    alice.press_button("Continue");
+    alice.sees("What is wrong stands beside it.");
+    unharmed(alice, "a service of one's own that is refused");
+    for (label, text) in [
+        ("What you call the service (optional)", evil("evil-custom").as_str()),
+        ("Hosts", "api.acme.example"),
+        ("Where requests start (optional)", ""),
+        ("Name 1", "X-Key"),
+        ("Value 1", "{key}"),
+        ("Fields that are no secrets (optional)", ""),
+    ] {
+        alice.fill(label, text);
+    }
+    alice.press_button("Continue");
+    alice.sees("Connect evil-custom");
+    unharmed(alice, "a service of one's own that is described");
+
+    let document = json!({
+        "openapi": "3.0.0", "info": {"title": evil("evil-api"), "description": evil("evil-api"), "version": "1"}, "paths": {},
+        "servers": [{"url": "https://api.weather-of-tests.com/v1", "description": evil("evil-api")}],
+        "components": {"securitySchemes": {
+            evil("evil-scheme"): {"type": "apiKey", "in": "header", "name": evil("evil-header"), "description": evil("evil-api")},
+            "key": {"type": "http", "scheme": "bearer", "description": evil("evil-api")},
+        }},
+        "security": [{"key": []}, {evil("evil-scheme"): []}],
+    });
+    for (text, said) in [(evil("evil-api: ["), ", column "), (document.to_string(), "A draft of evil_api")] {
+        alice.open("/apps/import");
+        alice.fill("OpenAPI 3 or Swagger 2 document, as JSON or YAML", &text);
+        alice.press_button("Draft it");
+        alice.sees(said);
+        unharmed(alice, said);
+    }
+    alice.sees("evil-scheme");
+
+    alice.open("/apps/notes");
+    alice.fill("Client id", &evil("evil-client"));
+    alice.press_button("Set the client");
+    alice.sees("the client's secret is not given");
+    unharmed(alice, "a client that is refused");
+    alice.fill("Client secret", secret("evil-client-secret-4f1b7c2e9d"));
+    alice.press_button("Set the client");
+    alice.sees("The OAuth client is set");
+    unharmed(alice, "a client that is set");
+    for path in ["/apps", "/apps/notes/client/forget", "/audit?kind=act"] {
+        alice.open(path);
+        unharmed(alice, path);
+    }
+
+    // What a service says as it sends the browser back, which must be the one that left.
+    alice.open("/accounts/new/notes");
+    alice.press_button("Go to Notes");
+    let kept = alice.cookies();
+    let kept = kept.iter().find(|cookie| cookie["name"] == "keyhole-connect").expect("it was led away");
+    let state = kept["value"].as_str().and_then(|value| value.split('.').next()).expect("a state").to_owned();
+    let said = [("state", state.as_str()), ("error", "access_denied"), ("error_description", &evil("evil-said"))];
+    alice.open(&format!("/oauth/callback?{}&iss=https%3A%2F%2Fauth.acme.example", form(&said)));
+    alice.sees("evil-said");
+    unharmed(alice, "what a service said");
+
+    for path in [format!("/accounts/{}", house.healthy), format!("/accounts/{}", house.dead)] {
+        alice.open(&path);
+        alice.click_text("Actions");
+        alice.press_button("Test");
+        alice.arrives("/test$");
+        unharmed(alice, "a test");
+    }
+    alice.open("/workflows/alice/orders");
+    alice.click_text("Run it now");
+    alice.fill("Event (JSON)", &evil("{evil-event"));
+    alice.press_button("Run");
+    alice.sees("the event is not JSON");
+    unharmed(alice, "an event that is refused");
+    alice.open("/settings");
+    alice.fill("Name", &evil("evil-once"));
+    alice.press_button("Make the token");
+    alice.sees("Copy it now");
+    unharmed(alice, "a token that is shown once");
 }
 
 #[test]

@@ -23,11 +23,13 @@ fn an_admin_invites_a_member_by_a_link_and_removes_them_and_a_member_can_do_neit
     alice.fill("Name", "Carol");
     alice.press_button("Add the member");
     alice.sees("cannot be a member's name");
+    alice.judge("a member's name that is refused");
     assert_eq!(alice.value("Name"), "Carol");
     alice.fill("Name", "carol");
     alice.press_button("Add the member");
     alice.sees("carol is added");
     let link = copied(&alice);
+    alice.judge("a member who was added");
 
     let carol = browser.person(&served.url, &json!({}));
     carol.open(&link);
@@ -42,6 +44,7 @@ fn an_admin_invites_a_member_by_a_link_and_removes_them_and_a_member_can_do_neit
     alice.sees("They own no account.");
     alice.press_button("Remove carol");
     alice.sees("carol is removed");
+    alice.judge("a member who was removed");
     carol.open("/accounts");
     carol.arrives("/sign-in\\?next=");
     assert_eq!(carol.open(&link), 404);
@@ -57,6 +60,7 @@ async fn a_token_is_shown_once_works_and_is_revoked() {
     alice.press_button("Make the token");
     alice.sees("Copy it now");
     let token = copied(&alice);
+    alice.judge("a token that is shown once");
     let me = || client(1).get(format!("{}/api/me", served.url)).bearer_auth(&token);
     assert_eq!(send(me()).await.status, 200);
     alice.open("/settings");
@@ -97,6 +101,7 @@ fn somebody_without_a_login_connects_an_account_by_a_link_that_was_made_in_the_s
     alice.press_button("Make the link");
     alice.sees("Send it to who has the key");
     let link = copied(&alice);
+    alice.judge("a link that is shown once");
     let stranger = browser.person(&house.served.url, &json!({}));
     stranger.open(&link);
     stranger.sees("The account will belong to alice");
@@ -143,6 +148,7 @@ fn an_admin_sets_a_client_drafts_an_app_filters_the_audit_and_checks_the_vault()
     alice.press_button("Draft it");
     alice.sees("A draft of weather");
     alice.sees("api.weather-of-tests.com");
+    alice.judge("a draft");
 
     alice.follow("Audit");
     let all = alice.count("row", None);
@@ -155,13 +161,16 @@ fn an_admin_sets_a_client_drafts_an_app_filters_the_audit_and_checks_the_vault()
     assert!(1 < some && some < all, "{some} of {all}");
     alice.press_button("Verify");
     alice.sees("The audit is whole");
+    alice.judge("an audit that was verified");
 
     alice.open("/settings");
     alice.press_button("Check the vault");
     alice.sees("records open.");
+    alice.judge("a vault that was checked");
     alice.open("/settings/vault/rotate");
     alice.press_button("Rotate the master key");
     alice.sees("seals from now on");
+    alice.judge("a master key that was rotated");
     alice.open(&format!("/accounts/{}", house.healthy));
     alice.click_text("Actions");
     alice.press_button("Test");

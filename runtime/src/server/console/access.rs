@@ -50,7 +50,7 @@ fn choose(
     let granted = |member: &MemberId| matches!(chosen, Access::Members(members) if members.contains(member));
     html! {
         p .crumb { a href=(at) { (one.nickname) } }
-        div .head { h1 { "Who may use " (one.nickname) "?" } }
+        div .head { h1 { "Who may use " bdi { (one.nickname) } "?" } }
         @if let Some(problem) = problem {
             (alert(problem))
             @if problem.is("proof-needed") {
@@ -165,7 +165,7 @@ fn confirm(visitor: &Visitor, one: &AccountView, wanted: &Access, stops: &[Strin
                     @for member in members { input type="hidden" name="member" value=(member); }
                 }
             }
-            p { "Without access to " (one.nickname) " these can't go on:" }
+            p { "Without access to " bdi { (one.nickname) } " these can't go on:" }
             ul {
                 @for workflow in stops.iter().take(NAMED) { li { (workflow) } }
                 @if stops.len() > NAMED { li { "and " (stops.len() - NAMED) " more" } }

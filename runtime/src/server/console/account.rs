@@ -287,7 +287,7 @@ pub(super) async fn ask_delete(
     let at = format!("/accounts/{}", one.id);
     let content = html! {
         p .crumb { a href=(at) { (one.nickname) } }
-        div .head { h1 { "Delete " (one.nickname) "?" } }
+        div .head { h1 { "Delete " bdi { (one.nickname) } "?" } }
         form .card method="post" {
             (visitor.key())
             p { "Its credentials are erased here, and revoked at " (title_of(&api, &one.app)) " where that is possible. \
@@ -319,7 +319,7 @@ pub(super) async fn delete(
     let content = html! {
         div .head { h1 { "Deleted here, and not revoked" } }
         div .notice .wait role="alert" {
-            p { (deleted.nickname) " is deleted here. The service did not revoke its tokens: do that there." }
+            p { bdi { (deleted.nickname) } " is deleted here. The service did not revoke its tokens: do that there." }
             p { (why) }
         }
         p { a href="/accounts" { "Go to your accounts" } }

@@ -133,7 +133,7 @@ impl<'a> Connecting<'a> {
                     @if self.account.is_none() {
                         label for="nickname" { "Nickname (optional)" }
                         input #nickname name="nickname" maxlength="100" value=[value("nickname")] aria-describedby="nickname-help";
-                        small #nickname-help { "What you call it, such as “" (self.app.title) " of marketing”." }
+                        small #nickname-help { "What you call it, such as “" bdi { (self.app.title) } " of marketing”." }
                     }
                     @for one in &self.fields { (field(one, value(&one.name))) }
                     @if problem.is_some_and(|problem| problem.is("conflict")) && self.account.is_some() {
@@ -293,7 +293,7 @@ pub(super) fn finished(visitor: &Visitor, connected: &ConnectedView, done: &str)
         return connected_at(&connected.id, done);
     }
     let content = html! {
-        div .head { h1 { (connected.nickname) " is " (done) } }
+        div .head { h1 { bdi { (connected.nickname) } " is " (done) } }
         div .notice .wait { @for warning in &connected.warnings { p { (warning) } } }
         p { a .button .act href=(format!("/accounts/{}", connected.id)) { "Go on" } }
     };

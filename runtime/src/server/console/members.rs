@@ -257,7 +257,7 @@ fn done(removed: &Removed) -> Markup {
                 p { "These are deleted here, and their services did not revoke them: do that there." }
                 ul {
                     @for one in &failed {
-                        li { (one.nickname) @if let Some(why) = &one.upstream_error { ": " (why) } }
+                        li { bdi { (one.nickname) } @if let Some(why) = &one.upstream_error { ": " (why) } }
                     }
                 }
             }
