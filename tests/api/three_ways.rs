@@ -155,8 +155,10 @@ fn day(way: &Way, here: Option<&Keyhole>) -> Vec<(String, String)> {
     run(&["--json", "audit", "prune", "--before", "1h", "--yes"], "");
     // By whom differs, and how many processes wrote it: what was done does not.
     let acts = way.call(here, &["--json", "audit", "--kind", "act", "-n", "10000"], "").ok().json();
-    let shown = |act: &serde_json::Value| ["act", "about", "app"].map(|part| act[part].as_str().unwrap_or("-").to_owned());
-    let acts = acts.as_array().unwrap().iter().filter(|act| act["decision"] == "allowed" && act["act"] != "tokens_create");
+    let shown =
+        |act: &serde_json::Value| ["act", "about", "app"].map(|part| act[part].as_str().unwrap_or("-").to_owned());
+    let acts =
+        acts.as_array().unwrap().iter().filter(|act| act["decision"] == "allowed" && act["act"] != "tokens_create");
     told.push(("acts".to_owned(), acts.map(|act| shown(act).join(" ")).collect::<Vec<_>>().join("\n")));
     let verified = way.call(here, &["--json", "audit", "verify", "--heads", "/dev/null"], "").ok().json();
     assert_eq!(verified["wrong"], 0, "{verified:#}");

@@ -336,7 +336,6 @@ impl Page {
     pub fn unreached(&self) -> Vec<String> {
         strings(&self.call("unreached", json!({})))
     }
-
 }
 
 impl Drop for Page {

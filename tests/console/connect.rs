@@ -94,6 +94,18 @@ fn a_person_connects_tests_renames_shares_and_deletes_an_account_with_a_key() {
     bob.open("/accounts");
     bob.sees("No accounts yet");
     assert_eq!(bob.open(&format!("/accounts/{account}")), 404);
+
+    // Whoever knows better has it stored all the same, and nobody asks the service.
+    alice.open("/accounts/new/acme");
+    alice.fill("API key", WRONG);
+    alice.press_button("Connect");
+    alice.sees("the service does not take that");
+    let asked = server.received().len();
+    alice.fill("API key", WRONG);
+    alice.tick("Store it all the same");
+    alice.press_button("Connect");
+    alice.sees("The account is connected");
+    assert_eq!(server.received().len(), asked);
 }
 
 /// The address under which the browser and the service know Keyhole.
@@ -190,6 +202,15 @@ fn a_person_connects_by_oauth_and_comes_back_signed_in_to_the_accounts_page() {
     alice.sees("access_denied");
     assert_eq!(accounts(&served.keyhole, "alice").as_array().map(Vec::len), Some(1));
     assert_eq!(accounts(&served.keyhole, "bob"), json!([]));
+
+    // A service that can't be reached revokes nothing, and that is said.
+    let account = connected[0]["id"].as_str().expect("an id");
+    drop(service);
+    alice.open(&format!("{PUBLIC}/accounts/{account}/delete"));
+    alice.press_button("Delete the account");
+    alice.sees("Deleted here, and not revoked");
+    alice.judge("an account that was not revoked");
+    assert_eq!(accounts(&served.keyhole, "alice"), json!([]));
     let ours = |complaint: &String| complaint.starts_with(PUBLIC);
     assert_eq!(alice.complaints().into_iter().filter(ours).collect::<Vec<_>>(), [""; 0]);
 }

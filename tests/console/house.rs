@@ -264,10 +264,9 @@ fn robots(authority: &Authority, forgot: Arc<AtomicBool>, words: &Words) -> Serv
     Server::http(authority, &["auth.acme.example"], move |request| {
         let knows = !forgot.load(Ordering::SeqCst);
         match request.target.as_str() {
-            "/token" if knows => answer(
-                200,
-                &json!({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600, "scope": scope}),
-            ),
+            "/token" if knows => {
+                answer(200, &json!({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600, "scope": scope}))
+            }
             "/token" => answer(400, &json!({"error": "invalid_grant", "error_description": why})),
             _ if knows => answer(200, &json!({"client": uid})),
             _ => answer(401, &json!({"error": "invalid_token"})),

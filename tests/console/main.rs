@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod audit;
 mod browser;
 mod connect;
 mod custom;

@@ -40,6 +40,8 @@ fn an_admin_invites_a_member_by_a_link_and_removes_them_and_a_member_can_do_neit
     assert_eq!(carol.open("/members/alice/remove"), 403);
 
     alice.follow("Go to the members");
+    alice.type_in("Search", "car");
+    alice.sees("1 member");
     alice.follow("Remove carol");
     alice.sees("They own no account.");
     alice.press_button("Remove carol");
@@ -70,6 +72,22 @@ async fn a_token_is_shown_once_works_and_is_revoked() {
     alice.press_button(revoke.as_str().expect("a button"));
     alice.sees("The token is revoked.");
     assert_eq!(send(me()).await.status, 401);
+
+    // Another's, among everyone's.
+    let (bobs, _) = served.token("bob", &["--name", "bob's phone"]);
+    let bob = || client(1).get(format!("{}/api/me", served.url)).bearer_auth(&bobs);
+    assert_eq!(send(bob()).await.status, 200);
+    alice.open("/settings/tokens");
+    alice.type_in("Search", "nobody has this");
+    alice.sees("0 tokens");
+    alice.fill("Search", "");
+    alice.type_in("Search", "phone");
+    alice.sees("1 token");
+    alice.press_button(
+        alice.evaluate("document.querySelector('[aria-label^=\"Revoke bob\"]').ariaLabel").as_str().expect("a button"),
+    );
+    alice.sees("The token is revoked.");
+    assert_eq!(send(bob()).await.status, 401);
 }
 
 #[test]
@@ -112,6 +130,18 @@ fn somebody_without_a_login_connects_an_account_by_a_link_that_was_made_in_the_s
     assert_eq!(stranger.open(&link), 404);
     alice.open("/accounts");
     alice.sees("3 accounts");
+
+    // One that is taken back opens nothing.
+    alice.open("/settings");
+    alice.select("App", "Acme");
+    alice.press_button("Make the link");
+    alice.sees("Send it to who has the key");
+    let link = copied(&alice);
+    alice.open("/settings");
+    let revoke = alice.evaluate("document.querySelector('[aria-label^=\"Revoke the link for Acme\"]').ariaLabel");
+    alice.press_button(revoke.as_str().expect("a button"));
+    alice.sees("The link is taken back.");
+    assert_eq!(stranger.open(&link), 404);
 }
 
 #[test]
@@ -133,6 +163,9 @@ fn an_admin_sets_a_client_drafts_an_app_filters_the_audit_and_checks_the_vault()
     assert!(page.contains("our-client") && !page.contains("a-client-secret"), "{page}");
     alice.follow("Forget the client");
     alice.sees("Its secret is erased here.");
+    alice.press_button("Forget the client");
+    alice.sees("The OAuth client is forgotten.");
+    assert!(!alice.text().contains("our-client"));
 
     alice.open("/apps/import");
     alice.fill("OpenAPI 3 or Swagger 2 document, as JSON or YAML", "openapi: [");

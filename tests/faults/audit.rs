@@ -79,7 +79,9 @@ fn a_writer_that_was_killed_leaves_a_whole_chain_and_in_strict_mode_every_reques
     let mut killed = 0;
     for round in 0..rounds {
         let mode = if round % 2 == 0 { "strict" } else { "relaxed" };
-        let recorded = || keyhole.call(&["--json", "audit", "--kind", "request", "--decision", "allowed", "-n", "10000"]).ok().json();
+        let recorded = || {
+            keyhole.call(&["--json", "audit", "--kind", "request", "--decision", "allowed", "-n", "10000"]).ok().json()
+        };
         let (before, received) = (recorded().as_array().unwrap().len(), workspace.received());
         let mut run = keyhole.command(&["run", &step, "--as", "alice", "--link", &link, "--audit", mode]);
         run.args(keyhole.flags()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -110,7 +112,10 @@ fn what_somebody_does_to_the_store_is_found_and_what_retention_does_is_not() {
     workspace.is_whole();
     let heads = keyhole.data.path().join("heads").display().to_string();
     let verified = verify(keyhole, &["--save-heads", &heads]);
-    assert_eq!((&verified["wrong"], &verified["records"], &verified["writers"]), (&json!(0), &json!(made + 12), &json!(made + 3)));
+    assert_eq!(
+        (&verified["wrong"], &verified["records"], &verified["writers"]),
+        (&json!(0), &json!(made + 12), &json!(made + 3))
+    );
     keyhole.call(&["audit", "verify", "--save-heads", &heads]).failed(2);
     assert_eq!(std::fs::read_to_string(&heads).unwrap().lines().count(), before + 3);
     assert_eq!(verify(keyhole, &["--heads", &heads])["wrong"], 0);

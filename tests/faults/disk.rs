@@ -69,7 +69,11 @@ fn plays_on_a_full_disk() {
     workspace.is_whole();
     workspace.accounts.push(workspace.keyhole.connect("alice", KEY));
     workspace.is_whole();
-    let audit = workspace.keyhole.call(&["--json", "audit", "--kind", "request", "--decision", "allowed", "-n", "10000"]).ok().json();
+    let audit = workspace
+        .keyhole
+        .call(&["--json", "audit", "--kind", "request", "--decision", "allowed", "-n", "10000"])
+        .ok()
+        .json();
     assert_eq!(audit.as_array().unwrap().len(), workspace.received(), "one record for each request that left");
     played();
 }

@@ -29,8 +29,8 @@ use crate::store::{Durable, Store, StoreError};
 use crate::vault::{Vault, VaultError};
 use entry::{HashKey, Place, began};
 
-pub(crate) use entry::FOLDER;
 pub use act::Act;
+pub(crate) use entry::FOLDER;
 pub use entry::{Decision, Entry, Head, Kind, Phase, Told, Use};
 pub use follow::Follower;
 pub use keep::Pruned;

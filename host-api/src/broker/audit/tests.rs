@@ -809,9 +809,10 @@ async fn an_act_concerns_who_did_it_who_it_was_done_to_and_whose_account_it_was_
     assert_eq!(acts(concerning("bob", &[])).await, ["members_add"]);
     assert_eq!(acts(concerning("mallory", &["a2"])).await, [""; 0]);
     assert_eq!(acts(Filter { decision: Some(Decision::Refused), ..none() }).await, ["sign_in"]);
-    assert_eq!(acts(Filter { member: Some("root".into()), app: Some("acme".into()), ..none() }).await, [
-        "accounts_access"
-    ]);
+    assert_eq!(
+        acts(Filter { member: Some("root".into()), app: Some("acme".into()), ..none() }).await,
+        ["accounts_access"]
+    );
     // What only requests have, no act has.
     for filter in [
         Filter { run: Some("r".into()), ..none() },

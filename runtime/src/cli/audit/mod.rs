@@ -162,7 +162,8 @@ impl Audit {
         if self.follow {
             return follow::follow(&client, settings, &self.filters.query()).await;
         }
-        let AuditFilter { kind, account, member, run, app, host, status, decision, since, until } = self.filters.query();
+        let AuditFilter { kind, account, member, run, app, host, status, decision, since, until } =
+            self.filters.query();
         let (limit, before) = (self.limit, None);
         let query = AuditQuery { kind, account, member, run, app, host, status, decision, since, until, limit, before };
         let told: Vec<Audited> = client.query(None, &["audit"], &query).await?;
@@ -219,7 +220,9 @@ impl<'a> Line<'a> {
                 };
                 let (member, app, reason) =
                     (or_none(&act.member), or_none(&act.app), act.reason.as_deref().unwrap_or(""));
-                Self { at: act.at, member, step: "–", app, what: deed(act), outcome: outcome.to_owned(), color, reason }
+                Self {
+                    at: act.at, member, step: "–", app, what: deed(act), outcome: outcome.to_owned(), color, reason
+                }
             }
         }
     }

@@ -100,12 +100,7 @@ async fn connect(
 }
 
 /// Tells the audit of what was connected with `link`, and the browser.
-async fn finished(
-    api: &Api,
-    peer: Peer,
-    link: &Link<ConnectAccount>,
-    connected: Connected,
-) -> Result<Response, Wrong> {
+async fn finished(api: &Api, peer: Peer, link: &Link<ConnectAccount>, connected: Connected) -> Result<Response, Wrong> {
     api.record(acts::connected(&connected).by(format!("link {}", link.id)).from(peer.address())).await?;
     Ok(done(&connected.into()))
 }
@@ -126,12 +121,7 @@ pub(super) fn to_service(api: &Api, begun: &Begun, member: &MemberId) -> Result<
 }
 
 /// Finishes what the browser began, and no other one did.
-async fn come_back(
-    State(api): State<Arc<Api>>,
-    peer: Peer,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Wrong> {
+async fn come_back(State(api): State<Arc<Api>>, peer: Peer, uri: Uri, headers: HeaderMap) -> Result<Response, Wrong> {
     let stranger = || {
         Problem::wrong("this browser began no connection, or more than 10 minutes ago")
             .help("begin again with another link, and in one browser")
