@@ -19,6 +19,9 @@ impl Nicknames {
     /// Of the accounts in `told`.
     pub(super) async fn of(api: &Api, visitor: &Visitor, told: &[Told]) -> Result<Self, Problem> {
         let named: BTreeSet<&str> = told.iter().filter_map(account_of).collect();
+        if named.is_empty() {
+            return Ok(Self(HashMap::new()));
+        }
         let rows = api.accounts.rows(&visitor.member.id).await?;
         let rows = rows.iter().map(|row| (row.id().to_string(), row.nickname()));
         let named = rows.filter(|(id, _)| named.contains(id.as_str()));
