@@ -187,7 +187,8 @@ fn answers_to_posts(alice: &Page, house: &House) {
     let kept = alice.cookies();
     let kept = kept.iter().find(|cookie| cookie["name"] == "keyhole-connect").expect("it was led away");
     let state = kept["value"].as_str().and_then(|value| value.split('.').next()).expect("a state").to_owned();
-    let said = [("state", state.as_str()), ("error", "access_denied"), ("error_description", &evil("evil-said"))];
+    let described = evil("evil-said");
+    let said = [("state", state.as_str()), ("error", "access_denied"), ("error_description", described.as_str())];
     alice.open(&format!("/oauth/callback?{}&iss=https%3A%2F%2Fauth.acme.example", form(&said)));
     alice.sees("evil-said");
     unharmed(alice, "what a service said");

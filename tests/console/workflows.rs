@@ -73,10 +73,8 @@ fn a_person_chooses_which_account_a_step_uses_edits_the_file_and_turns_a_workflo
     let shown = || keyhole.call(&["--json", "workflows", "show", "orders", "--as", "alice"]).ok().json();
     let alice = house.alice(&browser, &json!({}));
     alice.follow("Workflows");
-    assert_eq!(
-        alice.evaluate("[...document.querySelectorAll('.dots')].map((one) => one.ariaLabel)[0]"),
-        "last runs: 1 ok, 1 failed"
-    );
+    let marks = alice.evaluate("[...document.querySelectorAll('.dots')].map((one) => one.ariaLabel)");
+    assert!(marks.to_string().contains("last runs: 1 ok, 1 failed"), "{marks}");
     alice.type_in("Search", "nothing-is-called-this");
     alice.sees("0 workflows");
     alice.fill("Search", "");
