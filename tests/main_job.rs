@@ -146,7 +146,7 @@ fn checked_twice_bob_is_refused_granted_and_refused_again_and_the_audit_shows_it
     // Alice is who she was.
     assert_eq!(scene.echo_key("alice")["status"], "ok");
 
-    let audit = scene.keyhole.call(&["--json", "audit"]).ok().json();
+    let audit = scene.keyhole.call(&["--json", "audit", "--kind", "request"]).ok().json();
     let seen: Vec<_> = audit
         .as_array()
         .unwrap()
@@ -172,8 +172,14 @@ fn checked_twice_bob_is_refused_granted_and_refused_again_and_the_audit_shows_it
         assert_eq!(used["host"], if refused { "" } else { "api.acme.example" });
         assert_eq!(used["decision"], if refused { "refused" } else { "allowed" });
     }
-    let bobs = scene.keyhole.call(&["--json", "audit", "--member", "bob"]).ok().json();
+    let bobs = scene.keyhole.call(&["--json", "audit", "--kind", "request", "--member", "bob"]).ok().json();
     assert_eq!(bobs.as_array().unwrap().len(), 4);
+    // Who let bob in, and took that back, is there too.
+    let acts = scene.keyhole.call(&["--json", "audit", "--kind", "act", "--account", &scene.account]).ok().json();
+    let acts: Vec<_> = acts.as_array().unwrap().iter().map(|act| (act["act"].as_str().unwrap(), &act["by"])).collect();
+    let operator = json!("operator");
+    let acted = ["accounts_connect", "accounts_grant", "accounts_revoke"].map(|act| (act, &operator));
+    assert_eq!(acts, acted);
 }
 
 #[test]

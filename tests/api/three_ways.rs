@@ -148,18 +148,26 @@ fn day(way: &Way, here: Option<&Keyhole>) -> Vec<(String, String)> {
     run(&["sign-in", "--expires", "8d"], "");
     run(&["members", "remove", "carol"], "");
     run(&["members", "remove", "carol"], "");
-    run(&["--json", "audit"], "");
-    run(&["audit", "--member", "alice", "--decision", "allowed", "--since", "1h", "-n", "5"], "");
+    run(&["--json", "audit", "--kind", "request"], "");
+    run(&["audit", "--kind", "request", "--member", "alice", "--decision", "allowed", "--since", "1h", "-n", "5"], "");
     run(&["audit", "--member", "nobody"], "");
+    run(&["audit", "--kind", "everything"], "");
     run(&["audit", "--app", "acme", "--host", "api.acme.example", "--status", "2xx", "--until", "0s"], "");
     run(&["audit", "--status", "many"], "");
-    run(&["audit", "verify"], "");
-    run(&["audit", "verify", "--heads", "/dev/null"], "");
     run(&["audit", "prune", "--before", "1h"], "");
     run(&["audit", "prune", "--before", "1h", "--yes"], "");
     run(&["--json", "audit", "prune", "--before", "1h", "--yes"], "");
+    // By whom differs, and how many processes wrote it: what was done does not.
+    let acts = way.call(here, &["--json", "audit", "--kind", "act", "-n", "10000"], "").ok().json();
+    let shown =
+        |act: &serde_json::Value| ["act", "about", "app"].map(|part| act[part].as_str().unwrap_or("-").to_owned());
+    let acts =
+        acts.as_array().unwrap().iter().filter(|act| act["decision"] == "allowed" && act["act"] != "tokens_create");
+    told.push(("acts".to_owned(), acts.map(|act| shown(act).join(" ")).collect::<Vec<_>>().join("\n")));
+    let verified = way.call(here, &["--json", "audit", "verify", "--heads", "/dev/null"], "").ok().json();
+    assert_eq!(verified["wrong"], 0, "{verified:#}");
     // Its hashes are of this day alone.
-    let export = way.call(here, &["audit", "export", "--since", "1h"], "").ok().stdout;
+    let export = way.call(here, &["audit", "export", "--kind", "request", "--since", "1h"], "").ok().stdout;
     assert_eq!(export.lines().count(), 4, "{export}");
     let verified = way.call(here, &["--json", "audit", "verify", "-"], &export).ok().json();
     assert_eq!((&verified["records"], &verified["wrong"]), (&json!(4), &json!(0)), "{verified:#}");

@@ -243,9 +243,9 @@ impl Guest {
         run
     }
 
-    /// The audit as `keyhole audit --json` has it, latest first.
+    /// The requests as `keyhole audit --json` has them, latest first.
     pub fn audit(&self) -> Value {
-        let audit = self.keyhole.call(&["--json", "audit"]).ok().json();
+        let audit = self.keyhole.call(&["--json", "audit", "--kind", "request"]).ok().json();
         let text = audit.to_string();
         assert!(!text.contains(KEY) && !text.contains(MARKER), "{text}");
         audit

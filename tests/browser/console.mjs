@@ -3,21 +3,20 @@
 //
 // CHROMIUM: the program. HOSTS: Chromium's --host-resolver-rules, if names lead to servers on loopback.
 //
-// All that a context was answered is kept, so that a test can search it for what should not be there; so is what the
+// All that a context was answered is kept, and searched as it is closed for what should not be there; so is what the
 // browser had to complain about.
 
-import { rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
 import { audit, overflow, unreached } from './judge.mjs';
+import { found, record, storage } from './record.mjs';
 
 const { CHROMIUM, HOSTS } = process.env;
 // What is not there after this long does not come.
 const PATIENCE = 20_000;
-const READING = 3_000;
-// Bytes of a screenshot that is kept as it is.
-const SMALL = 60_000;
+// Of a screenshot: letters are sharp still.
+const QUALITY = 50;
 
 const browser = await chromium.launch({
   executablePath: CHROMIUM,
@@ -32,7 +31,7 @@ const browser = await chromium.launch({
 const pages = new Map();
 let made = 0;
 
-function enter(page, kept) {
+async function enter(page, kept) {
   const name = `page ${++made}`;
   pages.set(name, { page, kept });
   page.on('pageerror', (error) => kept.complaints.push(`${page.url()}: ${error.message}`));
@@ -41,22 +40,8 @@ function enter(page, kept) {
     // An answer of 4xx is what some tests ask for.
     if (message.type() === 'error' && !/^Failed to load resource/.test(text)) kept.complaints.push(`${page.url()}: ${text}`);
   });
-  page.on('response', (response) => kept.answers.push(answered(response)));
+  await record(page, kept);
   return { page: name };
-}
-
-// What comes of it soon. Of an answer whose page was left meanwhile nothing may come.
-const within = (promise, otherwise) =>
-  Promise.race([promise.catch(() => otherwise), sleep(READING, otherwise, { ref: false })]);
-
-// Everything that the browser got. A redirect has no body, and a stream of events no end.
-async function answered(response) {
-  if (response.headers()['content-type']?.startsWith('text/event-stream')) {
-    return { url: response.url(), status: response.status(), headers: response.headers(), body: '' };
-  }
-  const headers = await within(response.allHeaders(), response.headers());
-  const body = await within(response.text(), '');
-  return { url: response.url(), status: response.status(), headers, body };
 }
 
 // What a person would look for: its role and name, the label that it has, or what it says. Names are whole but for
@@ -74,16 +59,18 @@ const calls = {
   async open({ options = {} }) {
     const context = await browser.newContext({ ignoreHTTPSErrors: true, ...options });
     context.setDefaultTimeout(PATIENCE);
-    const kept = { answers: [], complaints: [] };
+    const kept = { answers: [], complaints: [], unread: [] };
     return enter(await context.newPage(), kept);
   },
-  async close({ at: { page } }) {
+  // Says where `texts`, and what `pattern` fits, are in what the browser got and keeps, and what could not be read.
+  async close({ at: { page, kept }, page: name, texts, pattern }) {
+    const wrong = await found(page, kept, texts, new RegExp(pattern));
     await page.context().close();
+    pages.delete(name);
+    return wrong;
   },
   async goto({ at: { page }, url }) {
     const response = await page.goto(url);
-    // A page that is left takes with it what was not read of it yet.
-    if (response) await within(response.text(), '');
     return { status: response?.status() ?? null, headers: await response?.allHeaders() };
   },
   async reload({ at: { page } }) {
@@ -158,13 +145,11 @@ const calls = {
     };
     await session.send('WebAuthn.addVirtualAuthenticator', { options });
   },
-  // All that scripts could keep in the browser.
   async storage({ at: { page } }) {
-    const { origins } = await page.context().storageState({ indexedDB: true });
-    return { origins, session: await page.evaluate(() => JSON.stringify({ ...sessionStorage })) };
+    return storage(page);
   },
   async answers({ at: { kept } }) {
-    return Promise.all(kept.answers);
+    return kept.answers;
   },
   async complaints({ at: { kept } }) {
     return kept.complaints;
@@ -180,11 +165,11 @@ const calls = {
   },
   // What of the page fits the window, as a small file. Gives the path with its ending.
   async screenshot({ at: { page }, path }) {
-    const png = await page.screenshot();
-    const small = png.length <= SMALL;
-    const file = `${path}.${small ? 'png' : 'jpg'}`;
-    await rm(`${path}.${small ? 'jpg' : 'png'}`, { force: true });
-    await writeFile(file, small ? png : await page.screenshot({ type: 'jpeg', quality: 80 }));
+    const session = await page.context().newCDPSession(page);
+    const { data } = await session.send('Page.captureScreenshot', { format: 'webp', quality: QUALITY });
+    await session.detach();
+    const file = `${path}.webp`;
+    await writeFile(file, Buffer.from(data, 'base64'));
     return file;
   },
 };
@@ -193,7 +178,7 @@ async function take(line) {
   const { id, do: what, page: name, ...more } = JSON.parse(line);
   const at = pages.get(name);
   try {
-    const answer = await calls[what]({ at, ...more });
+    const answer = await calls[what]({ at, page: name, ...more });
     return { id, answer: answer ?? null };
   } catch (error) {
     // Where it was says more than that something did not come.

@@ -31,7 +31,8 @@ export async function unreached(page) {
   const all = await page.evaluate(() => {
     document.activeElement?.blur();
     // What a menu has, too.
-    for (const details of document.querySelectorAll('details')) details.open = true;
+    window.closed = [...document.querySelectorAll('details:not([open])')];
+    for (const details of window.closed) details.open = true;
     const candidates = 'a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]:not([tabindex="-1"])';
     const found = [...document.querySelectorAll(candidates)].filter((one) => one.checkVisibility() && !one.disabled);
     // Of the choices of one question Tab gets to one, and the arrows to the others.
@@ -74,7 +75,12 @@ export async function unreached(page) {
     if (at.html && !at.shown) unseen.push(`the focus can't be seen: ${at.html}`);
     if (at.out && presses >= all) break;
   }
-  const left = await page.evaluate(() =>
-    window.toReach.filter((one) => !window.reached.has(one)).map((one) => `Tab does not get to ${one.outerHTML.slice(0, 120)}`));
+  const left = await page.evaluate(() => {
+    // As it was, for who goes on with the page.
+    document.activeElement?.blur();
+    for (const details of window.closed) details.open = false;
+    window.scrollTo(0, 0);
+    return window.toReach.filter((one) => !window.reached.has(one)).map((one) => `Tab does not get to ${one.outerHTML.slice(0, 120)}`);
+  });
   return [...left, ...unseen];
 }

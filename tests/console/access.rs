@@ -137,6 +137,7 @@ fn another_member_sees_the_account_come_and_go_and_what_would_stop_is_said_befor
     alice.press_button("Save");
     alice.sees("This stops workflows");
     alice.sees("bob/fetch");
+    alice.judge("access that is to be taken away");
     alice.follow("Cancel");
     assert_eq!(access(&served, &account), "\"workspace\"");
     alice.choose("Private");

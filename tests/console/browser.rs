@@ -13,6 +13,8 @@ use std::time::Duration;
 use keyhole_tests::workspace::{chromium, root};
 use serde_json::{Value, json};
 
+use crate::secrets;
+
 /// Longer than the driver itself waits for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -105,7 +107,8 @@ impl Browser {
     }
 }
 
-/// A window of a person's browser.
+/// A window of a person's browser. Once it is closed, nothing that the browser got or keeps may be a secret of the tests, or
+/// a placeholder.
 pub struct Page {
     browser: Arc<Browser>,
     name: Value,
@@ -333,10 +336,15 @@ impl Page {
     pub fn unreached(&self) -> Vec<String> {
         strings(&self.call("unreached", json!({})))
     }
+}
 
-    #[track_caller]
-    pub fn close(self) {
-        self.call("close", json!({}));
+impl Drop for Page {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let sought = json!({"texts": secrets::all(), "pattern": secrets::placeholders()});
+        assert_eq!(strings(&self.call("close", sought)), [""; 0]);
     }
 }
 

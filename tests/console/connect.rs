@@ -6,8 +6,10 @@ use keyhole_tests::served::Served;
 use keyhole_tests::server::{Server, acme};
 use serde_json::{Value, json};
 
+use crate::audit::acts;
 use crate::browser::Browser;
 use crate::house::{deploy, enter, request, sign_in_link};
+use crate::secrets::secret;
 use crate::visit::{Visit, client, posting, send};
 
 const WRONG: &str = "acme_live_aKeyThatNobodyGave000000";
@@ -37,11 +39,12 @@ fn a_person_connects_tests_renames_shares_and_deletes_an_account_with_a_key() {
     alice.follow("Acme");
 
     alice.fill("Nickname (optional)", "Acme of sales");
-    alice.fill("API key", WRONG);
+    alice.fill("API key", secret(WRONG));
     alice.press_button("Connect");
     alice.sees("the service does not take that");
     assert_eq!(alice.value("Nickname (optional)"), "Acme of sales");
     assert_eq!(alice.value("API key"), "", "a secret is not filled in again");
+    alice.judge("a form with an error");
     assert!(!alice.evaluate("document.documentElement.outerHTML").to_string().contains(WRONG));
     alice.fill("API key", KEY);
     alice.press_button("Connect");
@@ -55,6 +58,7 @@ fn a_person_connects_tests_renames_shares_and_deletes_an_account_with_a_key() {
     alice.click_text("Actions");
     alice.press_button("Test");
     alice.sees("It works: the service takes its credentials.");
+    alice.judge("the result of a test");
 
     alice.click_text("Actions");
     alice.follow("Rename");
@@ -92,6 +96,18 @@ fn a_person_connects_tests_renames_shares_and_deletes_an_account_with_a_key() {
     bob.open("/accounts");
     bob.sees("No accounts yet");
     assert_eq!(bob.open(&format!("/accounts/{account}")), 404);
+
+    // Whoever knows better has it stored all the same, and nobody asks the service.
+    alice.open("/accounts/new/acme");
+    alice.fill("API key", WRONG);
+    alice.press_button("Connect");
+    alice.sees("the service does not take that");
+    let asked = server.received().len();
+    alice.fill("API key", WRONG);
+    alice.tick("Store it all the same");
+    alice.press_button("Connect");
+    alice.sees("The account is connected");
+    assert_eq!(server.received().len(), asked);
 }
 
 /// The address under which the browser and the service know Keyhole.
@@ -145,7 +161,7 @@ fn a_person_connects_by_oauth_and_comes_back_signed_in_to_the_accounts_page() {
     bob.sees("Ask alice.");
     assert_eq!(bob.count("button", Some("Go to Notes")), 0);
     let configure = ["apps", "configure", "notes", "--client-id", "keyhole", "--stdin"];
-    served.keyhole.call_with(&configure, "keyhole-secret-4f1b7c2e9d").ok();
+    served.keyhole.call_with(&configure, secret("keyhole-secret-4f1b7c2e9d")).ok();
 
     alice.reload();
     alice.press_button("Go to Notes");
@@ -209,6 +225,15 @@ fn a_person_connects_by_oauth_and_comes_back_signed_in_to_the_accounts_page() {
     alice.press_button("Go to Notes");
     alice.press_button("Continue");
     alice.arrives("^https://keyhole.example/accounts/new$");
+
+    // A service that can't be reached revokes nothing, and that is said.
+    let account = connected[0]["id"].as_str().expect("an id");
+    drop(service);
+    alice.open(&format!("{PUBLIC}/accounts/{account}/delete"));
+    alice.press_button("Delete the account");
+    alice.sees("Deleted here, and not revoked");
+    alice.judge("an account that was not revoked");
+    assert_eq!(accounts(&served.keyhole, "alice").as_array().map(Vec::len), Some(1));
     let ours = |complaint: &String| complaint.starts_with(PUBLIC);
     assert_eq!(alice.complaints().into_iter().filter(ours).collect::<Vec<_>>(), [""; 0]);
 }
@@ -226,7 +251,7 @@ fn whoever_has_a_link_and_says_no_at_the_service_can_use_it_again_until_it_has_c
     let refused = served.keyhole.call(&make).json_error();
     assert!(refused["message"].as_str().is_some_and(|said| said.contains("no OAuth client")), "{refused}");
     let configure = ["apps", "configure", "notes", "--client-id", "keyhole", "--stdin"];
-    served.keyhole.call_with(&configure, "keyhole-secret-4f1b7c2e9d").ok();
+    served.keyhole.call_with(&configure, secret("keyhole-secret-4f1b7c2e9d")).ok();
     let link = served.keyhole.call(&make).ok().json()["url"].as_str().unwrap().to_owned();
     let at = link.strip_prefix(PUBLIC).expect("an address of this Keyhole");
 
@@ -249,13 +274,14 @@ fn whoever_has_a_link_and_says_no_at_the_service_can_use_it_again_until_it_has_c
     ann.follow("Try again");
     ann.sees("Ask alice");
     assert!(!ann.text().contains("keyhole apps"), "{}", ann.text());
-    served.keyhole.call_with(&configure, "keyhole-secret-4f1b7c2e9d").ok();
+    served.keyhole.call_with(&configure, secret("keyhole-secret-4f1b7c2e9d")).ok();
     ann.reload();
     ann.press_button("Go to Notes");
     ann.press_button("Continue");
     ann.arrives("^https://keyhole.example/oauth/callback");
     ann.sees("now belongs to alice");
     assert_eq!(accounts(&served.keyhole, "alice").as_array().map(Vec::len), Some(1));
+    assert_eq!(connecting_by_link(&served), ["refused", "allowed"]);
     assert_eq!(ann.open(at), 404, "it is used up");
 }
 
@@ -288,6 +314,17 @@ async fn a_wrong_secret_does_not_cost_a_link_and_the_right_one_does() {
     assert_eq!(ended, [200, 404], "{} {}", one.text, other.text);
     assert_eq!(accounts(&served.keyhole, "alice").as_array().map(Vec::len), Some(1));
     assert_eq!(give("robot-secret-4f1b7c2e9d").await.status, 404);
+    assert_eq!(connecting_by_link(&served), ["allowed"]);
+}
+
+/// What the audit tells of connecting by a link: that somebody has it, and not that they are a member.
+fn connecting_by_link(served: &Served) -> Vec<String> {
+    let told = acts(served, &[]).into_iter().filter(|act| act["act"] == "accounts_connect");
+    let decision = |act: Value| {
+        assert!(act["by"].as_str().is_some_and(|by| by.starts_with("link ")) && act["member"].is_null(), "{act:#}");
+        act["decision"].as_str().expect("a decision").to_owned()
+    };
+    told.map(decision).collect()
 }
 
 #[tokio::test]

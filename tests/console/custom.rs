@@ -32,6 +32,7 @@ fn a_person_describes_a_service_corrects_it_where_it_is_wrong_and_connects_it() 
         let invalid = "[...document.querySelectorAll('[aria-invalid]')].map((one) => one.name)";
         if script {
             assert_eq!(alice.evaluate(invalid), json!(["hosts", "base_url", "name", "template"]));
+            alice.judge("a service of one's own that is described wrongly");
         }
         alice.fill("Hosts", "api.acme.example");
         alice.fill("Where requests start (optional)", "https://api.acme.example/v1/");
@@ -46,6 +47,9 @@ fn a_person_describes_a_service_corrects_it_where_it_is_wrong_and_connects_it() 
         alice.press_button("Continue");
 
         alice.sees("Connect Warehouse");
+        if script {
+            alice.judge("a service of one's own, to be connected");
+        }
         alice.press_button("Describe it otherwise");
         assert_eq!(
             (alice.value("Hosts"), alice.value("Value 2")),

@@ -2,28 +2,40 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use keyhole_host_api::broker::MARKER;
 use keyhole_tests::program::KEY;
 use keyhole_tests::served::Served;
 use serde_json::json;
 
 use crate::browser::{Answered, Browser, Page};
-use crate::house::{CLIENT_SECRET, House, TOKEN, Words, enter};
-use crate::visit::{Visit, client, posting, send};
+use crate::house::{CLIENT_SECRET, House, Words, enter};
+use crate::secrets::secret;
+use crate::visit::{Visit, client, form, posting, send};
 
 /// Markup, a script, what ends an attribute, and what turns the direction of a line; and a word to know it by.
-fn evil(word: &str) -> String {
+pub fn evil(word: &str) -> String {
     format!("{word}<script>window.pwned=1</script>\"'&<img src=x onerror=window.pwned=1>\u{202e}")
 }
 
 /// Where the browser says that it comes from.
 const AGENT: &str = "evil-agent\"'><script>window.pwned=1</script><img src=x onerror=window.pwned=1>";
 
-/// Nothing of it became an element, and nothing of it ran.
+/// What has text that turns the direction of a line, and does not keep it to itself; and of what one presses or reads first,
+/// what goes on behind such text.
+const TURNED: &str = r"[...document.querySelectorAll('body *')].filter((one) => {
+  const texts = [...one.childNodes].filter((node) => node.nodeType === 3 && node.data.includes('\u202e'));
+  if (texts.length === 0) return false;
+  const goesOn = one.matches('h1, h2, a, button, summary, strong, label') && texts.some((node) => !node.data.trim().endsWith('\u202e'));
+  return goesOn || getComputedStyle(one).unicodeBidi !== 'isolate';
+}).map((one) => one.outerHTML.slice(0, 300))";
+
+/// Nothing of it became an element, nothing of it ran, and what stands beside it reads as it did.
 #[track_caller]
-fn unharmed(page: &Page, path: &str) {
+pub fn unharmed(page: &Page, path: &str) {
     assert!(page.evaluate("window.pwned").is_null(), "{path}: a script ran");
     let foreign = "document.querySelectorAll('script:not([src]), img, iframe, object, style, [onerror]').length";
     assert_eq!(page.evaluate(foreign), 0, "{path}: markup became elements");
+    assert_eq!(page.evaluate(TURNED), json!([]), "{path}: what stands beside it is turned");
 }
 
 #[test]
@@ -37,6 +49,11 @@ fn markup_in_what_members_steps_and_services_write_is_text_on_every_page() {
         failure: evil("evil-failure"),
         reason: evil("evil-reason"),
         token: evil("evil-token"),
+        scope: evil("evil-scope"),
+        uid: evil("evil-uid"),
+        plain: evil("evil-plain"),
+        path: evil("evil-path"),
+        title: Some(evil("evil-title")),
     };
     let house = House::new(&words);
     let alice = house.alice(&browser, &json!({"userAgent": AGENT}));
@@ -68,10 +85,11 @@ fn markup_in_what_members_steps_and_services_write_is_text_on_every_page() {
         all += alice.evaluate("document.documentElement.textContent").as_str().unwrap_or_default();
     }
     // It was there to be seen, and whole where it is no value of JSON, in which quotes are escaped.
-    for word in ["nickname", "description", "event", "value", "failure", "reason", "token", "agent"] {
+    let words_of = ["nickname", "description", "event", "value", "failure", "reason", "token", "agent"];
+    for word in words_of.into_iter().chain(["scope", "uid", "plain", "path", "title"]) {
         assert!(all.contains(&format!("evil-{word}")), "evil-{word} is on no page");
     }
-    for whole in [&words.nickname, &words.description, &words.failure, &words.token] {
+    for whole in [&words.nickname, &words.description, &words.failure, &words.token, &words.uid, &words.plain] {
         assert!(all.contains(whole.as_str()), "{whole} is on no page as it is");
     }
     // What a form gives back, and what another member sees.
@@ -90,6 +108,7 @@ fn markup_in_what_members_steps_and_services_write_is_text_on_every_page() {
     alice.sees("What was given can't be taken");
     assert_eq!(alice.value("The file"), draft);
     unharmed(&alice, "a file that is refused");
+    answers_to_posts(&alice, &house);
     let bob = enter(&browser, &house.served, "bob", &json!({}));
     bob.sees("evil-nickname");
     bob.open(&format!("/accounts/{}", house.healthy));
@@ -101,23 +120,101 @@ fn markup_in_what_members_steps_and_services_write_is_text_on_every_page() {
     assert_eq!(bob.complaints(), [""; 0]);
 }
 
-/// A secret, and what it looks like in Base64 at each offset.
-fn forms(secret: &str) -> Vec<String> {
-    let encoded = (0..3).map(|offset| {
-        let text = STANDARD.encode(format!("{}{secret}", "x".repeat(offset)));
-        // Without the ends, which depend on what stands beside it.
-        text[4..text.len() - 4].to_owned()
-    });
-    std::iter::once(secret.to_owned()).chain(encoded).collect()
-}
+/// What is answered to a form has what was typed, and what others said of it.
+fn answers_to_posts(alice: &Page, house: &House) {
+    alice.open("/accounts/new/custom");
+    for label in
+        ["What you call the service (optional)", "Hosts", "Where requests start (optional)", "Name 1", "Value 1"]
+    {
+        alice.fill(label, &evil("evil-custom"));
+    }
+    alice.fill("Fields that are no secrets (optional)", &evil("evil-custom"));
+    alice.press_button("Continue");
+    alice.sees("What is wrong stands beside it.");
+    unharmed(alice, "a service of one's own that is refused");
+    for (label, text) in [
+        ("What you call the service (optional)", evil("evil-custom").as_str()),
+        ("Hosts", "api.acme.example"),
+        ("Where requests start (optional)", ""),
+        ("Name 1", "X-Key"),
+        ("Value 1", "{key}"),
+        ("Fields that are no secrets (optional)", ""),
+    ] {
+        alice.fill(label, text);
+    }
+    alice.press_button("Continue");
+    alice.sees("Connect evil-custom");
+    unharmed(alice, "a service of one's own that is described");
 
-/// What looks like a placeholder: it keeps the prefix and the length of what it stands for.
-fn placeholder(text: &str) -> Option<&str> {
-    text.match_indices("acme_live_").find_map(|(at, prefix)| {
-        let rest = &text[at + prefix.len()..];
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-').unwrap_or(rest.len());
-        (end >= 8).then(|| &text[at..at + prefix.len() + end])
-    })
+    let document = json!({
+        "openapi": "3.0.0", "info": {"title": evil("evil-api"), "description": evil("evil-api"), "version": "1"}, "paths": {},
+        "servers": [{"url": "https://api.weather-of-tests.com/v1", "description": evil("evil-api")}],
+        "components": {"securitySchemes": {
+            evil("evil-scheme"): {"type": "apiKey", "in": "header", "name": evil("evil-header"), "description": evil("evil-api")},
+            "key": {"type": "http", "scheme": "bearer", "description": evil("evil-api")},
+        }},
+        "security": [{"key": []}, {evil("evil-scheme"): []}],
+    });
+    for (text, said) in [(evil("evil-api: ["), ", column "), (document.to_string(), "A draft of evil_api")] {
+        alice.open("/apps/import");
+        alice.fill("OpenAPI 3 or Swagger 2 document, as JSON or YAML", &text);
+        alice.press_button("Draft it");
+        alice.sees(said);
+        unharmed(alice, said);
+    }
+    assert!(alice.evaluate("document.body.textContent").as_str().is_some_and(|text| text.contains("evil-scheme")));
+
+    alice.open("/apps/notes");
+    alice.fill("Client id", &evil("evil-client"));
+    alice.press_button("Set the client");
+    alice.sees("the client's secret is not given");
+    unharmed(alice, "a client that is refused");
+    alice.fill("Client secret", secret("evil-client-secret-4f1b7c2e9d"));
+    alice.press_button("Set the client");
+    alice.sees("The OAuth client is set");
+    unharmed(alice, "a client that is set");
+    for path in ["/apps", "/apps/notes/client/forget", "/audit?kind=act"] {
+        alice.open(path);
+        unharmed(alice, path);
+    }
+
+    // What a service says as it sends the browser back, which must be the one that left.
+    alice.open("/accounts/new/notes");
+    // As the form does, but that the browser stays here.
+    let leave = "fetch('/accounts/new/notes', { method: 'POST',\
+                 body: new URLSearchParams(new FormData(document.querySelector('form.card'))) }).then((answer) => answer.text())";
+    let leads = alice.evaluate(leave);
+    assert!(leads.as_str().is_some_and(|page| page.contains("https://auth.acme.example/")), "{leads}");
+    let kept = alice.cookies();
+    let kept = kept.iter().find(|cookie| cookie["name"] == "keyhole-connect").expect("it was led away");
+    let state = kept["value"].as_str().and_then(|value| value.split('.').next()).expect("a state").to_owned();
+    let described = evil("evil-said");
+    let said = [("state", state.as_str()), ("error", "access_denied"), ("error_description", described.as_str())];
+    alice.open(&format!("/oauth/callback?{}&iss=https%3A%2F%2Fauth.acme.example", form(&said)));
+    alice.sees("evil-said");
+    unharmed(alice, "what a service said");
+    alice.open("/audit?kind=act&decision=refused");
+    alice.sees("evil-said");
+    unharmed(alice, "what a service said, in the audit");
+
+    for path in [format!("/accounts/{}", house.healthy), format!("/accounts/{}", house.dead)] {
+        alice.open(&path);
+        alice.click_text("Actions");
+        alice.press_button("Test");
+        alice.arrives("/test$");
+        unharmed(alice, "a test");
+    }
+    alice.open("/workflows/alice/orders");
+    alice.click_text("Run it now");
+    alice.fill("Event (JSON)", &evil("{evil-event"));
+    alice.press_button("Run");
+    alice.sees("the event is not JSON");
+    unharmed(alice, "an event that is refused");
+    alice.open("/settings");
+    alice.fill("Name", &evil("evil-once"));
+    alice.press_button("Make the token");
+    alice.sees("Copy it now");
+    unharmed(alice, "a token that is shown once");
 }
 
 #[test]
@@ -128,7 +225,7 @@ fn no_credential_and_no_placeholder_is_in_anything_that_a_browser_gets_or_keeps(
     // What a person does with credentials.
     alice.open("/accounts/new/acme");
     alice.fill("Nickname (optional)", "Acme of sales");
-    alice.fill("API key", "acme_live_aKeyThatTheServiceRefuses");
+    alice.fill("API key", secret("acme_live_aKeyThatTheServiceRefuses"));
     alice.press_button("Connect");
     alice.sees("the service does not take that");
     alice.fill("API key", KEY);
@@ -163,16 +260,8 @@ fn no_credential_and_no_placeholder_is_in_anything_that_a_browser_gets_or_keeps(
     let names: Vec<&str> = session.iter().filter_map(|cookie| cookie["name"].as_str()).collect();
     let port = url::Url::parse(&house.served.url).expect("a URL").port().expect("a port");
     assert_eq!(names, [format!("keyhole-{port}")], "the session is all that a browser keeps");
-    let secrets: Vec<String> = [KEY, TOKEN, CLIENT_SECRET].into_iter().flat_map(forms).collect();
-    for Answered { url, status, headers, body } in &answers {
-        let headers = headers.to_string();
-        for secret in &secrets {
-            assert!(
-                !body.contains(secret) && !headers.contains(secret) && !url.contains(secret),
-                "{secret} in {status} {url}"
-            );
-        }
-        assert_eq!(placeholder(body).or(placeholder(&headers)), None, "{status} {url}");
+    // Keys, tokens and placeholders are looked for as the page is closed.
+    for Answered { url, status, body, .. } in &answers {
         let key = session[0]["value"].as_str().expect("text");
         assert!(!body.contains(key) && !url.contains(key), "the session's key in {status} {url}");
     }
@@ -182,11 +271,20 @@ fn no_credential_and_no_placeholder_is_in_anything_that_a_browser_gets_or_keeps(
 }
 
 #[test]
-fn what_looks_like_a_placeholder_is_found() {
-    assert_eq!(placeholder("begins with acme_live_, such as"), None);
-    assert_eq!(placeholder("\"Bearer acme_live_9fQ2xT7bLm4\""), Some("acme_live_9fQ2xT7bLm4"));
-    let inside = STANDARD.encode(format!("api:{KEY}"));
-    assert!(forms(KEY).iter().any(|form| inside.contains(form)));
+fn a_secret_or_a_placeholder_that_a_browser_got_is_found_as_its_page_is_closed() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = Served::with_members();
+    let unlucky = |shown: &str| {
+        let page = browser.person(&served.url, &json!({}));
+        page.open("/sign-in");
+        page.evaluate(&format!("sessionStorage.kept = {}", json!(shown)));
+        let closed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(page)));
+        closed.is_err_and(|error| error.downcast_ref::<String>().is_some_and(|said| said.contains("keeps for scripts")))
+    };
+    assert!(unlucky(KEY), "a key");
+    assert!(unlucky(&format!("acme_live_{MARKER}{}", "9fQ2xT7bLm4".repeat(2))), "a placeholder");
+    assert!(unlucky(&STANDARD.encode(format!("robot:{CLIENT_SECRET}"))), "a secret in Base64");
+    assert!(!unlucky("begins with acme_live_, such as"));
 }
 
 #[tokio::test]

@@ -33,6 +33,14 @@ pub struct Words {
     /// Why the service takes a token no more.
     pub reason: String,
     pub token: String,
+    /// A scope that a service grants, who one is there, and a field that is no secret.
+    pub scope: String,
+    pub uid: String,
+    pub plain: String,
+    /// A part of an address that a step asks for.
+    pub path: String,
+    /// What a service of one's own is called, if there is to be one.
+    pub title: Option<String>,
 }
 
 impl Default for Words {
@@ -45,6 +53,11 @@ impl Default for Words {
             failure: "the warehouse is closed".into(),
             reason: "the owner left the company".into(),
             token: "alice's laptop".into(),
+            scope: "notes.read".into(),
+            uid: "robot".into(),
+            plain: "robot".into(),
+            path: "me".into(),
+            title: None,
         }
     }
 }
@@ -55,6 +68,8 @@ pub struct House {
     /// Alice's account that works, and the one that does not.
     pub healthy: String,
     pub dead: String,
+    /// One of a service of her own, if there is one.
+    pub custom: Option<String>,
     /// Runs of alice's workflow `orders`, and one of `watch`.
     pub ok: String,
     pub failed: String,
@@ -71,7 +86,7 @@ impl House {
         let server = acme(&keyhole.authority, KEY);
         keyhole.lead("api.acme.example", &server);
         let forgot = Arc::new(AtomicBool::new(false));
-        let robots = robots(&keyhole.authority, forgot.clone(), words.reason.clone());
+        let robots = robots(&keyhole.authority, forgot.clone(), words);
         keyhole.lead("auth.acme.example", &robots);
 
         let flags: Vec<String> = keyhole.flags().to_vec();
@@ -82,7 +97,11 @@ impl House {
             connected["id"].as_str().expect("an id").to_owned()
         };
         let healthy = connect(&["acme", "--nickname", &words.nickname], KEY);
-        let dead = connect(&["robot", "--field", "client_id=robot"], CLIENT_SECRET);
+        let dead = connect(&["robot", "--field", &format!("client_id={}", words.plain)], CLIENT_SECRET);
+        let custom = words.title.as_deref().map(|title| {
+            let of = ["custom", "--title", title, "--host", "api.acme.example", "--header", "X-Key: {k}", "--no-test"];
+            connect(&of, KEY)
+        });
         keyhole.call(&["accounts", "access", &healthy, "members", "bob", "--as", "alice"]).ok();
         keyhole.call(&["tokens", "create", "--name", &words.token, "--as", "alice"]).ok();
 
@@ -107,7 +126,7 @@ impl House {
         let args = ["--json", "workflows", "run", "watch", "--no-wait", "--as", "alice"];
         let started = served.keyhole.call(&args).ok().json();
         let waiting = started["run"].as_str().expect("a run").to_owned();
-        let house = Self { served, healthy, dead, ok, failed, waiting, _servers: [server, robots] };
+        let house = Self { served, healthy, dead, custom, ok, failed, waiting, _servers: [server, robots] };
         house.until("the run to wait for its account", || {
             let shown = house.served.keyhole.call(&["--json", "runs", "show", &house.waiting, "--as", "alice"]).json();
             shown["run"]["status"] == "waiting"
@@ -166,7 +185,8 @@ impl House {
             format!("/audit?account={}", self.healthy),
             "/workflows/alice/nothing".to_owned(),
         ];
-        pages.chain(more).collect()
+        let custom = self.custom.iter().flat_map(|id| ["", "/reconnect"].map(|page| format!("/accounts/{id}{page}")));
+        pages.chain(more).chain(custom).collect()
     }
 
     /// Alice in a browser, signed in by a link as a person is.
@@ -219,8 +239,10 @@ pub fn run_as(keyhole: &Keyhole, member: &str, name: &str, event: &Value) -> Val
 
 /// A step that asks a service.
 pub fn request(name: &str, prop: &str, account: &str, url: &str) -> String {
+    // TOML takes JSON's strings.
+    let url = json!(url);
     format!(
-        "[[steps]]\nname = {name:?}\nuses = \"http-request\"\nlinks = {{ {prop} = {account:?} }}\nprops = {{ url = {url:?} }}\n"
+        "[[steps]]\nname = {name:?}\nuses = \"http-request\"\nlinks = {{ {prop} = {account:?} }}\nprops = {{ url = {url} }}\n"
     )
 }
 
@@ -239,7 +261,7 @@ fn orders(words: &Words, account: &str) -> String {
         &format!("keyhole = 1\nname = \"orders\"\ndescription = {}\ntrigger.http = {{}}\n", text(&words.description)),
         &verb("read", "return", &words.value, ""),
         &verb("kept", "export", &words.value, ""),
-        &request("ask", "account", account, "v1/me"),
+        &request("ask", "account", account, &format!("v1/{}", words.path)),
         // The service says what it was sent.
         &request("echo", "account", account, "v1/echo"),
         &verb("store", "fail", &words.failure, "if = \"{{ event.fail }}\"\n"),
@@ -249,16 +271,16 @@ fn orders(words: &Words, account: &str) -> String {
 }
 
 /// A service that gives tokens to who asks for itself, until it has forgotten them all.
-fn robots(authority: &Authority, forgot: Arc<AtomicBool>, why: String) -> Server {
+fn robots(authority: &Authority, forgot: Arc<AtomicBool>, words: &Words) -> Server {
+    let (why, scope, uid) = (words.reason.clone(), words.scope.clone(), words.uid.clone());
     Server::http(authority, &["auth.acme.example"], move |request| {
         let knows = !forgot.load(Ordering::SeqCst);
         match request.target.as_str() {
-            "/token" if knows => answer(
-                200,
-                &json!({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600, "scope": "notes.read"}),
-            ),
+            "/token" if knows => {
+                answer(200, &json!({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600, "scope": scope}))
+            }
             "/token" => answer(400, &json!({"error": "invalid_grant", "error_description": why})),
-            _ if knows => answer(200, &json!({"client": "robot"})),
+            _ if knows => answer(200, &json!({"client": uid})),
             _ => answer(401, &json!({"error": "invalid_token"})),
         }
     })

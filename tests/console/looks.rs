@@ -18,6 +18,16 @@ const ALL: &[&str] = &[];
 /// What depends on how a page looks. What does not is looked for once a width.
 const OF_LOOKS: &[&str] = &["color-contrast", "link-in-text-block", "scrollable-region-focusable", "target-size"];
 
+impl Page {
+    /// Looks at what it shows as every page is looked at, for what only the answer to a form shows. It stays as it was.
+    #[track_caller]
+    pub fn judge(&self, at: &str) {
+        let mut wrong = Vec::new();
+        judge(self, at, &mut wrong);
+        assert!(wrong.is_empty(), "{} findings:\n{}", wrong.len(), wrong.join("\n"));
+    }
+}
+
 /// What is wrong with the page that it shows.
 fn judge(page: &Page, at: &str, wrong: &mut Vec<String>) {
     // The other two differ in what the four rules of looks see alone.
@@ -111,26 +121,83 @@ fn screenshots_of_the_pages_are_taken_for_the_docs() {
     let Some(browser) = Browser::shared() else { return };
     let house = House::new(&Words::default());
     let folder = root().join("docs/screenshots");
+    // What is no page any more has no picture.
+    let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("the folder is made");
     let alice = house.alice(&browser, &json!({}));
+    let account = |page: &str| format!("/accounts/{}{page}", house.healthy);
+    let workflow = |page: &str| format!("/workflows/alice/orders{page}");
+    let mut all = Pictures { folder, bytes: 0 };
     for (name, path) in [
         ("accounts", "/accounts".to_owned()),
-        ("account", format!("/accounts/{}", house.healthy)),
+        ("account", account("")),
+        ("account-to-reconnect", format!("/accounts/{}", house.dead)),
+        ("access", account("/access")),
+        ("rename", account("/name")),
+        ("reconnect", account("/reconnect")),
+        ("delete", account("/delete")),
         ("connect", "/accounts/new".to_owned()),
-        ("access", format!("/accounts/{}/access", house.healthy)),
-        ("workflow", "/workflows/alice/orders".to_owned()),
+        ("connect-app", "/accounts/new/acme".to_owned()),
+        ("connect-not-set-up", "/accounts/new/notes".to_owned()),
+        ("connect-custom", "/accounts/new/custom".to_owned()),
+        ("workflows", "/workflows".to_owned()),
+        ("workflow", workflow("")),
+        ("workflow-delete", workflow("/delete")),
+        ("runs", "/runs".to_owned()),
         ("run", format!("/runs/{}", house.failed)),
+        ("run-ok", format!("/runs/{}", house.ok)),
+        ("run-waiting", format!("/runs/{}", house.waiting)),
+        ("members", "/members".to_owned()),
+        ("member", "/members/bob".to_owned()),
+        ("member-remove", "/members/bob/remove".to_owned()),
+        ("apps", "/apps".to_owned()),
+        ("app", "/apps/notes".to_owned()),
+        ("app-import", "/apps/import".to_owned()),
         ("audit", "/audit".to_owned()),
         ("settings", "/settings".to_owned()),
+        ("tokens", "/settings/tokens".to_owned()),
+        ("vault-rotate", "/settings/vault/rotate".to_owned()),
     ] {
         assert_eq!(alice.open(&path), 200, "{path}");
+        all.take(&alice, name);
+    }
+    let made = house.served.keyhole.call(&["--json", "accounts", "links", "create", "acme", "--as", "bob"]).ok().json();
+    let stranger = browser.person(&house.served.url, &json!({}));
+    let link = sign_in_link(&house.served.keyhole, "bob");
+    for (name, path) in [
+        ("sign-in", "/sign-in"),
+        ("sign-in-link", link.as_str()),
+        ("connect-link", made["url"].as_str().expect("a link")),
+        ("not-there", "/nothing"),
+    ] {
+        stranger.open(path);
+        all.take(&stranger, name);
+    }
+    let fresh = Served::on(Keyhole::default(), &[]);
+    stranger.open(fresh.set_up.as_deref().expect("a link, while there is no member"));
+    all.take(&stranger, "set-up");
+    assert!(all.bytes < 3_000_000, "the screenshots have {} bytes", all.bytes);
+}
+
+/// Where screenshots go, and how long they are together.
+struct Pictures {
+    folder: std::path::PathBuf,
+    bytes: u64,
+}
+
+impl Pictures {
+    /// Takes what the page shows, in light and dark, at a desk and on a phone.
+    #[track_caller]
+    fn take(&mut self, page: &Page, name: &str) {
         for scheme in ["light", "dark"] {
             for width in [DESK, PHONE] {
-                alice.size(width, scheme);
-                let file = alice.screenshot(&folder.join(format!("{name}-{scheme}-{width}")));
+                page.size(width, scheme);
+                let file = page.screenshot(&self.folder.join(format!("{name}-{scheme}-{width}")));
                 let size = std::fs::metadata(&file).expect("the file was written").len();
-                assert!(size < 120_000, "{file} has {size} bytes");
+                assert!(size < 60_000, "{file} has {size} bytes");
+                self.bytes += size;
             }
         }
+        page.size(DESK, "light");
     }
 }

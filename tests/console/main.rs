@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod audit;
 mod browser;
 mod connect;
 mod custom;
@@ -17,6 +18,7 @@ mod passkeys;
 mod problems;
 mod routes;
 mod runs;
+mod secrets;
 mod sessions;
 mod sign_in;
 mod sizes;

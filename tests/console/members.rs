@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::browser::{Browser, Page};
 use crate::house::{House, Words, enter};
+use crate::secrets::secret;
 use crate::visit::{client, send};
 
 /// What the page gives to be copied: a link or a token.
@@ -22,11 +23,13 @@ fn an_admin_invites_a_member_by_a_link_and_removes_them_and_a_member_can_do_neit
     alice.fill("Name", "Carol");
     alice.press_button("Add the member");
     alice.sees("cannot be a member's name");
+    alice.judge("a member's name that is refused");
     assert_eq!(alice.value("Name"), "Carol");
     alice.fill("Name", "carol");
     alice.press_button("Add the member");
     alice.sees("carol is added");
     let link = copied(&alice);
+    alice.judge("a member who was added");
 
     let carol = browser.person(&served.url, &json!({}));
     carol.open(&link);
@@ -37,10 +40,13 @@ fn an_admin_invites_a_member_by_a_link_and_removes_them_and_a_member_can_do_neit
     assert_eq!(carol.open("/members/alice/remove"), 403);
 
     alice.follow("Go to the members");
+    alice.type_in("Search", "car");
+    alice.sees("1 member");
     alice.follow("Remove carol");
     alice.sees("They own no account.");
     alice.press_button("Remove carol");
     alice.sees("carol is removed");
+    alice.judge("a member who was removed");
     carol.open("/accounts");
     carol.arrives("/sign-in\\?next=");
     assert_eq!(carol.open(&link), 404);
@@ -105,6 +111,7 @@ async fn a_token_is_shown_once_works_and_is_revoked() {
     alice.press_button("Make the token");
     alice.sees("Copy it now");
     let token = copied(&alice);
+    alice.judge("a token that is shown once");
     let me = || client(1).get(format!("{}/api/me", served.url)).bearer_auth(&token);
     assert_eq!(send(me()).await.status, 200);
     alice.open("/settings");
@@ -114,6 +121,22 @@ async fn a_token_is_shown_once_works_and_is_revoked() {
     alice.press_button(revoke.as_str().expect("a button"));
     alice.sees("The token is revoked.");
     assert_eq!(send(me()).await.status, 401);
+
+    // Another's, among everyone's.
+    let (bobs, _) = served.token("bob", &["--name", "bob's phone"]);
+    let bob = || client(1).get(format!("{}/api/me", served.url)).bearer_auth(&bobs);
+    assert_eq!(send(bob()).await.status, 200);
+    alice.open("/settings/tokens");
+    alice.type_in("Search", "nobody has this");
+    alice.sees("0 tokens");
+    alice.fill("Search", "");
+    alice.type_in("Search", "phone");
+    alice.sees("1 token");
+    alice.press_button(
+        alice.evaluate("document.querySelector('[aria-label^=\"Revoke bob\"]').ariaLabel").as_str().expect("a button"),
+    );
+    alice.sees("The token is revoked.");
+    assert_eq!(send(bob()).await.status, 401);
 }
 
 #[test]
@@ -145,6 +168,7 @@ fn somebody_without_a_login_connects_an_account_by_a_link_that_was_made_in_the_s
     alice.press_button("Make the link");
     alice.sees("Send it to who has the key");
     let link = copied(&alice);
+    alice.judge("a link that is shown once");
     let stranger = browser.person(&house.served.url, &json!({}));
     stranger.open(&link);
     stranger.sees("The account will belong to alice");
@@ -155,6 +179,18 @@ fn somebody_without_a_login_connects_an_account_by_a_link_that_was_made_in_the_s
     assert_eq!(stranger.open(&link), 404);
     alice.open("/accounts");
     alice.sees("3 accounts");
+
+    // One that is taken back opens nothing.
+    alice.open("/settings");
+    alice.select("App", "Acme");
+    alice.press_button("Make the link");
+    alice.sees("Send it to who has the key");
+    let link = copied(&alice);
+    alice.open("/settings");
+    let revoke = alice.evaluate("document.querySelector('[aria-label^=\"Revoke the link for Acme\"]').ariaLabel");
+    alice.press_button(revoke.as_str().expect("a button"));
+    alice.sees("The link is taken back.");
+    assert_eq!(stranger.open(&link), 404);
 }
 
 #[test]
@@ -169,13 +205,16 @@ fn an_admin_sets_a_client_drafts_an_app_filters_the_audit_and_checks_the_vault()
     alice.fill("Client id", "our-client");
     alice.press_button("Set the client");
     alice.sees("the client's secret is not given");
-    alice.fill("Client secret", "a-client-secret-4f1b7c2e9d");
+    alice.fill("Client secret", secret("a-client-secret-4f1b7c2e9d"));
     alice.press_button("Set the client");
     alice.sees("The OAuth client is set");
     let page = alice.evaluate("document.documentElement.outerHTML").to_string();
     assert!(page.contains("our-client") && !page.contains("a-client-secret"), "{page}");
     alice.follow("Forget the client");
     alice.sees("Its secret is erased here.");
+    alice.press_button("Forget the client");
+    alice.sees("The OAuth client is forgotten.");
+    assert!(!alice.text().contains("our-client"));
 
     alice.open("/apps/import");
     alice.fill("OpenAPI 3 or Swagger 2 document, as JSON or YAML", "openapi: [");
@@ -191,6 +230,7 @@ fn an_admin_sets_a_client_drafts_an_app_filters_the_audit_and_checks_the_vault()
     alice.press_button("Draft it");
     alice.sees("A draft of weather");
     assert!(alice.value("The definition").contains("api.weather-of-tests.com"));
+    alice.judge("a draft");
 
     alice.follow("Audit");
     let all = alice.count("row", None);
@@ -203,13 +243,16 @@ fn an_admin_sets_a_client_drafts_an_app_filters_the_audit_and_checks_the_vault()
     assert!(1 < some && some < all, "{some} of {all}");
     alice.press_button("Verify");
     alice.sees("The audit is whole");
+    alice.judge("an audit that was verified");
 
     alice.open("/settings");
     alice.press_button("Check the vault");
     alice.sees("records open.");
+    alice.judge("a vault that was checked");
     alice.open("/settings/vault/rotate");
     alice.press_button("Rotate the master key");
     alice.sees("seals from now on");
+    alice.judge("a master key that was rotated");
     alice.open(&format!("/accounts/{}", house.healthy));
     alice.click_text("Actions");
     alice.press_button("Test");

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::browser::{Browser, Page};
 use crate::house::sign_in_link;
+use crate::secrets::secret;
 
 /// Where the browser and the provider find Keyhole.
 const PUBLIC: &str = "https://keyhole.example";
@@ -52,9 +53,12 @@ impl House {
         keyhole.call(&["members", "add", "root", "--role", "admin"]).ok();
         keyhole.member("bob");
         let (certificate, key) = keyhole.authority.issue_pem(&["keyhole.example"]);
-        for (name, text) in
-            [("keyhole.pem", &*certificate), ("keyhole.key", &*key), ("oidc.secret", SECRET), ("config.toml", settings)]
-        {
+        for (name, text) in [
+            ("keyhole.pem", &*certificate),
+            ("keyhole.key", &*key),
+            ("oidc.secret", secret(SECRET)),
+            ("config.toml", settings),
+        ] {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
         let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();

@@ -8,6 +8,7 @@ use keyhole_tests::served::Served;
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, Page};
+use crate::hostile::{evil, unharmed};
 use crate::house::sign_in_link;
 
 /// A Keyhole at a name, which passkeys need: `localhost`, where TLS is not.
@@ -86,6 +87,15 @@ fn send(answer: &str) -> String {
         "fetch('/sign-in/passkey', {{ method: 'POST', body: new URLSearchParams({{ answer: {body} }}) }})\
          .then((answer) => `${{answer.status}} ${{new URL(answer.url).pathname}}`)"
     )
+}
+
+#[test]
+fn the_name_of_a_passkey_is_text() {
+    let Some(house) = House::new() else { return };
+    let alice = house.enter("alice");
+    add(&alice, &evil("evil-passkey"));
+    alice.sees("evil-passkey");
+    unharmed(&alice, "the settings");
 }
 
 #[test]

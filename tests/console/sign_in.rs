@@ -132,7 +132,7 @@ fn whoever_signs_in_is_led_to_the_page_that_they_asked_for_and_never_to_another_
         alice.press_button("Sign in");
         let at = alice.arrives(lands);
         assert!(at.starts_with(&served.url), "{asked} led to {at}");
-        alice.close();
+        drop(alice);
     }
     // Nor is who is signed in already.
     let alice = enter(&browser, &served, "alice", &json!({}));

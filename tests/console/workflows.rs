@@ -26,6 +26,9 @@ fn a_person_sees_why_a_run_failed_runs_it_again_with_another_event_and_ends_one_
     let Some(browser) = Browser::shared() else { return };
     let house = House::new(&Words::default());
     let alice = house.alice(&browser, &json!({}));
+    // Each of the two runs asked the service twice, in a process of its own that has ended.
+    let used = house.served.keyhole.call(&["--json", "accounts", "show", &house.healthy, "--as", "alice"]).ok().json();
+    assert!(used["uses"] == 4 && used["last_used"].is_string(), "{used:#}");
     alice.follow("Runs");
     alice.select("Status", "failed");
     // The list follows, and so does the address.
@@ -73,6 +76,13 @@ fn a_person_chooses_which_account_a_step_uses_edits_the_file_and_turns_a_workflo
     let shown = || keyhole.call(&["--json", "workflows", "show", "orders", "--as", "alice"]).ok().json();
     let alice = house.alice(&browser, &json!({}));
     alice.follow("Workflows");
+    let marks = alice.evaluate("[...document.querySelectorAll('.dots')].map((one) => one.ariaLabel)");
+    assert!(marks.to_string().contains("last runs: 1 ok, 1 failed"), "{marks}");
+    alice.type_in("Search", "nothing-is-called-this");
+    alice.sees("0 workflows");
+    alice.fill("Search", "");
+    alice.type_in("Search", "ORD");
+    alice.sees("1 workflow");
     alice.follow("orders");
     alice.sees("Tells the warehouse of each order");
     alice.select("account (Acme)", "Acme of sales");

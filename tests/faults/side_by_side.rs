@@ -81,7 +81,7 @@ fn while_one_process_runs_a_step_another_connects_grants_and_runs() {
     });
     let run = keyhole.run(&hostile, &get("/v1/me"), &["--as", "bob", "--link", &link]);
     assert_eq!(run["return_value"]["status"], 200, "{run:#}");
-    let audit = keyhole.call(&["--json", "audit"]).ok().json();
+    let audit = keyhole.call(&["--json", "audit", "--kind", "request"]).ok().json();
     let paths: Vec<_> = audit.as_array().unwrap().iter().map(|used| used["path"].as_str().unwrap()).collect();
     assert_eq!(paths, ["/v1/held", "/v1/me"]);
 }

@@ -371,7 +371,7 @@ fn bounded_the_program_says_what_became_of_a_request_that_was_never_answered() {
     assert_eq!(run["requests"][0]["status"], Value::Null);
     says(&run["requests"][0]["reason"], &["the run ended before the answer"]);
     server.wait_until_idle();
-    let audit = scene.keyhole.call(&["--json", "audit"]).ok().json();
+    let audit = scene.keyhole.call(&["--json", "audit", "--kind", "request"]).ok().json();
     assert_eq!(audit[0]["decision"], "allowed");
     says(&audit[0]["reason"], &["the run ended before the answer"]);
 }

@@ -98,7 +98,7 @@ fn sealed_a_placeholder_in_a_refused_request_is_a_label() {
     assert_eq!(run["requests"][0]["decision"], "refused");
     assert_eq!(run["requests"][0]["path"], json!(format!("/v1/{LABEL}/x")));
     assert!(server.received().is_empty());
-    let audit = scene.keyhole.call(&["--json", "audit"]).ok().json();
+    let audit = scene.keyhole.call(&["--json", "audit", "--kind", "request"]).ok().json();
     assert_eq!(audit[0]["path"], json!(format!("/v1/{LABEL}/x")));
 }
 

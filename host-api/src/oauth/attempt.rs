@@ -107,10 +107,17 @@ pub struct Origin {
     pub app: String,
     /// The account that is to be connected anew.
     pub account: Option<AccountId>,
-    /// Whether a connect link led to it.
-    pub by_link: bool,
+    /// The connect link that led to it.
+    pub link: Option<KeyId>,
     /// Where the browser goes on.
     pub next: Option<Secret>,
+}
+
+impl Origin {
+    /// Whether a connect link led to it.
+    pub fn is_by_link(&self) -> bool {
+        self.link.is_some()
+    }
 }
 
 /// The store's name for what the outside calls `token`.
@@ -187,7 +194,7 @@ impl OAuth {
         };
         let next = self.ours(&under_way, NEXT)?;
         let Attempt { app, account, link, .. } = under_way.attempt;
-        Ok(Some(Origin { app, account, by_link: link.is_some(), next }))
+        Ok(Some(Origin { app, account, link, next }))
     }
 
     /// What was sealed with the attempt under `name`.

@@ -1,7 +1,7 @@
 //! Why nobody was signed in. Each message is one that the person can be shown: it says what to do next, and of what the
 //! provider said no more than a line, without a secret.
 
-use crate::broker::CallError;
+use crate::broker::{AuditError, CallError};
 use crate::members::{MemberError, MemberId};
 use crate::store::StoreError;
 
@@ -158,6 +158,9 @@ pub enum OidcError {
     /// The members could not be changed.
     #[error(transparent)]
     Member(#[from] MemberError),
+    /// What was changed is not in the audit.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

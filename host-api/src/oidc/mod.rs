@@ -30,7 +30,8 @@ pub use bindings::{Binding, Bindings};
 pub use error::OidcError;
 pub use settings::{MemberClaim, OidcSettings, Others};
 
-use crate::broker::{Broker, OwnCalls};
+use crate::broker::audit::Act;
+use crate::broker::{Audit, Broker, OwnCalls};
 use crate::members::{Member, MemberError, MemberId, Members, Role};
 use crate::oauth::is_redirect_uri;
 use crate::store::{Expect, Store};
@@ -40,9 +41,13 @@ use attempt::Attempt;
 use people::Person;
 use provider::Provider;
 
+/// By what the audit says that the provider's word was taken.
+const PROVIDER: &str = "oidc";
+
 /// Signs members in with the operator's OpenID provider, if there is one.
 pub struct Oidc {
     calls: OwnCalls,
+    audit: Arc<Audit>,
     members: Members,
     bindings: Bindings,
     attempts: Tickets<Attempt>,
@@ -67,6 +72,7 @@ impl Oidc {
     pub fn new(store: Arc<dyn Store>, broker: &Broker) -> Self {
         Self {
             calls: broker.own_calls(),
+            audit: broker.audit().clone(),
             members: Members::new(store.clone()),
             bindings: Bindings::new(store.clone()),
             attempts: Tickets::new(store),
@@ -214,6 +220,7 @@ impl Oidc {
         self.bindings.replace_void(&binding, &self.members, false).await?.ok_or_else(|| taken(&id, settings))?;
         match self.members.add_new(id.clone(), mapped.unwrap_or(Role::Member), since).await {
             Ok(member) => {
+                self.audit.act(Act::done("members_add").by(PROVIDER).about(&member.id).detail(member.role)).await?;
                 // Somebody else who came at the same moment may have put theirs in its place.
                 self.bindings.keep(&binding).await?;
                 Ok((member, binding.id))
@@ -233,7 +240,9 @@ impl Oidc {
     ) -> Result<KeyId, OidcError> {
         let binding = Binding::new(member.id.clone(), member.added, person);
         let kept = self.bindings.replace_void(&binding, &self.members, themselves).await?;
-        kept.map(|()| binding.id).ok_or_else(|| taken(&member.id, settings))
+        kept.ok_or_else(|| taken(&member.id, settings))?;
+        self.audit.act(Act::done("members_bind").by(PROVIDER).about(&member.id)).await?;
+        Ok(binding.id)
     }
 
     /// The role that the groups give. The only admin stays one: nobody could make another.
@@ -244,6 +253,7 @@ impl Oidc {
         match self.members.set_role(member, role).await {
             Ok(changed) => {
                 tracing::info!(member = %member.id, %role, "the role follows the groups of the OpenID provider");
+                self.audit.act(Act::done("members_role").by(PROVIDER).about(&member.id).detail(role)).await?;
                 Ok(changed)
             }
             Err(MemberError::LastAdmin(_)) => {

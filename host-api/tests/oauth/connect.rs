@@ -294,7 +294,7 @@ async fn a_connect_link_is_used_up_by_the_one_connection_that_comes_to_an_accoun
     // Who says no at the service has it still, and can be led back to it; who reads the store can't.
     let begun = begin().await.unwrap();
     let origin = oauth.origin(&alice, &begun.state).await.unwrap().expect("it is under way");
-    assert!(origin.by_link && origin.next.is_some_and(|next| next.expose().ends_with(made.text.expose())));
+    assert!(origin.is_by_link() && origin.next.is_some_and(|next| next.expose().ends_with(made.text.expose())));
     assert!(oauth.origin(&who("bob"), &begun.state).await.unwrap().is_none(), "it is alice's");
     for file in std::fs::read_dir(dir.path()).unwrap() {
         let (text, bytes) = (made.text.expose(), std::fs::read(file.unwrap().path()).unwrap_or_default());

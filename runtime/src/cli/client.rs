@@ -289,6 +289,9 @@ impl Client {
     pub async fn leave(&self) {
         if let Reach::Here { api, .. } = &self.reach {
             api.runner.stop(Duration::ZERO).await;
+            if let Err(error) = api.broker.settle().await {
+                tracing::warn!(%error, "how often accounts were used could not be written");
+            }
         }
     }
 
@@ -312,10 +315,18 @@ impl Client {
         body: Option<Bytes>,
     ) -> Result<Answer> {
         let address = address(path, query);
-        match &self.reach {
-            Reach::Here { router, .. } => here(router, method, by, &address, body).await,
-            Reach::There { http, url, token } => there(http, url, token, method, &address, body).await,
-        }
+        Ok(match &self.reach {
+            Reach::Here { router, api, .. } => {
+                let answer = here(router, method, by, &address, body).await?;
+                // The process may end now, and what was counted in memory with it.
+                let settled = api.broker.settle().await;
+                if answer.status.is_success() {
+                    settled?;
+                }
+                answer
+            }
+            Reach::There { http, url, token } => there(http, url, token, method, &address, body).await?,
+        })
     }
 }
 

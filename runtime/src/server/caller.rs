@@ -5,6 +5,7 @@
 //! decided where accounts are kept, for every caller alike; what is decided here is on whose
 //! behalf a call is, and what roles add to that.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -31,8 +32,8 @@ pub struct LocalOperator {
 /// Who calls.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// A member, and what proved it.
-    Member(Member, Proof),
+    /// A member, what proved it, and where they are.
+    Member(Member, Proof, Peer),
     /// Whoever has the data directory.
     Operator(LocalOperator),
 }
@@ -44,6 +45,15 @@ pub enum Proof {
     Token(KeyId),
     /// The console's session with this id.
     Session(KeyId),
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(id) => write!(f, "token {id}"),
+            Self::Session(id) => write!(f, "session {id}"),
+        }
+    }
 }
 
 /// What is asked for, where that is not an account's own matter.
@@ -75,7 +85,7 @@ pub enum Act<'a> {
 impl Caller {
     /// Whether the caller may.
     pub fn may(&self, act: Act<'_>) -> bool {
-        let Self::Member(member, _) = self else { return true };
+        let Self::Member(member, ..) = self else { return true };
         match act {
             Act::SeeMembers | Act::UseData | Act::AddComponents => true,
             Act::CreateTokenFor(whom) => *whom == member.id,
@@ -110,12 +120,12 @@ impl Caller {
     /// Whatever the store says.
     pub async fn again(&self, api: &Api) -> Result<Option<Self>, Problem> {
         match self {
-            Self::Member(_, proof) => {
+            Self::Member(_, proof, peer) => {
                 let member = match proof {
                     Proof::Token(id) => api.tokens.bearer(id).await?,
                     Proof::Session(id) => api.sessions.bearer(id).await?,
                 };
-                Ok(member.map(|member| Self::Member(member, proof.clone())))
+                Ok(member.map(|member| Self::Member(member, proof.clone(), *peer)))
             }
             Self::Operator(_) => Ok(Some(self.clone())),
         }
@@ -127,7 +137,7 @@ impl Caller {
     /// If a program on the data directory does not say.
     pub fn member(&self) -> Result<&MemberId, Problem> {
         match self {
-            Self::Member(member, _) => Ok(&member.id),
+            Self::Member(member, ..) => Ok(&member.id),
             Self::Operator(LocalOperator { acting_as: Some(member) }) => Ok(member),
             Self::Operator(LocalOperator { acting_as: None }) => {
                 Err(Problem::wrong("it is not said on whose behalf").help("add --as MEMBER"))
@@ -164,16 +174,23 @@ pub async fn authenticate(State(api): State<Arc<Api>>, peer: Peer, mut request: 
 }
 
 async fn identify(api: &Api, token: Option<Secret>, peer: Peer) -> Result<Caller, Problem> {
+    let has_one = token.is_some();
     if let Some(text) = token
         && let Some((member, id)) = api.tokens.verify(text.expose()).await?
     {
-        return Ok(Caller::Member(member, Proof::Token(id)));
+        return Ok(Caller::Member(member, Proof::Token(id), peer));
     }
     // Counted after the check, and against failures alone: nobody guesses 256 bits, and
     // whoever has a valid token must not be kept out by a neighbour behind the same address.
-    api.failed.note(peer.0)?;
+    match has_one {
+        true => api.failed_to("authenticate", peer, "token", NOT_VALID).await?,
+        false => api.failed.note(peer.0)?,
+    }
     Err(unknown())
 }
+
+/// What the audit says of a token that is none.
+pub(super) const NOT_VALID: &str = "the token is not valid, or no longer";
 
 /// One answer, whether there was no token, a wrong one, an expired or a revoked one.
 fn unknown() -> Problem {
@@ -197,6 +214,13 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// Where the request is from.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
+
+impl Peer {
+    /// The address, if the request came over the network.
+    pub fn address(self) -> Option<IpAddr> {
+        Some(self.0).filter(|address| !address.is_unspecified())
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Peer {
     type Rejection = std::convert::Infallible;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -27,6 +27,9 @@ const LIMIT: Duration = Duration::from_secs(90);
 const BURST: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 /// After how many failed attempts addresses that failed long ago are forgotten.
 const TIDY: u32 = 1024;
+
+/// How many failed attempts the audit tells of at once, and again in a minute, of all addresses together.
+const TOLD: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
 
 /// How many sign-ins an address may begin at once, and gets back in a minute.
 const BEGUN: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
@@ -80,6 +83,29 @@ impl FailedAttempts {
             .help("check the token, and try again later")
             .retry_after(wait)
         })
+    }
+}
+
+/// Which failed attempts the audit tells of, so that strangers can't fill the disk.
+pub(super) struct ToldFailures {
+    limiter: DefaultDirectRateLimiter,
+    untold: AtomicU64,
+}
+
+impl Default for ToldFailures {
+    fn default() -> Self {
+        Self { limiter: RateLimiter::direct(Quota::per_minute(TOLD)), untold: AtomicU64::new(0) }
+    }
+}
+
+impl ToldFailures {
+    /// Whether to tell of one more: then also of how many that were not told of.
+    pub(super) fn count(&self) -> Option<u64> {
+        if self.limiter.check().is_err() {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.untold.swap(0, Ordering::Relaxed))
     }
 }
 
@@ -208,6 +234,17 @@ mod tests {
         assert_eq!(failed.note(neighbour).unwrap_err().status, 429);
         failed.note("2001:db8:0:1::1".parse().unwrap()).unwrap();
         failed.note("192.0.2.1".parse().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn of_failed_attempts_without_end_so_many_are_told_and_the_others_counted() {
+        let told = ToldFailures::default();
+        let attempts = 100 * u64::from(TOLD.get());
+        let counted: Vec<u64> = (0..attempts).filter_map(|_| told.count()).collect();
+        // Some come back while this goes on.
+        assert!((TOLD.get() as usize..2 * TOLD.get() as usize).contains(&counted.len()), "{}", counted.len());
+        let untold = told.untold.load(Ordering::Relaxed);
+        assert_eq!(counted.iter().sum::<u64>() + untold + counted.len() as u64, attempts);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! secret comes in with a request and never goes out with an answer, other than a token or
 //! connect link in the answer to the request that made it.
 
+mod acts;
 mod callbacks;
 pub mod caller;
 mod console;
@@ -37,7 +38,7 @@ use url::Url;
 use utoipa::openapi::OpenApi;
 
 use console::SetUp;
-use guard::{BegunSignIns, FailedAttempts};
+use guard::{BegunSignIns, FailedAttempts, ToldFailures};
 
 use crate::workflow::{Runner, Workflows};
 
@@ -73,6 +74,7 @@ pub struct Api {
     /// What makes the first member.
     pub set_up: SetUp,
     failed: FailedAttempts,
+    told: ToldFailures,
     begun: BegunSignIns,
     /// Places for those who follow the audit.
     followers: Arc<Semaphore>,
@@ -117,6 +119,7 @@ impl Api {
             public_url,
             set_up: SetUp::default(),
             failed: FailedAttempts::default(),
+            told: ToldFailures::default(),
             begun: BegunSignIns::default(),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
             watchers: Arc::new(Semaphore::new(WATCHERS)),

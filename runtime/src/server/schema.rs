@@ -151,6 +151,62 @@ pub enum Decision {
     Refused,
 }
 
+/// Which of what the audit tells.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Requests of steps, and accounts that were refused to them.
+    Request,
+    /// What was done to the workspace.
+    Act,
+}
+
+/// Something that the audit tells.
+#[derive(ToSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Audited {
+    /// A step's request, or an account that was refused to it.
+    Request(Use),
+    /// What was done to the workspace.
+    Act(Act),
+}
+
+/// What was done to the workspace, or somebody was kept from.
+#[derive(ToSchema)]
+pub struct Act {
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// What, such as `members_add`: the name of the call that does it, or `sign_in`.
+    pub act: String,
+    /// Who did it, where that is a member.
+    #[schema(required = false, nullable = false)]
+    pub member: Option<String>,
+    /// What they proved who they are with; `operator` is whoever has the data directory.
+    #[schema(required = false, nullable = false)]
+    pub by: Option<String>,
+    /// Whom it was done to.
+    #[schema(required = false, nullable = false)]
+    pub about: Option<String>,
+    /// The account that it was done to.
+    #[schema(required = false, nullable = false)]
+    pub account: Option<String>,
+    /// Its app, or the app that it was done to.
+    #[schema(required = false, nullable = false)]
+    pub app: Option<String>,
+    /// More of it: the role, who has access now, which token.
+    #[schema(required = false, nullable = false)]
+    pub detail: Option<String>,
+    /// From which address, where it came over the network.
+    #[schema(required = false, nullable = false)]
+    pub from: Option<String>,
+    /// Whether it was done.
+    pub decision: Decision,
+    /// Why it was not.
+    #[schema(required = false, nullable = false)]
+    pub reason: Option<String>,
+}
+
 /// One use of an account, or the refusal of one.
 #[derive(ToSchema)]
 pub struct Use {
@@ -500,6 +556,10 @@ mod tests {
         };
         let sparse = broker::Use { account: None, app: None, status: None, reason: None, ..used.clone() };
         fits::<Use>(&used, &sparse);
+        let act = audit::Act::refused("members_add", "r").member("ann").by("token k").about("alice");
+        let act = act.account("a", "acme").detail("member").from("192.0.2.1".parse().ok());
+        let sparse = audit::Act { at: act.at, decision: broker::Decision::Refused, ..audit::Act::done("members_add") };
+        fits::<Act>(&act, &sparse);
         let head = audit::Head { writer: "w".into(), seq: 1, at: Timestamp::now(), hash: "h".into() };
         fits::<Head>(&head, &head);
         let finding = audit::Finding {
@@ -510,7 +570,7 @@ mod tests {
             place: Some("p".into()),
         };
         let mut whole = serde_json::to_value(&finding).unwrap();
-        let newer = serde_json::to_value(audit::What::Newer { format: 3 }).unwrap();
+        let newer = serde_json::to_value(audit::What::Newer { format: 4 }).unwrap();
         whole["format"] = newer["format"].clone();
         let changed = audit::What::Changed;
         let sparse = audit::Finding { writer: None, seq: None, at: None, what: changed, place: None };
@@ -541,6 +601,7 @@ mod tests {
         let words = |schema: Value| schema["enum"].clone();
         assert_eq!(words(serde_json::to_value(Role::schema()).unwrap()), json!(["admin", "member"]));
         assert_eq!(words(serde_json::to_value(Decision::schema()).unwrap()), json!(["allowed", "refused"]));
+        assert_eq!(words(serde_json::to_value(Kind::schema()).unwrap()), json!(["request", "act"]));
         let access = serde_json::to_value(Access::schema()).unwrap().to_string();
         for word in ["private", "workspace", "members"] {
             assert!(access.contains(word), "{access}");

@@ -8,9 +8,13 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use zeroize::Zeroizing;
 
+use super::act::Act;
+
 /// Where they are.
 pub(crate) const FOLDER: &str = "audit/";
-/// The format that is written.
+/// The format of what tells of an act, which a program that knows 2 can't read.
+pub(super) const OF_ACT: u32 = 3;
+/// The format of what tells of a request.
 pub(super) const KEYED: u32 = 2;
 /// The format of versions that had no key.
 pub(super) const UNKEYED: u32 = 1;
@@ -18,7 +22,7 @@ pub(super) const UNKEYED: u32 = 1;
 /// What the hashes are keyed with.
 pub(super) type HashKey = Zeroizing<[u8; 32]>;
 
-/// Which side of a request a record tells of.
+/// What a record tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
@@ -28,6 +32,8 @@ pub enum Phase {
     Outcome,
     /// The request was refused; nothing left.
     Refusal,
+    /// No request, but what was done to the workspace.
+    Act,
 }
 
 /// What the broker decided of a request.
@@ -95,10 +101,63 @@ pub struct Head {
     pub hash: String,
 }
 
-/// A [`Use`] as it lies in the store.
+/// What a record tells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Told {
+    /// An account was used, or its use refused.
+    Use(Use),
+    /// Something was done to the workspace.
+    Act(Act),
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Requests of steps, and accounts that were refused to them.
+    Request,
+    /// What was done to the workspace.
+    Act,
+}
+
+impl Told {
+    /// Which kind it is of.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Use(_) => Kind::Request,
+            Self::Act(_) => Kind::Act,
+        }
+    }
+
+    /// When it began.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Use(used) => used.at,
+            Self::Act(act) => act.at,
+        }
+    }
+
+    /// The request, if it tells of one.
+    pub fn used(self) -> Option<Use> {
+        match self {
+            Self::Use(used) => Some(used),
+            Self::Act(_) => None,
+        }
+    }
+
+    pub(super) fn format(&self) -> u32 {
+        match self {
+            Self::Use(_) => KEYED,
+            Self::Act(_) => OF_ACT,
+        }
+    }
+}
+
+/// A record as it lies in the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The record format: 1, whose hash has no key, or 2.
+    /// The record format: 1, whose hash has no key, 2, or 3 for an act.
     pub v: u32,
     /// Id of the master key that the hash's key is derived from. Not in format 1.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -116,11 +175,11 @@ pub struct Entry {
     /// can be taken away without this record telling.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub seen: Vec<Head>,
-    /// Which side of the request this tells of.
+    /// Which side of a request this tells of, or that it tells of none.
     pub phase: Phase,
-    /// What it tells.
-    #[serde(rename = "use")]
-    pub used: Use,
+    /// What it tells: `use` or `act`.
+    #[serde(flatten)]
+    pub told: Told,
     /// BLAKE3 over this entry's JSON with `hash` empty; keyed, but in format 1.
     pub hash: String,
 }

@@ -1,4 +1,4 @@
-//! New uses as they come, from whichever process on the store.
+//! New uses and acts as they come, from whichever process on the store.
 //!
 //! Records are not committed in the order of their keys: each process hands its own over in time. What is
 //! new is told by the chains instead: a writer's records are committed in the order of their count. So none
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use ulid::Ulid;
 
-use super::entry::{Entry, FOLDER, Phase, Place, Use, began};
+use super::entry::{Entry, FOLDER, Phase, Place, Told, Use, began};
 use super::list::{read, without_outcome};
 use super::{Audit, AuditError, OUTCOME_WITHIN};
 use crate::store::Store;
@@ -34,7 +34,7 @@ struct Reached {
     millis: i64,
 }
 
-/// Tells new uses.
+/// Tells what is new.
 pub struct Follower {
     store: Arc<dyn Store>,
     started: i64,
@@ -82,14 +82,14 @@ impl Audit {
 }
 
 impl Follower {
-    /// Uses that have ended since: some of them at a time, none if there are none. Those without
+    /// Acts, and uses that have ended, since: some of them at a time, none if there are none. Uses without
     /// an outcome are told once there will be none any more.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn poll(&mut self) -> Result<Vec<Use>, AuditError> {
-        let mut uses = Vec::new();
-        while uses.is_empty() {
+    pub async fn poll(&mut self) -> Result<Vec<Told>, AuditError> {
+        let mut new = Vec::new();
+        while new.is_empty() {
             if self.last.is_none() {
                 self.begin_round();
             }
@@ -102,9 +102,9 @@ impl Follower {
                     continue;
                 }
                 if place.seq > reached.map_or(1, |reached| reached.seq + 1) {
-                    self.catch_up(place, reached, &mut uses).await?;
+                    self.catch_up(place, reached, &mut new).await?;
                 }
-                self.take(place, read(key, &found.value), &mut uses);
+                self.take(place, read(key, &found.value), &mut new);
             }
             self.last = match page.into_iter().next_back() {
                 Some((key, _)) if !ended => Some(key),
@@ -114,8 +114,8 @@ impl Follower {
                 break;
             }
         }
-        self.give_up(&mut uses);
-        Ok(uses)
+        self.give_up(&mut new);
+        Ok(new)
     }
 
     fn begin_round(&mut self) {
@@ -137,7 +137,7 @@ impl Follower {
         &mut self,
         place: Place,
         reached: Option<Reached>,
-        uses: &mut Vec<Use>,
+        new: &mut Vec<Told>,
     ) -> Result<(), AuditError> {
         // Of one that is not known, what is older was there before.
         let unknown = || self.started.max(began(place.writer)).max(place.millis - LATER);
@@ -152,7 +152,7 @@ impl Follower {
                 }
                 let Some(other) = Place::parse(key).filter(|other| other.writer == place.writer) else { continue };
                 if self.writers.get(&other.writer).is_none_or(|reached| other.seq > reached.seq) {
-                    self.take(other, read(key, &found.value), uses);
+                    self.take(other, read(key, &found.value), new);
                 }
             }
             match page.into_iter().next_back() {
@@ -162,23 +162,23 @@ impl Follower {
         }
     }
 
-    fn take(&mut self, place: Place, entry: Option<Entry>, uses: &mut Vec<Use>) {
+    fn take(&mut self, place: Place, entry: Option<Entry>, new: &mut Vec<Told>) {
         self.writers.insert(place.writer, Reached { seq: place.seq, millis: place.millis });
-        let Some(Entry { phase, used, .. }) = entry else { return };
-        match phase {
-            Phase::Intent => self.open.push_back((Instant::now(), used)),
-            Phase::Outcome => {
+        let Some(Entry { phase, told, .. }) = entry else { return };
+        match (phase, told) {
+            (Phase::Intent, Told::Use(used)) => self.open.push_back((Instant::now(), used)),
+            (Phase::Outcome, Told::Use(used)) => {
                 self.open.retain(|(_, intended)| intended.id != used.id);
-                uses.push(used);
+                new.push(Told::Use(used));
             }
-            Phase::Refusal => uses.push(used),
+            (_, told) => new.push(told),
         }
     }
 
-    fn give_up(&mut self, uses: &mut Vec<Use>) {
+    fn give_up(&mut self, new: &mut Vec<Told>) {
         let within = Duration::from_millis(OUTCOME_WITHIN.unsigned_abs());
         while self.open.front().is_some_and(|(since, _)| since.elapsed() > within) {
-            uses.extend(self.open.pop_front().map(|(_, used)| without_outcome(used)));
+            new.extend(self.open.pop_front().map(|(_, used)| Told::Use(without_outcome(used))));
         }
     }
 }

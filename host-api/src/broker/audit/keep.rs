@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use super::entry::{Entry, FOLDER, Phase, Place, UNKEYED, began, hash_of};
+use super::entry::{Entry, FOLDER, Phase, Place, Told, UNKEYED, began, hash_of};
 use super::keys::Found;
 use super::{Audit, AuditError, WRITER_LIVES};
 use crate::store::{Expect, Store, StoreError, Versioned};
@@ -248,10 +248,11 @@ impl Audit {
                 else {
                     continue;
                 };
+                let Told::Use(used) = entry.told else { continue };
                 match entry.phase {
-                    Phase::Intent => drop(open.insert(entry.used.id, place)),
-                    Phase::Outcome => drop(open.remove(&entry.used.id)),
-                    Phase::Refusal => {}
+                    Phase::Intent => drop(open.insert(used.id, place)),
+                    Phase::Outcome => drop(open.remove(&used.id)),
+                    Phase::Refusal | Phase::Act => {}
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Reading the audit: the newest uses that a filter leaves, and records as they lie in the store. No more
+//! Reading the audit: the newest uses and acts that a filter leaves, and records as they lie in the store. No more
 //! than a page of it is in memory at a time.
 
 use std::collections::{BTreeSet, HashMap};
@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::json;
 
-use super::entry::{Decision, Entry, FOLDER, Phase, Place, Use};
+use super::act::Act;
+use super::entry::{Decision, Entry, FOLDER, Kind, Phase, Place, Told, Use};
 use super::{Audit, AuditError, OUTCOME_WITHIN};
 
 /// Records that are read at a time.
@@ -74,7 +75,7 @@ impl<'de> Deserialize<'de> for Status {
     }
 }
 
-/// Whom a use must concern: on their behalf, or of their accounts.
+/// Whom it must concern: done by them, on their behalf, to them, or with or to their accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concerning {
     /// On whose behalf.
@@ -83,16 +84,18 @@ pub struct Concerning {
     pub accounts: BTreeSet<String>,
 }
 
-/// Which uses. All that it says must fit; an empty one takes every use.
+/// Which uses and acts. All that it says must fit; an empty one takes all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Of this account, by its id.
+    /// Of this kind.
+    pub kind: Option<Kind>,
+    /// With or to this account, by its id.
     pub account: Option<String>,
-    /// On behalf of this member.
+    /// By this member, or on their behalf.
     pub member: Option<String>,
     /// In this run.
     pub run: Option<String>,
-    /// Of accounts for this app.
+    /// With or to accounts for this app, or to the app.
     pub app: Option<String>,
     /// To this host, with the port where it is not the scheme's own.
     pub host: Option<String>,
@@ -109,10 +112,18 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether it takes the use.
-    pub fn takes(&self, used: &Use) -> bool {
-        let is =
-            |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| Some(wanted) == found);
+    /// Whether it takes what was told.
+    pub fn takes(&self, told: &Told) -> bool {
+        let in_time = |at| self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until);
+        self.kind.is_none_or(|kind| kind == told.kind())
+            && in_time(told.at())
+            && match told {
+                Told::Use(used) => self.takes_use(used),
+                Told::Act(act) => self.takes_act(act),
+            }
+    }
+
+    fn takes_use(&self, used: &Use) -> bool {
         is(&self.account, used.account.as_deref())
             && is(&self.member, Some(&used.member))
             && is(&self.run, Some(&used.run))
@@ -120,12 +131,25 @@ impl Filter {
             && is(&self.host, Some(&used.host))
             && self.status.is_none_or(|wanted| wanted.takes(used.status))
             && self.decision.is_none_or(|wanted| wanted == used.decision)
-            && self.since.is_none_or(|since| used.at >= since)
-            && self.until.is_none_or(|until| used.at < until)
-            && self.concerning.as_ref().is_none_or(|whom| {
-                used.member == whom.member
-                    || used.account.as_ref().is_some_and(|account| whom.accounts.contains(account))
-            })
+            && self.concerns(&[Some(&used.member)], used.account.as_ref())
+    }
+
+    fn takes_act(&self, act: &Act) -> bool {
+        is(&self.account, act.account.as_deref())
+            && is(&self.member, act.member.as_deref())
+            && is(&self.app, act.app.as_deref())
+            && self.decision.is_none_or(|wanted| wanted == act.decision)
+            // No act has these.
+            && self.run.is_none()
+            && self.host.is_none()
+            && self.status.is_none()
+            && self.concerns(&[act.member.as_ref(), act.about.as_ref()], act.account.as_ref())
+    }
+
+    fn concerns(&self, members: &[Option<&String>], account: Option<&String>) -> bool {
+        self.concerning.as_ref().is_none_or(|whom| {
+            members.contains(&Some(&whom.member)) || account.is_some_and(|account| whom.accounts.contains(account))
+        })
     }
 
     /// What all that it takes lies behind. A record is never written before what it tells of.
@@ -139,11 +163,15 @@ impl Filter {
     }
 }
 
-/// Some uses, oldest first.
+fn is(wanted: &Option<String>, found: Option<&str>) -> bool {
+    wanted.as_deref().is_none_or(|wanted| Some(wanted) == found)
+}
+
+/// Some uses and acts, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The uses.
-    pub uses: Vec<Use>,
+    /// What is told.
+    pub told: Vec<Told>,
     /// Where the page before them ends, if there may be one.
     pub before: Option<String>,
 }
@@ -161,7 +189,7 @@ pub(super) fn without_outcome(mut used: Use) -> Use {
 }
 
 impl Audit {
-    /// The newest `limit` uses that `filter` takes, before the place that another page told if one is
+    /// The newest `limit` uses and acts that `filter` takes, before the place that another page told if one is
     /// given. An intent and its outcome are one use.
     ///
     /// # Errors
@@ -193,7 +221,7 @@ impl Audit {
             last = Some(last.map_or(to.clone(), |last| last.min(to)));
         }
         let mut outcomes: HashMap<String, Use> = HashMap::new();
-        let mut uses = Vec::new();
+        let mut all = Vec::new();
         let mut ended = limit == 0;
         let (mut at, mut looked, mut past) = (None, 0, None);
         while !ended {
@@ -217,20 +245,22 @@ impl Audit {
                     looked += 1;
                     past = key.strip_prefix(FOLDER).map(str::to_owned);
                 }
-                let Some(Entry { phase, used, .. }) = read(key, &found.value) else { continue };
-                let used = match phase {
-                    Phase::Outcome => {
+                let Some(Entry { phase, told, .. }) = read(key, &found.value) else { continue };
+                let told = match (phase, told) {
+                    (Phase::Outcome, Told::Use(used)) => {
                         outcomes.insert(used.id.clone(), used);
                         continue;
                     }
-                    Phase::Intent => outcomes.remove(&used.id).unwrap_or_else(|| without_outcome(used)),
-                    Phase::Refusal => used,
+                    (Phase::Intent, Told::Use(used)) => {
+                        Told::Use(outcomes.remove(&used.id).unwrap_or_else(|| without_outcome(used)))
+                    }
+                    (_, told) => told,
                 };
-                if before.as_ref().is_some_and(|before| key >= before) || !filter.takes(&used) {
+                if before.as_ref().is_some_and(|before| key >= before) || !filter.takes(&told) {
                     continue;
                 }
-                uses.push(used);
-                if uses.len() == limit {
+                all.push(told);
+                if all.len() == limit {
                     at = key.strip_prefix(FOLDER).map(str::to_owned);
                     ended = true;
                     break;
@@ -239,13 +269,13 @@ impl Audit {
         }
         if at.is_none() && limit > 0 {
             // Their intents are no longer kept.
-            let mut rest: Vec<Use> = outcomes.into_values().filter(|used| filter.takes(used)).collect();
+            let mut rest: Vec<Use> = outcomes.into_values().collect();
             rest.sort_by(|one, other| (other.at, &other.id).cmp(&(one.at, &one.id)));
-            rest.truncate(limit - uses.len());
-            uses.extend(rest);
+            let rest = rest.into_iter().map(Told::Use).filter(|told| filter.takes(told));
+            all.extend(rest.take(limit - all.len()));
         }
-        uses.reverse();
-        Ok(Page { uses, before: at })
+        all.reverse();
+        Ok(Page { told: all, before: at })
     }
 
     /// Every use since then, oldest first.
@@ -253,8 +283,8 @@ impl Audit {
     /// # Errors
     /// Whatever the store says.
     pub async fn uses(&self, since: Option<Timestamp>) -> Result<Vec<Use>, AuditError> {
-        let filter = Filter { since, ..Filter::default() };
-        Ok(self.page(&filter, None, usize::MAX).await?.uses)
+        let filter = Filter { kind: Some(Kind::Request), since, ..Filter::default() };
+        Ok(self.page(&filter, None, usize::MAX).await?.told.into_iter().filter_map(Told::used).collect())
     }
 
     /// Every entry from `since` on, oldest first.
@@ -274,7 +304,7 @@ impl Audit {
         }
     }
 
-    /// The records whose uses `filter` takes, each as it lies in the store and on a line of its own, oldest
+    /// The records of what `filter` takes, each as it lies in the store and on a line of its own, oldest
     /// first, some lines at a time. One that can't be read is there as base64, with its key.
     pub fn export(&self, filter: Filter) -> impl Stream<Item = Result<Bytes, AuditError>> + Send + use<> {
         let (store, after, to) = (self.store.clone(), filter.starts(), filter.ends());
@@ -297,7 +327,7 @@ impl Audit {
                     // Of what is unreadable nobody knows whether it is asked for.
                     if let Ok(entry) = &read
                         && !whole
-                        && !filter.takes(&entry.used)
+                        && !filter.takes(&entry.told)
                     {
                         after = Some(key);
                         continue;

@@ -1,10 +1,12 @@
 //! The audit: one intent on disk before a request with a credential leaves, one
-//! outcome after it, one record for each refusal.
+//! outcome after it, one record for each refusal; and one for each act that changes who may do what, on disk before
+//! it is answered.
 //!
 //! Each writer chains its records by hash, keyed with what only the vault can derive, so that a record that
 //! was taken out or changed shows (`verify`). A chain has no gap: a record that the disk did not take is
 //! tried again before those that follow it. `keep` takes whole beginnings away, and leaves marks.
 
+mod act;
 mod entry;
 mod follow;
 mod keep;
@@ -23,12 +25,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Durable, Store, StoreError};
 use crate::vault::{Vault, VaultError};
-use entry::{HashKey, KEYED, Place, began};
+use entry::{HashKey, Place, began};
 
+pub use act::Act;
 pub(crate) use entry::FOLDER;
-pub use entry::{Decision, Entry, Head, Phase, Use};
+pub use entry::{Decision, Entry, Head, Kind, Phase, Told, Use};
 pub use follow::Follower;
 pub use keep::Pruned;
 pub(crate) use keep::{MARKS, outdated_marks};
@@ -72,6 +75,9 @@ pub enum AuditError {
     /// The disk did not take the record when it should have. It is tried again, so an outcome is owed.
     #[error("the audit could not be written, so nothing is sent: {0}")]
     Late(StoreError),
+    /// An act was done, and the disk did not take its record.
+    #[error("it was done, but the audit could not be written, and does not tell of it: {0}")]
+    Act(StoreError),
     /// What was to be removed is still to come.
     #[error("records of the time to come can't be removed; name a time that is past")]
     Future,
@@ -84,7 +90,7 @@ struct Chain {
     /// When its latest record was written, in milliseconds since 1970: the clock may be set back, and the
     /// order of keys is the chain's.
     millis: i64,
-    /// What the next intent tells of others' records.
+    /// What the next intent or act tells of others' records.
     seen: Vec<Head>,
     /// When others' records were last looked at.
     looked: Option<Instant>,
@@ -136,11 +142,7 @@ impl Audit {
     /// It must not leave. After [`AuditError::Late`] the record will be there all the same, and wants an outcome.
     pub async fn intent(&self, used: &Use) -> Result<(), AuditError> {
         self.look_around().await?;
-        let durable = self.chained(Phase::Intent, used, |key, value| match self.relaxed.load(Ordering::Relaxed) {
-            false => self.store.append(key, value).map(Some),
-            true => self.store.write_soon(key, value).map(|()| None),
-        })?;
-        let Some(durable) = durable else { return Ok(()) };
+        let Some(durable) = self.append(Phase::Intent, Told::Use(used.clone()))? else { return Ok(()) };
         let mut waiting = Waiting { audit: self, used: Some(used) };
         let written = durable.await;
         waiting.used = None;
@@ -177,7 +179,15 @@ impl Audit {
     }
 
     fn append_soon(&self, phase: Phase, used: &Use) -> Result<(), AuditError> {
-        self.chained(phase, used, |key, value| self.store.write_soon(key, value))
+        self.chained(phase, Told::Use(used.clone()), |key, value| self.store.write_soon(key, value))
+    }
+
+    /// Gives what to wait for, if what the record tells of must wait for the disk.
+    fn append(&self, phase: Phase, told: Told) -> Result<Option<Durable>, AuditError> {
+        self.chained(phase, told, |key, value| match self.relaxed.load(Ordering::Relaxed) {
+            false => self.store.append(key, value).map(Some),
+            true => self.store.write_soon(key, value).map(|()| None),
+        })
     }
 
     fn chain(&self) -> MutexGuard<'_, Chain> {
@@ -189,12 +199,12 @@ impl Audit {
     fn chained<T>(
         &self,
         phase: Phase,
-        used: &Use,
+        told: Told,
         hand_over: impl FnOnce(&str, Vec<u8>) -> Result<T, StoreError>,
     ) -> Result<T, AuditError> {
         let mut chain = self.chain();
         self.settle_debts(&mut chain);
-        self.put(&mut chain, phase, used, hand_over)
+        self.put(&mut chain, phase, told, hand_over)
     }
 
     /// The chain goes on only if the store took the record over: then it will stand before all that follow.
@@ -202,7 +212,7 @@ impl Audit {
         &self,
         chain: &mut Chain,
         phase: Phase,
-        used: &Use,
+        told: Told,
         hand_over: impl FnOnce(&str, Vec<u8>) -> Result<T, StoreError>,
     ) -> Result<T, AuditError> {
         let now = Timestamp::now();
@@ -222,16 +232,17 @@ impl Audit {
         let (id, key) = self.keys.current(chain.key.take())?;
         let millis = chain.millis.max(now.as_millisecond());
         let place = Place { millis, writer: chain.writer, seq: chain.seq + 1 };
+        let waited_for = matches!(phase, Phase::Intent | Phase::Act);
         let mut entry = Entry {
-            v: KEYED,
+            v: told.format(),
             key: Some(id.clone()),
             at: Some(place.at()),
             writer: place.writer.to_string(),
             seq: place.seq,
             prev: chain.prev.clone(),
-            seen: if phase == Phase::Intent { chain.seen.clone() } else { Vec::new() },
+            seen: if waited_for { chain.seen.clone() } else { Vec::new() },
             phase,
-            used: used.clone(),
+            told,
             hash: String::new(),
         };
         let value = entry.seal(Some(&key))?;
@@ -240,7 +251,7 @@ impl Audit {
         chain.seq = place.seq;
         chain.prev = entry.hash;
         chain.millis = millis;
-        if phase == Phase::Intent {
+        if waited_for {
             chain.seen.clear();
         }
         Ok(handed)
@@ -249,14 +260,15 @@ impl Audit {
     /// Records outcomes that could not be recorded before. What still can't be stays owed.
     fn settle_debts(&self, chain: &mut Chain) {
         while let Some(used) = chain.owed.pop() {
-            if self.put(chain, Phase::Outcome, &used, |key, value| self.store.write_soon(key, value)).is_err() {
+            let told = Told::Use(used.clone());
+            if self.put(chain, Phase::Outcome, told, |key, value| self.store.write_soon(key, value)).is_err() {
                 chain.owed.push(used);
                 return;
             }
         }
     }
 
-    /// Every so often, has the next intent tell what others wrote last. Their records can't be taken away
+    /// Every so often, has the next intent or act tell what others wrote last. Their records can't be taken away
     /// then without that being seen.
     async fn look_around(&self) -> Result<(), AuditError> {
         let own = {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use super::entry::{Place, UNKEYED};
+use super::entry::{KEYED, OF_ACT, Place, UNKEYED};
 use super::*;
 use crate::store::redb::RedbStore;
 use crate::store::{Expect, Versioned};
@@ -94,6 +94,18 @@ fn used(id: &str) -> Use {
     }
 }
 
+/// The request that the record tells of.
+fn of(entry: &mut Entry) -> &mut Use {
+    match &mut entry.told {
+        Told::Use(used) => used,
+        Told::Act(act) => panic!("{act:?}"),
+    }
+}
+
+fn ids(told: Vec<Told>) -> Vec<String> {
+    told.into_iter().filter_map(Told::used).map(|used| used.id).collect()
+}
+
 async fn one_use(audit: &Audit, id: &str) {
     audit.intent(&used(id)).await.unwrap();
     audit.outcome(&Use { status: Some(200), bytes_in: 7, ..used(id) }).unwrap();
@@ -128,7 +140,7 @@ async fn unkeyed(home: &Home, began: i64, count: u64) {
             prev,
             seen: Vec::new(),
             phase: Phase::Refusal,
-            used: used(&format!("old-{seq}")),
+            told: Told::Use(used(&format!("old-{seq}"))),
             hash: String::new(),
         };
         let value = entry.seal(None).unwrap();
@@ -256,14 +268,14 @@ async fn each_kind_of_tampering_is_named_with_its_writer_and_its_record() {
     };
     let made_up = |hash_key: Option<&HashKey>, v: u32, key: Option<String>| {
         let mut entry = Entry { v, key, ..entry.clone() };
-        entry.used.host = "elsewhere.example".into();
+        of(&mut entry).host = "elsewhere.example".into();
         entry.seal(hash_key).unwrap()
     };
     let stranger = HashKey::new([7; 32]);
     let text = String::from_utf8(value.clone()).unwrap();
     let changes: Vec<(Vec<u8>, What)> = vec![
-        (altered(&|entry| entry.used.status = Some(404)), What::Changed),
-        (altered(&|entry| entry.used.member = "bob".into()), What::Changed),
+        (altered(&|entry| of(entry).status = Some(404)), What::Changed),
+        (altered(&|entry| of(entry).member = "bob".into()), What::Changed),
         (altered(&|entry| entry.hash = "0".repeat(64)), What::Changed),
         (altered(&|entry| entry.prev = "0".repeat(64)), What::Changed),
         (text.replace("{\"v\":2,", "{\"v\":2,\"more\":1,").into_bytes(), What::Changed),
@@ -272,8 +284,9 @@ async fn each_kind_of_tampering_is_named_with_its_writer_and_its_record() {
         (made_up(None, 2, entry.key.clone()), What::Changed),
         (made_up(None, 1, entry.key.clone()), What::Changed),
         (made_up(None, 1, None), What::Changed),
-        (text.replace("{\"v\":2,", "{\"v\":3,").into_bytes(), What::Newer { format: 3 }),
-        (b"{\"v\":3}".to_vec(), What::Newer { format: 3 }),
+        (text.replace("{\"v\":2,", "{\"v\":3,").into_bytes(), What::Changed),
+        (text.replace("{\"v\":2,", "{\"v\":4,").into_bytes(), What::Newer { format: 4 }),
+        (b"{\"v\":4}".to_vec(), What::Newer { format: 4 }),
         (b"".to_vec(), What::Unreadable),
         (b"\xff\xfe".to_vec(), What::Unreadable),
         (
@@ -434,7 +447,7 @@ async fn put_at(home: &Home, audit: &Audit, millis: i64, count: u64) {
                 prev: chain.prev.clone(),
                 seen: Vec::new(),
                 phase: Phase::Refusal,
-                used: Use { at: place.at(), ..used("then") },
+                told: Told::Use(Use { at: place.at(), ..used("then") }),
                 hash: String::new(),
             };
             let value = entry.seal(Some(&key)).unwrap();
@@ -620,14 +633,14 @@ async fn pages_together_are_the_whole_and_filters_hold_on_each() {
         },
     ];
     for filter in filters {
-        let wanted: Vec<Use> = whole.iter().filter(|used| filter.takes(used)).cloned().collect();
+        let wanted: Vec<Told> = whole.iter().cloned().map(Told::Use).filter(|told| filter.takes(told)).collect();
         let all = usize::MAX;
         for (limit, looks) in [(1, all), (7, all), (100, all), (1000, all), (1000, 5), (7, 40)] {
             let (mut found, mut before) = (Vec::new(), None);
             loop {
                 let page = audit.page_within(&filter, before.as_deref(), limit, looks).await.unwrap();
-                assert!(page.uses.len() <= limit);
-                found = [page.uses, found].concat();
+                assert!(page.told.len() <= limit);
+                found = [page.told, found].concat();
                 before = page.before;
                 if before.is_none() {
                     break;
@@ -674,7 +687,7 @@ async fn whoever_follows_is_told_each_use_of_every_process_once() {
         .collect();
     let mut told = Vec::new();
     while told.len() < 1600 {
-        told.extend(follower.poll().await.unwrap().into_iter().map(|used| used.id));
+        told.extend(ids(follower.poll().await.unwrap()));
         tokio::task::yield_now().await;
     }
     for task in tasks {
@@ -718,8 +731,96 @@ async fn what_the_disk_took_late_is_told_once_and_in_its_order() {
     let place = Place::parse(&last.0).unwrap();
     home.put(&Place { millis: place.millis + 60_000, ..place }.key(), &last.1).await;
     follower.skip_to_now();
-    let told: Vec<String> = follower.poll().await.unwrap().into_iter().map(|used| used.id).collect();
+    let told = ids(follower.poll().await.unwrap());
     assert_eq!(told, ["0", "1", "2"]);
+}
+
+#[tokio::test]
+async fn an_act_is_on_disk_before_it_is_answered_in_one_chain_with_what_was_used() {
+    let home = Home::new().await;
+    let audit = home.audit();
+    let mut follower = audit.follow().await.unwrap();
+    one_use(&audit, "before").await;
+    let from = Some("192.0.2.7".parse().unwrap());
+    let added = Act::done("members_add").member("root").by("token k1").about("alice").detail("member").from(from);
+    audit.act(added.clone()).await.unwrap();
+    // Read by another process, and without waiting for anything.
+    let (store, vault) = home.again().await;
+    let other = Audit::new(store, &vault, "workspace", AuditMode::Strict);
+    let all = other.page(&Filter::default(), None, 10).await.unwrap().told;
+    assert_eq!(all.last(), Some(&Told::Act(added.clone())));
+    one_use(&audit, "after").await;
+    audit.flush().await.unwrap();
+    let entries = audit.entries(None).await.unwrap();
+    let formats: Vec<u32> = entries.iter().map(|entry| entry.v).collect();
+    assert_eq!(formats, [KEYED, KEYED, OF_ACT, KEYED, KEYED], "what tells of requests is written as it was before");
+    Home::whole(&home.verify().await);
+
+    // It is told to who follows, and by its kind.
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        told.extend(follower.poll().await.unwrap());
+    }
+    assert!(told.contains(&Told::Act(added.clone())));
+    let kind = |kind| Filter { kind: Some(kind), ..Filter::default() };
+    assert_eq!(audit.page(&kind(Kind::Act), None, 10).await.unwrap().told, [Told::Act(added.clone())]);
+    assert_eq!(ids(audit.page(&kind(Kind::Request), None, 10).await.unwrap().told), ["before", "after"]);
+    assert_eq!(ids(told), ["before", "after"]);
+
+    // Whoever changes it, or takes it away, is found out.
+    let (key, value) = home.all().await.swap_remove(2);
+    let text = String::from_utf8(value.clone()).unwrap();
+    assert!(text.contains("\"act\":\"members_add\""), "{text}");
+    for change in [text.replace("\"alice\"", "\"mallory\""), text.replace("{\"v\":3,", "{\"v\":2,")] {
+        home.put(&key, change.as_bytes()).await;
+        assert!(home.verify().await.findings.iter().any(|found| found.what == What::Changed), "{change}");
+    }
+    home.remove(&key).await;
+    assert_eq!(home.verify().await.findings[0].what, What::Missing { records: 1 });
+    home.put(&key, &value).await;
+    Home::whole(&home.verify().await);
+}
+
+#[tokio::test]
+async fn an_act_concerns_who_did_it_who_it_was_done_to_and_whose_account_it_was_done_to() {
+    let home = Home::new().await;
+    let audit = home.audit();
+    audit.act(Act::done("sign_in").member("alice").by("passkey")).await.unwrap();
+    audit.act(Act::done("members_add").member("root").about("bob")).await.unwrap();
+    audit.act(Act::done("accounts_access").member("root").account("a1", "acme").detail("workspace")).await.unwrap();
+    audit.act(Act::refused("sign_in", "the link is not valid").by("link")).await.unwrap();
+    let acts = async |filter: Filter| -> Vec<String> {
+        let told = audit.page(&filter, None, 10).await.unwrap().told;
+        let act = |told| match told {
+            Told::Act(act) => act.act,
+            Told::Use(used) => panic!("{used:?}"),
+        };
+        told.into_iter().map(act).collect()
+    };
+    let concerning = |member: &str, accounts: &[&str]| Filter {
+        concerning: Some(Concerning {
+            member: member.into(),
+            accounts: accounts.iter().map(ToString::to_string).collect(),
+        }),
+        ..Filter::default()
+    };
+    let none = Filter::default;
+    assert_eq!(acts(concerning("alice", &["a1"])).await, ["sign_in", "accounts_access"]);
+    assert_eq!(acts(concerning("bob", &[])).await, ["members_add"]);
+    assert_eq!(acts(concerning("mallory", &["a2"])).await, [""; 0]);
+    assert_eq!(acts(Filter { decision: Some(Decision::Refused), ..none() }).await, ["sign_in"]);
+    assert_eq!(
+        acts(Filter { member: Some("root".into()), app: Some("acme".into()), ..none() }).await,
+        ["accounts_access"]
+    );
+    // What only requests have, no act has.
+    for filter in [
+        Filter { run: Some("r".into()), ..none() },
+        Filter { host: Some(String::new()), ..none() },
+        Filter { status: Some(Status::Class(2)), ..none() },
+    ] {
+        assert_eq!(acts(filter).await, [""; 0]);
+    }
 }
 
 /// Figures, not claims: `cargo test --release -p keyhole-host-api --lib audit -- --ignored --nocapture`.
@@ -731,14 +832,14 @@ async fn figures_of_a_million_records() {
     let million = 500_000;
     for number in 0..million {
         let id = format!("{number}");
-        audit.chained(Phase::Intent, &used(&id), |key, value| home.store.write_soon(key, value)).unwrap();
+        audit.chained(Phase::Intent, Told::Use(used(&id)), |key, value| home.store.write_soon(key, value)).unwrap();
         audit.outcome(&Use { status: Some(200), ..used(&id) }).unwrap();
         if number % 5_000 == 0 {
             audit.flush().await.unwrap();
         }
     }
     audit.flush().await.unwrap();
-    let half = audit.page(&Filter::default(), None, million / 2).await.unwrap().uses[0].at;
+    let half = audit.page(&Filter::default(), None, million / 2).await.unwrap().told[0].at();
     for (what, filter) in [
         ("the newest 100", Filter::default()),
         ("100 before the middle", Filter { until: Some(half), ..Filter::default() }),

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use super::entry::{Entry, FOLDER, Head, KEYED, Place, UNKEYED};
+use super::entry::{Entry, FOLDER, Head, KEYED, OF_ACT, Place, UNKEYED};
 use super::keep::Marks;
 use super::keys::Found;
 use super::{Audit, AuditError};
@@ -178,7 +178,7 @@ impl Verifier {
         self.lines += 1;
         let place = format!("line {}", self.lines);
         let written = serde_json::from_slice::<Entry>(line).ok().and_then(|entry| {
-            let millis = entry.at.unwrap_or(entry.used.at).as_millisecond();
+            let millis = entry.at.unwrap_or(entry.told.at()).as_millisecond();
             Some(Place { millis, writer: entry.writer.parse().ok()?, seq: entry.seq })
         });
         self.take(&place, written, line).await
@@ -198,13 +198,13 @@ impl Verifier {
                 v: u32,
             }
             match serde_json::from_slice::<Format>(value) {
-                Ok(Format { v }) if v > KEYED => self.find(Some(place), What::Newer { format: v }, key),
+                Ok(Format { v }) if v > OF_ACT => self.find(Some(place), What::Newer { format: v }, key),
                 _ => self.find(Some(place), What::Unreadable, key),
             }
             self.follow(place, None, None, key);
             return Ok(());
         };
-        let is_keyed = entry.v == KEYED;
+        let is_keyed = matches!(entry.v, KEYED | OF_ACT);
         let is_unkeyed = entry.v == UNKEYED;
         self.report.unkeyed += u64::from(is_unkeyed);
         let mut genuine = false;
@@ -247,11 +247,11 @@ impl Verifier {
     async fn judge(&mut self, entry: &mut Entry, value: &[u8]) -> Result<Result<(), What>, AuditError> {
         let key = match (entry.v, entry.key.clone()) {
             (UNKEYED, None) => None,
-            (KEYED, Some(id)) => match self.keys.get(&id).await? {
+            (KEYED | OF_ACT, Some(id)) => match self.keys.get(&id).await? {
                 Some(key) => Some(key),
                 None => return Ok(Err(What::NoKey { key: id, records: 0 })),
             },
-            (UNKEYED | KEYED, _) => return Ok(Err(What::Changed)),
+            (UNKEYED | KEYED | OF_ACT, _) => return Ok(Err(What::Changed)),
             (format, _) => return Ok(Err(What::Newer { format })),
         };
         // The hash covers what is understood; nothing else may be in it.
@@ -266,7 +266,7 @@ impl Verifier {
         if place.seq < expected {
             return self.find(Some(place), What::Duplicate, key);
         }
-        let keyed = entry.map_or_else(|| before.is_none_or(|before| before.keyed), |entry| entry.v == KEYED);
+        let keyed = entry.map_or_else(|| before.is_none_or(|before| before.keyed), |entry| entry.v != UNKEYED);
         if place.seq > expected {
             let prev = entry.map(|entry| entry.prev.clone()).unwrap_or_default();
             let gap = Gap { writer: place.writer, from: expected, to: place.seq - 1, prev, at: place.at() };

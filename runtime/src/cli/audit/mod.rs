@@ -1,4 +1,5 @@
-//! `keyhole audit`: who used which account, where, and with what answer, and whether that is all.
+//! `keyhole audit`: who used which account, where, and with what answer; who did what to the workspace; and whether
+//! that is all.
 
 mod follow;
 mod upkeep;
@@ -8,15 +9,15 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use comfy_table::{Cell, Color};
 use jiff::{SignedDuration, Timestamp};
-use keyhole::server::model::{AuditFilter, AuditQuery, MOST_LISTED};
-use keyhole_host_api::broker::audit::{Decision, Status, Use};
+use keyhole::server::model::{AuditFilter, AuditQuery, Audited, MOST_LISTED};
+use keyhole_host_api::broker::audit::{Act, Decision, Kind, Status, Use};
 
 use super::client::Client;
 use super::error::Result;
 use super::output::{self, style};
 use super::settings::{EgressFlags, Settings};
 
-/// Show the audit: the requests that steps made, and the accounts they were refused
+/// Show the audit: the requests that steps made and the accounts they were refused, and who did what to the workspace
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Audit {
@@ -27,7 +28,7 @@ pub struct Audit {
     /// At most so many, the newest; export has no limit
     #[arg(long, short = 'n', default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=i64::from(MOST_LISTED)))]
     limit: u32,
-    /// Show requests as they end, from now until Ctrl-C; with --json a line each
+    /// Show requests as they end and acts as they are done, from now until Ctrl-C; with --json a line each
     #[arg(long, short, conflicts_with_all = ["limit", "since", "until"])]
     follow: bool,
 }
@@ -52,7 +53,7 @@ enum Upkeep {
     },
     /// Write records as they lie in the store, as JSON lines, oldest first
     ///
-    /// A request has a record when it leaves and another when it ends; filters look at each by itself.
+    /// A request has a record when it leaves and another when it ends, an act has one; filters look at each by itself.
     Export {
         #[command(flatten)]
         filters: Filters,
@@ -73,19 +74,22 @@ enum Upkeep {
     },
 }
 
-/// Which requests.
+/// Which requests and acts.
 #[derive(Args, Debug, Clone)]
 struct Filters {
+    /// Only requests of steps, or only acts: sign-ins, and what changes who may do what
+    #[arg(long, value_enum)]
+    kind: Option<KindFlag>,
     /// Only this account, by its id
     #[arg(long, value_name = "ID")]
     account: Option<String>,
-    /// Only runs on behalf of this member
+    /// Only what this member did, and runs on their behalf
     #[arg(long)]
     member: Option<String>,
     /// Only this run
     #[arg(long, value_name = "ID")]
     run: Option<String>,
-    /// Only accounts for this app
+    /// Only accounts for this app, and the app itself
     #[arg(long)]
     app: Option<String>,
     /// Only requests to this host, with the port where it is not the scheme's own
@@ -94,7 +98,7 @@ struct Filters {
     /// Only those with this answer: a status such as 404, or a class such as 4xx
     #[arg(long)]
     status: Option<Status>,
-    /// Only those that were allowed, or refused
+    /// Only what was allowed, or refused
     #[arg(long, value_enum)]
     decision: Option<DecisionFlag>,
     /// Only since then: 2h, 3d, 2026-03-01, or a whole timestamp
@@ -107,13 +111,26 @@ struct Filters {
 
 impl Filters {
     fn query(self) -> AuditFilter {
-        let Self { account, member, run, app, host, status, decision, since, until } = self;
+        let Self { kind, account, member, run, app, host, status, decision, since, until } = self;
         let decision = decision.map(|decision| match decision {
             DecisionFlag::Allowed => Decision::Allowed,
             DecisionFlag::Refused => Decision::Refused,
         });
-        AuditFilter { account, member, run, app, host, status, decision, since, until }
+        let kind = kind.map(|kind| match kind {
+            KindFlag::Request => Kind::Request,
+            KindFlag::Act => Kind::Act,
+        });
+        AuditFilter { kind, account, member, run, app, host, status, decision, since, until }
     }
+}
+
+/// What a record tells of.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum KindFlag {
+    /// A request of a step, or an account that was refused to it
+    Request,
+    /// What somebody did to the workspace
+    Act,
 }
 
 /// What the broker decided.
@@ -145,37 +162,89 @@ impl Audit {
         if self.follow {
             return follow::follow(&client, settings, &self.filters.query()).await;
         }
-        let AuditFilter { account, member, run, app, host, status, decision, since, until } = self.filters.query();
+        let AuditFilter { kind, account, member, run, app, host, status, decision, since, until } =
+            self.filters.query();
         let (limit, before) = (self.limit, None);
-        let query = AuditQuery { account, member, run, app, host, status, decision, since, until, limit, before };
-        let uses: Vec<Use> = client.query(None, &["audit"], &query).await?;
-        settings.out.either(&uses, || text(&uses))
+        let query = AuditQuery { kind, account, member, run, app, host, status, decision, since, until, limit, before };
+        let told: Vec<Audited> = client.query(None, &["audit"], &query).await?;
+        settings.out.either(&told, || text(&told))
     }
 }
 
-fn text(uses: &[Use]) -> String {
-    if uses.is_empty() {
-        return format!("{}no request is recorded that fits{:#}", style::DIM, style::DIM);
+fn text(told: &[Audited]) -> String {
+    if told.is_empty() {
+        return format!("{}nothing is recorded that fits{:#}", style::DIM, style::DIM);
     }
-    table(uses)
-}
-
-/// The records as a table.
-pub fn table(uses: &[Use]) -> String {
-    let mut table = output::table(&["when", "member", "step", "app", "request", "answer", "reason"]);
-    for used in uses {
-        let (answer, color) = answer(used.decision, used.status);
+    let mut table = output::table(&["when", "member", "step", "app", "what", "outcome", "reason"]);
+    for one in told {
+        let told = Line::of(one);
         table.add_row([
-            Cell::new(output::local(used.at)),
-            Cell::new(output::visible(&used.member)),
-            Cell::new(output::visible(&used.step)),
-            Cell::new(used.app.as_deref().unwrap_or("–")),
-            Cell::new(output::one_line(&request(used), 120)),
-            Cell::new(answer).fg(color),
-            Cell::new(output::one_line(used.reason.as_deref().unwrap_or(""), 200)),
+            Cell::new(output::local(told.at)),
+            Cell::new(output::visible(told.member)),
+            Cell::new(output::visible(told.step)),
+            Cell::new(told.app),
+            Cell::new(output::one_line(&told.what, 120)),
+            Cell::new(told.outcome).fg(told.color),
+            Cell::new(output::one_line(told.reason, 200)),
         ]);
     }
     output::table_text(&mut table)
+}
+
+/// What is shown of either kind.
+struct Line<'a> {
+    at: Timestamp,
+    member: &'a str,
+    step: &'a str,
+    app: &'a str,
+    what: String,
+    outcome: String,
+    color: Color,
+    reason: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn of(told: &'a Audited) -> Self {
+        let or_none = |text: &'a Option<String>| text.as_deref().unwrap_or("–");
+        match told {
+            Audited::Request(used) => {
+                let (outcome, color) = answer(used.decision, used.status);
+                let (app, what) = (or_none(&used.app), request(used));
+                let reason = used.reason.as_deref().unwrap_or("");
+                Self { at: used.at, member: &used.member, step: &used.step, app, what, outcome, color, reason }
+            }
+            Audited::Act(act) => {
+                let (outcome, color) = match act.decision {
+                    Decision::Allowed => ("done", Color::Green),
+                    Decision::Refused => ("refused", Color::Red),
+                };
+                let (member, app, reason) =
+                    (or_none(&act.member), or_none(&act.app), act.reason.as_deref().unwrap_or(""));
+                Self {
+                    at: act.at, member, step: "–", app, what: deed(act), outcome: outcome.to_owned(), color, reason
+                }
+            }
+        }
+    }
+}
+
+/// What was done, in a few words: `members_add alice: member (by token 01J… from 192.0.2.1)`.
+fn deed(act: &Act) -> String {
+    let mut text = act.act.clone();
+    if let Some(about) = act.about.as_ref().filter(|about| Some(*about) != act.member.as_ref()) {
+        text += &format!(" {about}");
+    }
+    if let Some(account) = &act.account {
+        text += &format!(" {account}");
+    }
+    if let Some(detail) = &act.detail {
+        text += &format!(": {detail}");
+    }
+    match (&act.by, act.from) {
+        (Some(by), Some(from)) => text + &format!(" (by {by} from {from})"),
+        (Some(by), None) => text + &format!(" (by {by})"),
+        (None, _) => text,
+    }
 }
 
 /// What was asked, in a few words.

@@ -139,7 +139,7 @@ impl<'a> Choice<'a> {
         let shown = &found[..found.len().min(SHOWN)];
         html! {
             p .crumb { a href=(at) { (one.nickname) } }
-            div .head { h1 { "Who may use " (one.nickname) "?" } }
+            div .head { h1 { "Who may use " bdi { (one.nickname) } "?" } }
             @if let Some(problem) = problem {
                 (alert(problem))
                 @if problem.is("proof-needed") {
@@ -277,7 +277,7 @@ fn confirm(visitor: &Visitor, one: &AccountView, wanted: &Wanted, stops: &[Strin
             (wanted.changes(&one.access, &[]))
             input type="hidden" name="sure" value="yes";
             input type="hidden" name="access" value=(wanted.kind);
-            p { "Without access to " (one.nickname) " these can't go on:" }
+            p { "Without access to " bdi { (one.nickname) } " these can't go on:" }
             ul {
                 @for workflow in stops.iter().take(NAMED) { li { (workflow) } }
                 @if stops.len() > NAMED { li { "and " (stops.len() - NAMED) " more" } }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use keyhole_host_api::accounts::{Access, Event, Health};
-use keyhole_host_api::broker::audit::Page;
+use keyhole_host_api::broker::audit::{Kind, Page};
 use maud::{Markup, html};
 
 use super::accounts::{Search, actions};
@@ -59,13 +59,15 @@ async fn shown(api: &Arc<Api>, visitor: &Visitor, id: &str, notice: Markup) -> R
     let one = found(api, visitor, id).await?;
     let query = AuditQuery {
         account: Some(one.id.to_string()),
+        // What was done to it has a table of its own.
+        kind: Some(Kind::Request),
         limit: ACTIVITY,
         // Nothing used it before it was there, and the audit may be long.
         since: Some(one.created),
         ..AuditQuery::default()
     };
     let page = routes::audit::page(api, &visitor.caller, &query, LOOKS).await?;
-    let used = audit_table::table(api, visitor, &page.uses).await?;
+    let used = audit_table::table(api, visitor, &page.told).await?;
     let content = html! {
         p .crumb { a href="/accounts" { "Accounts" } }
         (heading(api, visitor, &one))
@@ -224,10 +226,10 @@ fn row_of_need(visitor: &Visitor, need: &Need) -> Markup {
 
 fn activity(one: &AccountView, page: &Page, used: &Markup) -> Markup {
     html! {
-        @if page.uses.is_empty() && page.before.is_some() {
+        @if page.told.is_empty() && page.before.is_some() {
             p .soft { "None of the " (LOOKS) " newest records of the audit is of it." }
             p { a href=(format!("/audit?account={}", one.id)) { "Look further back" } }
-        } @else if page.uses.is_empty() { p .soft { "Nothing that you may see has used it." } }
+        } @else if page.told.is_empty() { p .soft { "Nothing that you may see has used it." } }
         @else {
             (used)
             p { a href=(format!("/audit?account={}", one.id)) { "All of it, with filters" } }
@@ -316,7 +318,7 @@ pub(super) async fn ask_delete(
     let at = format!("/accounts/{}", one.id);
     let content = html! {
         p .crumb { a href=(at) { (one.nickname) } }
-        div .head { h1 { "Delete " (one.nickname) "?" } }
+        div .head { h1 { "Delete " bdi { (one.nickname) } "?" } }
         form .card method="post" {
             (visitor.key())
             p { "Its credentials are erased here, and revoked at " (title_of(&api, &one.app)) " where that is possible. \
@@ -348,7 +350,7 @@ pub(super) async fn delete(
     let content = html! {
         div .head { h1 { "Deleted here, and not revoked" } }
         div .notice .wait role="alert" {
-            p { (deleted.nickname) " is deleted here. The service did not revoke its tokens: do that there." }
+            p { bdi { (deleted.nickname) } " is deleted here. The service did not revoke its tokens: do that there." }
             p { (why) }
         }
         p { a href="/accounts" { "Go to your accounts" } }

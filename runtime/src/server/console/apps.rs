@@ -289,7 +289,7 @@ pub(super) async fn ask_forget(
     let at = format!("/apps/{}", one.app.name);
     let content = html! {
         p .crumb { a href=(at) { (one.app.title) } }
-        div .head { h1 { "Forget the client of " (one.app.title) "?" } }
+        div .head { h1 { "Forget the client of " bdi { (one.app.title) } "?" } }
         form .card method="post" {
             (visitor.key())
             @if let Some(client) = &one.client { p { "It is " code { (client.client_id) } ". Its secret is erased here." } }

@@ -1,4 +1,5 @@
-//! The audit: which requests steps made with whose accounts, the newest first, and whether the record of them is whole.
+//! The audit: which requests steps made with whose accounts, and who did what to the workspace, the newest first; and
+//! whether the record of it is whole.
 //! Who sees what of it is decided where it is read; a filter only narrows that.
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use keyhole_host_api::broker::audit::{Decision, Finding, Status, Verified};
+use keyhole_host_api::broker::audit::{Decision, Finding, Kind, Status, Verified};
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -31,6 +32,7 @@ pub(super) const LOOKS: usize = 4000;
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Asked {
+    kind: String,
     account: String,
     member: String,
     run: String,
@@ -57,7 +59,14 @@ impl Asked {
             "refused" => Some(Decision::Refused),
             _ => return Err(Problem::wrong("there is no such decision").help("choose allowed or refused")),
         };
+        let kind = match self.kind.as_str() {
+            "" => None,
+            "request" => Some(Kind::Request),
+            "act" => Some(Kind::Act),
+            _ => return Err(Problem::wrong("there is no such kind").help("choose request or act")),
+        };
         Ok(AuditQuery {
+            kind,
             account,
             member: given(&self.member),
             run: given(&self.run),
@@ -72,8 +81,9 @@ impl Asked {
         })
     }
 
-    fn filters(&self) -> [(&'static str, &str); 9] {
+    fn filters(&self) -> [(&'static str, &str); 10] {
         [
+            ("kind", self.kind.as_str()),
             ("account", self.account.as_str()),
             ("member", self.member.as_str()),
             ("run", self.run.as_str()),
@@ -140,14 +150,14 @@ pub(super) async fn list(
             return Ok(frame::again(&visitor, Part::Audit, &problem, "Audit", content));
         }
     };
-    page.uses.reverse();
-    let table = audit_table::table(&api, &visitor, &page.uses).await?;
+    page.told.reverse();
+    let table = audit_table::table(&api, &visitor, &page.told).await?;
     let content = html! {
         (head(&visitor))
         (form(&visitor, &asked))
-        @if page.uses.is_empty() && page.before.is_some() {
+        @if page.told.is_empty() && page.before.is_some() {
             p .soft role="status" { "None of the " (LOOKS) " records that were looked at fits. There are older ones." }
-        } @else if page.uses.is_empty() { p .soft role="status" { "No request is recorded that fits." } }
+        } @else if page.told.is_empty() { p .soft role="status" { "Nothing is recorded that fits." } }
         @else { (table) }
         nav .pages aria-label="Pages" {
             span { @if !asked.before.is_empty() { a href=(asked.address(None)) { "Newest" } } }
@@ -169,7 +179,7 @@ fn head(visitor: &Visitor) -> Markup {
                 form method="post" action="/audit/verify" { (visitor.key()) button { "Verify" } }
             }
         }
-        @if !visitor.is_admin() { p .soft { "Requests on your behalf, and with your accounts. An admin sees all." } }
+        @if !visitor.is_admin() { p .soft { "What you did, requests on your behalf, and what was done with your accounts. An admin sees all." } }
     }
 }
 
@@ -187,6 +197,15 @@ fn form(visitor: &Visitor, asked: &Asked) -> Markup {
         details .card open[any] {
             summary { "Filters" }
             form .line role="search" action="/audit" {
+                div {
+                    label for="kind" { "Kind" }
+                    select #kind name="kind" {
+                        option value="" { "any" }
+                        @for (kind, label) in [("request", "requests of steps"), ("act", "acts: who did what here")] {
+                            option value=(kind) selected[asked.kind == kind] { (label) }
+                        }
+                    }
+                }
                 @for (name, label, example, value) in texts {
                     div {
                         label for=(name) { (label) }
@@ -194,7 +213,7 @@ fn form(visitor: &Visitor, asked: &Asked) -> Markup {
                     }
                 }
                 div {
-                    label for="member" { "On behalf of" }
+                    label for="member" { "Member" }
                     input #member name="member" value=(asked.member) placeholder=(visitor.member.id) autocomplete="off"
                         autocapitalize="none" spellcheck="false";
                 }

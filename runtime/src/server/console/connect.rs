@@ -16,15 +16,14 @@ use super::accounts::Search;
 use super::connect_link::{asked, callback, to_service};
 use super::frame::{self, Part, Wrong, alert};
 use super::members::admins;
-use super::parts::{field, icon, matches, of_page, pages, pages_of};
+use super::parts::{field, icon, matches, of_page, pages_of};
 use super::session::{Posted, Visitor, with_next};
 use super::sign_in::Next;
-use crate::server::Api;
 use crate::server::extract::{Body, Path, Query};
 use crate::server::model::{AccountView, ConnectedView, FieldView, NewAccount, NewCredentials, hidden};
 use crate::server::problem::Problem;
-use crate::server::routes;
 use crate::server::routes::apps::is_ready;
+use crate::server::{Api, acts, routes};
 
 /// Asks for the app.
 pub(super) async fn choose(
@@ -151,7 +150,7 @@ impl<'a> Connecting<'a> {
                     @if self.account.is_none() {
                         label for="nickname" { "Nickname (optional)" }
                         input #nickname name="nickname" maxlength="100" value=[value("nickname")] aria-describedby="nickname-help";
-                        small #nickname-help { "What you call it, such as “" (self.app.title) " of marketing”." }
+                        small #nickname-help { "What you call it, such as “" bdi { (self.app.title) } " of marketing”." }
                     }
                     @for one in &self.fields { (field(one, value(&one.name))) }
                     @if problem.is_some_and(|problem| problem.is("conflict")) && self.account.is_some() {
@@ -222,7 +221,7 @@ async fn unready(api: &Api, visitor: &Visitor, app: &App) -> Result<Option<Marku
         let redirect = if leaves(app) { Some(callback(api)?) } else { None };
         return Ok(Some(html! {
             div .notice .wait {
-                p { strong { (app.title) " is not set up yet." } }
+                p { strong { bdi { (app.title) } " is not set up yet." } }
                 p { "Register an OAuth client at " (app.title) ", once for all members, and enter it "
                     a href=(format!("/apps/{}", app.name)) { "here" } "." }
                 @if let Some(redirect) = &redirect {
@@ -239,7 +238,7 @@ async fn unready(api: &Api, visitor: &Visitor, app: &App) -> Result<Option<Marku
     let members = api.members.list().await?;
     Ok(Some(html! {
         div .notice .wait {
-            p { strong { (app.title) " is not set up yet." } }
+            p { strong { bdi { (app.title) } " is not set up yet." } }
             p { "An admin does that, once for all members. Ask " (admins(&members)) "." }
         }
     }))
@@ -248,7 +247,7 @@ async fn unready(api: &Api, visitor: &Visitor, app: &App) -> Result<Option<Marku
 fn docs_of(app: &App) -> Markup {
     html! {
         @if let Some(docs) = &app.docs {
-            p { a href=(docs) rel="noreferrer" { "How " (app.title) " is authenticated to" } }
+            p { a href=(docs) rel="noreferrer" { "How " bdi { (app.title) } " is authenticated to" } }
         }
     }
 }
@@ -308,10 +307,13 @@ async fn by_oauth(api: &Arc<Api>, connecting: &Connecting<'_>, posted: &Posted) 
     let member = &posted.visitor.member.id;
     let done = if connecting.account.is_some() { "reconnected" } else { "connected" };
     if !connecting.leaves() {
-        return Ok(match api.oauth().connect_client(member, connecting.start(posted)).await {
-            Ok(connected) => finished(&posted.visitor, &connected.into(), done, connecting.next),
-            Err(error) => connecting.refused(posted, &error.into()),
-        });
+        return match api.oauth().connect_client(member, connecting.start(posted)).await {
+            Ok(connected) => {
+                api.did(&posted.visitor.caller, acts::connected(&connected)).await?;
+                Ok(finished(&posted.visitor, &connected.into(), done, connecting.next))
+            }
+            Err(error) => Ok(connecting.refused(posted, &error.into())),
+        };
     }
     match api.oauth().begin(member, connecting.start(posted), callback(api)?.as_str()).await {
         Ok(begun) => Ok(to_service(api, &begun, member, connecting.app)?),
@@ -326,7 +328,7 @@ pub(super) fn finished(visitor: &Visitor, connected: &ConnectedView, done: &str,
         return Redirect::to(&to).into_response();
     }
     let content = html! {
-        div .head { h1 { (connected.nickname) " is " (done) } }
+        div .head { h1 { bdi { (connected.nickname) } " is " (done) } }
         div .notice .wait { @for warning in &connected.warnings { p { (warning) } } }
         p { a .button .act href=(to) { "Go on" } }
     };

@@ -9,11 +9,12 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{Router, get};
-use keyhole_host_api::accounts::Connect;
+use keyhole_host_api::accounts::{Connect, Connected};
 use keyhole_host_api::apps::{App, Flow};
+use keyhole_host_api::broker::audit::Act;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::oauth::{Begun, Origin, Start};
-use keyhole_host_api::tokens::{ConnectAccount, Link};
+use keyhole_host_api::tokens::{ConnectAccount, KeyId, Link};
 use keyhole_host_api::vault::Secret;
 use maud::html;
 use subtle::ConstantTimeEq as _;
@@ -23,13 +24,13 @@ use super::connect::{again, came_back, came_to_nothing, leaves};
 use super::frame::{Wrong, alert, bare};
 use super::parts::field;
 use super::session::{self, Form, form, with_next};
-use crate::server::Api;
 use crate::server::caller::Peer;
 use crate::server::extract::Path;
 use crate::server::model::{AppView, ConnectedView, FieldView};
 use crate::server::problem::Problem;
 use crate::server::routes::apps::is_ready;
 use crate::server::routes::tested;
+use crate::server::{Api, acts};
 
 /// Where services send browsers back.
 pub const CALLBACK: &str = "/oauth/callback";
@@ -127,12 +128,12 @@ async fn connect_by(
             let prepared = api.accounts.prepare(given)?;
             let uid = tested(api, &prepared).await.map_err(failed)?;
             api.links.redeem(text).await?;
-            Ok(done(&api.accounts.store(&link.member, prepared, uid).await?.into()))
+            finished(api, peer, link, api.accounts.store(&link.member, prepared, uid).await?).await
         }
         Some(Flow::ClientCredentials | Flow::Jwt) => {
             let start = Start { fields, link: Some(link.id.clone()), ..Start::of(app.name.clone()) };
             let connected = api.oauth().connect_client(&link.member, start).await;
-            Ok(done(&connected.map_err(|error| failed(error.into()))?.into()))
+            finished(api, peer, link, connected.map_err(|error| failed(error.into()))?).await
         }
         Some(Flow::Member) => {
             let next = Some(Secret::new(format!("/connect/{text}")));
@@ -141,6 +142,22 @@ async fn connect_by(
             to_service(api, &begun, &link.member, app)
         }
     }
+}
+
+/// Tells the audit of what was connected with `link`, and the browser.
+async fn finished(
+    api: &Api,
+    peer: Peer,
+    link: &Link<ConnectAccount>,
+    connected: Connected,
+) -> Result<Response, Problem> {
+    api.record(acts::connected(&connected).by(by_link(&link.id)).from(peer.address())).await?;
+    Ok(done(&connected.into()))
+}
+
+/// What the audit says of who has a link.
+fn by_link(link: &KeyId) -> String {
+    format!("link {link}")
 }
 
 /// Sends the browser to the service, with what ties the one that comes back to it. Not by a redirect: browsers hold those
@@ -168,19 +185,29 @@ pub(super) fn to_service(api: &Api, begun: &Begun, member: &MemberId, app: &App)
 }
 
 /// Finishes what the browser began, and no other one did.
-async fn come_back(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) -> Result<Response, Wrong> {
+async fn come_back(State(api): State<Arc<Api>>, peer: Peer, uri: Uri, headers: HeaderMap) -> Result<Response, Wrong> {
+    let visitor = session::visitor(&api, &headers, peer).await?;
     let Some((state, member, address)) = answered(&api, &uri, &headers)? else {
         let problem = Problem::wrong("this browser began no connection, or more than 10 minutes ago")
             .help("begin again, and in one browser");
-        return Ok(match session::visitor(&api, &headers).await? {
+        return Ok(match visitor {
             Some(visitor) => came_to_nothing(&visitor, &problem, None),
             None => Wrong::from(problem).into_response(),
         });
     };
     let origin = api.oauth().origin(&member, &state).await?;
-    let ended = api.oauth().finish(&member, &address).await.map(ConnectedView::from).map_err(Problem::from);
-    let visitor = session::visitor(&api, &headers).await?.filter(|visitor| visitor.member.id == member);
-    let by_link = origin.as_ref().is_some_and(|origin| origin.by_link);
+    let ended = api.oauth().finish(&member, &address).await.map_err(Problem::from);
+    if let Some(act) = ending(&ended, origin.as_ref()) {
+        // Who is signed in may be another: it is the browser that began it, or whoever has the link.
+        let act = match origin.as_ref().and_then(|origin| origin.link.as_ref()) {
+            Some(link) => act.by(by_link(link)),
+            None => act.member(&member).by("browser"),
+        };
+        api.record(act.from(peer.address())).await?;
+    }
+    let ended = ended.map(ConnectedView::from);
+    let visitor = visitor.filter(|visitor| visitor.member.id == member);
+    let by_link = origin.as_ref().is_some_and(Origin::is_by_link);
     let mut response = match (ended, visitor, &origin) {
         (Ok(connected), Some(visitor), Some(origin)) if !by_link => came_back(&visitor, &connected, origin),
         (Ok(connected), ..) => done(&connected),
@@ -197,6 +224,16 @@ async fn come_back(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) ->
     Ok(response)
 }
 
+/// What the audit is told of how it ended. What came back to nothing that was under way is nothing, and what Keyhole could
+/// not do is nobody's act.
+fn ending(ended: &Result<Connected, Problem>, origin: Option<&Origin>) -> Option<Act> {
+    match (ended, origin) {
+        (Ok(connected), _) => Some(acts::connected(connected)),
+        (Err(problem), Some(origin)) if !problem.code().is_server_error() => Some(acts::not_connected(origin, problem)),
+        (Err(_), _) => None,
+    }
+}
+
 /// The state and the member of what this browser began, and the address at which it came back with an answer to that.
 fn answered(api: &Api, uri: &Uri, headers: &HeaderMap) -> Result<Option<(String, MemberId, Url)>, Problem> {
     let Some((state, member)) = cookie(headers) else { return Ok(None) };
@@ -210,13 +247,13 @@ fn answered(api: &Api, uri: &Uri, headers: &HeaderMap) -> Result<Option<(String,
 /// Says to who has a link, or is signed in no more, that it came to nothing.
 fn not_connected(problem: &Problem, origin: &Origin, member: &MemberId) -> Response {
     let again = match &origin.next {
-        Some(link) if origin.by_link => link.expose().to_owned(),
+        Some(link) if origin.is_by_link() => link.expose().to_owned(),
         _ => with_next("/sign-in", Some(&again(origin))),
     };
     let content = html! {
         h1 { "Nothing was connected" }
         (alert(problem))
-        @if origin.by_link { p { "Your link is not used up. If you did not expect this, ask " b { (member) } ", whom the account is for." } }
+        @if origin.is_by_link() { p { "Your link is not used up. If you did not expect this, ask " b { (member) } ", whom the account is for." } }
         div .buttons { a .button .act href=(again) { "Try again" } }
     };
     bare(problem.code(), "Nothing was connected", content)

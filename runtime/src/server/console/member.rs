@@ -193,8 +193,7 @@ pub(super) async fn remove(
 }
 
 fn done(removed: &Removed) -> Markup {
-    let failed = |one: &DeletedWithMember| Some(format!("{}: {}", one.nickname, one.upstream_error.as_ref()?));
-    let failed: Vec<String> = removed.deleted.iter().filter_map(failed).collect();
+    let failed: Vec<&DeletedWithMember> = removed.deleted.iter().filter(|one| one.upstream_error.is_some()).collect();
     let deleted: Vec<String> = removed
         .deleted
         .iter()
@@ -212,7 +211,11 @@ fn done(removed: &Removed) -> Markup {
                 p { strong { "Not revoked at the service" } }
                 p { "These are deleted here, and their services did not revoke them: do that there." }
                 // All of them: nobody is told again.
-                ul { @for one in &failed { li { (one) } } }
+                ul {
+                    @for one in &failed {
+                        li { bdi { (one.nickname) } @if let Some(why) = &one.upstream_error { ": " (why) } }
+                    }
+                }
             }
         }
         @if !deleted.is_empty() { h2 { "Accounts deleted" } (named(&deleted)) }

@@ -16,7 +16,7 @@ use url::Url;
 use super::frame::{self, Part, Wrong};
 use super::parts::ago;
 use super::session::{self, Posted, Visitor, is_foreign, with_next};
-use super::sign_in::{self, Next, local};
+use super::sign_in::{self, Next, SIGN_IN, local};
 use crate::server::Api;
 use crate::server::caller::Peer;
 use crate::server::extract::{Path, Query};
@@ -140,7 +140,7 @@ pub(super) async fn come_back(
     let mut response = match api.oidc.finish(&came, browser, signed_in.as_ref()).await {
         Ok(entered) => {
             let to = if entered.bound { "/settings?done=oidc" } else { local(entered.next.as_deref()) };
-            sign_in::begin(&api, &headers, &entered.member.id, entered.basis, to).await?
+            sign_in::begin(&api, &headers, peer, &entered.member.id, entered.basis, "oidc", to).await?
         }
         Err(error) => {
             // What another's link leads here with must not end what this browser has under way.
@@ -148,7 +148,7 @@ pub(super) async fn come_back(
             let problem = Problem::from(error);
             // What the provider or the store could not do is not theirs.
             if problem.code() == StatusCode::FORBIDDEN {
-                api.failed.note(peer.0)?;
+                api.failed_to(SIGN_IN, peer, "oidc", &problem.detail).await?;
             }
             // They stay who they are.
             if signed_in.is_some() {

@@ -10,6 +10,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use keyhole_host_api::broker::audit;
 use keyhole_host_api::passkeys::LIFETIME;
 use keyhole_host_api::tokens::Basis;
 use maud::{Markup, html};
@@ -19,7 +20,7 @@ use super::frame::Wrong;
 use super::parts::ago;
 use super::session::{self, Posted, Visitor};
 use super::settings;
-use super::sign_in::{self, local, ours};
+use super::sign_in::{self, SIGN_IN, local, ours};
 use super::words::said;
 use crate::server::Api;
 use crate::server::caller::{Act, Peer};
@@ -122,7 +123,11 @@ pub(super) async fn register(State(api): State<Arc<Api>>, posted: Posted) -> Res
     let field = |name: &str| posted.raw(name).unwrap_or("");
     let name = field("passkey_name");
     match api.passkeys.register(&visitor.member, name, field("ticket"), field("answer")).await {
-        Ok(_) => Ok(Redirect::to("/settings?done=passkey").into_response()),
+        Ok(added) => {
+            let done = audit::Act::done("passkeys_add").about(&visitor.member.id).detail(&added.id);
+            api.did(&visitor.caller, done).await?;
+            Ok(Redirect::to("/settings?done=passkey").into_response())
+        }
         Err(error) => settings::again(&api, &posted, error.into()).await,
     }
 }
@@ -163,13 +168,14 @@ pub(super) async fn sign_in(State(api): State<Arc<Api>>, peer: Peer, request: Re
     let ticket = ticket.as_ref().map_or("", |ticket| ticket.expose());
     let mut response = match api.passkeys.sign_in(ticket, field("answer").unwrap_or("")).await {
         Ok((member, passkey)) => {
-            sign_in::begin(&api, &headers, &member.id, Basis::Passkey(passkey), local(next)).await?
+            let by = format!("passkey {passkey}");
+            sign_in::begin(&api, &headers, peer, &member.id, Basis::Passkey(passkey), &by, local(next)).await?
         }
         Err(error) => {
             let problem = Problem::from(error);
             // What the store could not do is not theirs.
             if !problem.code().is_server_error() {
-                api.failed.note(peer.0)?;
+                api.failed_to(SIGN_IN, peer, "passkey", &problem.detail).await?;
             }
             sign_in::again(&api, next, Some(&problem))
         }

@@ -1,7 +1,6 @@
 //! One run: what each of its steps was given, did and left. It is its workflow's owner's alone; what it shows came from
 //! the engine with labels in the place of secrets.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -10,7 +9,7 @@ use keyhole_host_api::broker::Brokered;
 use keyhole_host_api::broker::audit::Decision;
 use maud::{Markup, html};
 
-use super::audit_table::{seen_accounts, tail};
+use super::audit_table::{Nicknames, tail};
 use super::frame::{self, Part, Wrong};
 use super::parts::{exact, lasted, size, when};
 use super::room::{PIECE, Room, brief, laid_out, more};
@@ -35,7 +34,7 @@ const ADDRESS: usize = 600;
 
 /// What the page links to, as far as the visitor can open it.
 struct Links {
-    accounts: HashSet<String>,
+    accounts: Nicknames,
     /// The workflow, unless it was deleted.
     workflow: Option<String>,
 }
@@ -49,7 +48,7 @@ pub(super) async fn show(
     let run = &detail.run;
     let used = detail.steps.iter().flat_map(|step| &step.requests).filter_map(|one| one.account.as_deref());
     let links = Links {
-        accounts: seen_accounts(&api, &visitor, used.chain(run.waits_for.as_deref())).await?,
+        accounts: Nicknames::of(&api, &visitor, used.chain(run.waits_for.as_deref())).await?,
         workflow: workflows(&api, &visitor)
             .await?
             .contains(&run.workflow)
@@ -174,7 +173,7 @@ fn facts(run: &RunView, exit: Option<&str>, links: &Links, room: &mut Room) -> M
                 @if let Some(account) = &run.waits_for {
                     dt { "Waits for" }
                     dd {
-                        @if links.accounts.contains(account) {
+                        @if links.accounts.get(account).is_some() {
                             a href=(format!("/accounts/{account}")) { "an account to be reconnected" }
                         } @else { "an account to be reconnected" }
                     }
@@ -357,7 +356,7 @@ fn request(one: &Brokered, links: &Links) -> Markup {
                 (one.method) " " (brief(&format!("{}{}", one.host, one.path), ADDRESS))
                 @if let (Some(account), Some(app)) = (&one.account, &one.app) {
                     " "
-                    @if links.accounts.contains(account) { a href=(format!("/accounts/{account}")) { (app) } } @else { (app) }
+                    @if links.accounts.get(account).is_some() { a href=(format!("/accounts/{account}")) { (app) } } @else { (app) }
                 }
             }
             td {

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::frame::{self, Wrong};
 use crate::server::Api;
-use crate::server::caller::{Caller, Proof};
+use crate::server::caller::{Caller, Peer, Proof};
 use crate::server::problem::Problem;
 
 /// The hidden field of every form.
@@ -41,6 +41,11 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
+    fn new(opened: Opened, peer: Peer) -> Self {
+        let caller = Caller::Member(opened.member.clone(), Proof::Session(opened.id), peer);
+        Self { member: opened.member, caller, form_key: opened.form_key }
+    }
+
     /// What every form that changes something holds.
     pub(super) fn key(&self) -> Markup {
         html! { input type="hidden" name=(KEY) value=(self.form_key); }
@@ -48,13 +53,6 @@ impl Visitor {
 
     pub(super) fn is_admin(&self) -> bool {
         self.member.role == Role::Admin
-    }
-}
-
-impl From<Opened> for Visitor {
-    fn from(opened: Opened) -> Self {
-        let caller = Caller::Member(opened.member.clone(), Proof::Session(opened.id));
-        Self { member: opened.member, caller, form_key: opened.form_key }
     }
 }
 
@@ -135,7 +133,12 @@ pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
 }
 
 /// Lets past who is signed in; others are led to sign in, and back.
-pub(super) async fn sign_in_first(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn sign_in_first(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let changes = request.method() != Method::GET;
     if changes && is_foreign(request.headers()) {
         return Wrong::from(stranger()).into_response();
@@ -156,7 +159,7 @@ pub(super) async fn sign_in_first(State(api): State<Arc<Api>>, mut request: Requ
         };
     };
     let renewed = opened.renewed.take();
-    let visitor = Visitor::from(opened);
+    let visitor = Visitor::new(opened, peer);
     request.extensions_mut().insert(visitor.clone());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
@@ -197,22 +200,24 @@ pub(super) fn with_next(path: &str, next: Option<&str>) -> String {
 
 /// Who the browser is signed in as, if it is.
 pub(super) async fn signed_in(api: &Api, headers: &HeaderMap) -> Result<Option<Member>, Problem> {
-    Ok(visitor(api, headers).await?.map(|visitor| visitor.member))
+    Ok(opened(api, headers).await?.map(|opened| opened.member))
 }
 
 /// The same, for a page that is for others, too.
-pub(super) async fn visitor(api: &Api, headers: &HeaderMap) -> Result<Option<Visitor>, Problem> {
+pub(super) async fn visitor(api: &Api, headers: &HeaderMap, peer: Peer) -> Result<Option<Visitor>, Problem> {
+    Ok(opened(api, headers).await?.map(|opened| Visitor::new(opened, peer)))
+}
+
+async fn opened(api: &Api, headers: &HeaderMap) -> Result<Option<Opened>, Problem> {
     match key_of(api, headers) {
-        Some(key) => Ok(api.sessions.open(key.expose(), false).await?.map(Visitor::from)),
+        Some(key) => Ok(api.sessions.open(key.expose(), false).await?),
         None => Ok(None),
     }
 }
 
 /// Ends the session that the browser brings, if there is one.
 pub(super) async fn end(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
-    if let Some(key) = key_of(api, headers)
-        && let Some(opened) = api.sessions.open(key.expose(), false).await?
-    {
+    if let Some(opened) = opened(api, headers).await? {
         api.sessions.end(&opened.id).await?;
     }
     Ok(())

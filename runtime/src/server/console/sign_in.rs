@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use data_encoding::BASE64URL_NOPAD;
+use keyhole_host_api::broker::audit::Act;
 use keyhole_host_api::members::{MemberId, MemberIdError, Role};
 use keyhole_host_api::tokens::Basis;
 use keyhole_host_api::vault::Secret;
@@ -17,10 +18,15 @@ use super::frame::{Wrong, alert, bare};
 use super::session::{self, Form, Posted, form, is_foreign};
 use super::{oidc, passkeys};
 use crate::server::Api;
-use crate::server::caller::Peer;
+use crate::server::caller::{NOT_VALID, Peer};
 use crate::server::extract::{Path, Query};
 use crate::server::problem::Problem;
 use crate::server::routes;
+
+/// What the audit calls it.
+pub(super) const SIGN_IN: &str = "sign_in";
+/// What it calls the link of a fresh install.
+const SET_UP: &str = "set-up link";
 
 /// What makes the first member, while there is none: made at the start of a server, and forgotten with its end.
 #[derive(Default)]
@@ -111,12 +117,13 @@ pub(super) async fn by_token(State(api): State<Arc<Api>>, peer: Peer, request: R
     let field = |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.trim());
     let next = field("next");
     let Some((member, token)) = api.tokens.verify(field("token").unwrap_or("")).await? else {
-        api.failed.note(peer.0)?;
+        api.failed_to(SIGN_IN, peer, "token", NOT_VALID).await?;
         let title = "This token does not sign in";
         let problem = Problem::new(StatusCode::UNAUTHORIZED, "token", title, "it is not valid, or no longer");
         return Ok(again(&api, next, Some(&problem)));
     };
-    begin(&api, &headers, &member.id, Basis::Token(token), local(next)).await
+    let by = format!("token {token}");
+    begin(&api, &headers, peer, &member.id, Basis::Token(token), &by, local(next)).await
 }
 
 /// Says whom a link signs in. It is not used up yet: mail filters and chats look at links, too.
@@ -128,7 +135,7 @@ pub(super) async fn ask_link(
     let link = match api.sign_ins.look(&text).await {
         Ok(link) => link,
         Err(error) => {
-            api.failed.note(peer.0)?;
+            api.failed_to(SIGN_IN, peer, "link", &error).await?;
             return Err(error.into());
         }
     };
@@ -149,9 +156,12 @@ pub(super) async fn by_link(
     let headers = request.headers().clone();
     ours(request, &api).await?;
     match api.sign_ins.redeem(&text).await {
-        Ok(link) => begin(&api, &headers, &link.member, link.opens.basis, "/accounts").await,
+        Ok(link) => {
+            let by = format!("link {}", link.id);
+            begin(&api, &headers, peer, &link.member, link.opens.basis, &by, "/accounts").await
+        }
         Err(error) => {
-            api.failed.note(peer.0)?;
+            api.failed_to(SIGN_IN, peer, "link", &error).await?;
             Err(error.into())
         }
     }
@@ -205,14 +215,15 @@ pub(super) async fn set_up(
         api.set_up.put_back(taken);
         return Err(error.into());
     }
-    begin(&api, &headers, &member, Basis::Itself, "/accounts").await
+    api.record(Act::done("members_add").by(SET_UP).about(&member).detail(Role::Admin).from(peer.address())).await?;
+    begin(&api, &headers, peer, &member, Basis::Itself, SET_UP, "/accounts").await
 }
 
 async fn must_set_up(api: &Api, peer: Peer, key: &str) -> Result<(), Problem> {
     if api.set_up.fits(key) && api.members.list().await?.is_empty() {
         return Ok(());
     }
-    api.failed.note(peer.0)?;
+    api.failed_to(SIGN_IN, peer, SET_UP, over().detail).await?;
     Err(over())
 }
 
@@ -248,19 +259,22 @@ pub(super) async fn ours(request: Request, api: &Arc<Api>) -> Result<Form, Probl
     form(request, api).await
 }
 
-/// Signs in. Whoever was signed in with this browser before is no longer, and other links that would sign the member in
+/// Signs in, with what `by` names. Whoever was signed in with this browser before is no longer, and other links that would sign the member in
 /// are taken back: an invite that is still in some chat must not stay a way in.
 pub(super) async fn begin(
     api: &Api,
     headers: &HeaderMap,
+    peer: Peer,
     member: &MemberId,
     basis: Basis,
+    by: &str,
     to: &str,
 ) -> Result<Response, Wrong> {
     session::end(api, headers).await?;
     let browser = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let key = api.sessions.begin(member, browser, basis).await?;
     api.sign_ins.revoke_all(member).await?;
+    api.record(Act::done(SIGN_IN).member(member).by(by).from(peer.address())).await?;
     let mut response = Redirect::to(to).into_response();
     session::set_cookie(api, &mut response, &key);
     Ok(response)

@@ -1,7 +1,8 @@
 //! Looking at the audit, and looking after it.
 
 use jiff::Timestamp;
-use keyhole_host_api::broker::audit::{Decision, Filter, Head, Status};
+use keyhole_host_api::broker::Use;
+use keyhole_host_api::broker::audit::{Act, Decision, Filter, Head, Kind, Status, Told};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,16 +16,20 @@ macro_rules! filtered {
         #[serde(deny_unknown_fields)]
         #[into_params(parameter_in = Query)]
         pub struct $name {
+            /// Only requests, or only acts.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[param(value_type = Option<schema::Kind>)]
+            pub kind: Option<Kind>,
             /// Only this account, by its id.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub account: Option<String>,
-            /// Only runs on behalf of this member.
+            /// Only what this member did, and runs on their behalf.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub member: Option<String>,
             /// Only this run.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub run: Option<String>,
-            /// Only accounts for this app.
+            /// Only accounts for this app, and the app itself.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub app: Option<String>,
             /// Only requests to this host, with the port where it is not the scheme's own.
@@ -34,7 +39,7 @@ macro_rules! filtered {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[param(value_type = Option<String>, pattern = "^([1-9][0-9]{2}|[1-9]xx)$")]
             pub status: Option<Status>,
-            /// Only those that were allowed, or refused.
+            /// Only what was allowed, or refused.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[param(value_type = Option<schema::Decision>)]
             pub decision: Option<Decision>,
@@ -53,6 +58,7 @@ macro_rules! filtered {
             /// The filter that it asks for.
             pub fn filter(&self) -> Filter {
                 Filter {
+                    kind: self.kind,
                     account: self.account.clone(),
                     member: self.member.clone(),
                     run: self.run.clone(),
@@ -70,12 +76,12 @@ macro_rules! filtered {
 }
 
 filtered! {
-    /// Which requests to tell of.
+    /// What to tell of.
     AuditFilter {}
 }
 
 filtered! {
-    /// Which requests to list.
+    /// What to list.
     AuditQuery {
         /// At most so many, the newest.
         #[serde(default = "some_records")]
@@ -88,11 +94,30 @@ filtered! {
     }
 }
 
-/// Requests that one page lists at most.
+/// What one page lists at most.
 pub const MOST_LISTED: u32 = 10_000;
 
 const fn some_records() -> u32 {
     100
+}
+
+/// Something that the audit tells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Audited {
+    /// A step's request, or an account that was refused to it.
+    Request(Use),
+    /// What was done to the workspace.
+    Act(Act),
+}
+
+impl From<Told> for Audited {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::Use(used) => Self::Request(used),
+            Told::Act(act) => Self::Act(act),
+        }
+    }
 }
 
 /// What must be there still.

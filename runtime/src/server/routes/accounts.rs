@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use keyhole_host_api::accounts::{AccountId, ChangeError, Connect, Prepared, Row, Summary};
+use keyhole_host_api::broker::audit;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::oauth::TestError;
 use utoipa_axum::router::OpenApiRouter;
@@ -21,7 +22,7 @@ use crate::server::model::{
     Rename, SetAccess, Tested, secrets,
 };
 use crate::server::problem::Problem;
-use crate::server::{Api, schema};
+use crate::server::{Api, acts, schema};
 use crate::workflow::record::Workflow;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -133,6 +134,7 @@ pub(in crate::server) async fn connect(
     let prepared = api.accounts.prepare(given)?;
     let uid = if new.test { tested(&api, &prepared).await? } else { None };
     let connected = api.accounts.store(owner, prepared, uid).await?;
+    api.did(&caller, acts::connected(&connected)).await?;
     Ok((StatusCode::CREATED, Json(connected.into())))
 }
 
@@ -160,6 +162,7 @@ pub(in crate::server) async fn rename(
 ) -> Answer<Named> {
     let found = account(&api, &caller, &named).await?;
     let renamed = api.accounts.rename(caller.member()?, &found.id, &to.nickname).await?;
+    api.did(&caller, done("accounts_rename", &found)).await?;
     Ok(Json(Named { id: renamed.id, nickname: renamed.nickname }))
 }
 
@@ -175,6 +178,7 @@ pub(in crate::server) async fn delete(
     let found = account(&api, &caller, &named).await?;
     let using = api.workflows.using(&found.id).await?;
     let upstream = api.oauth().delete(caller.member()?, &found.id).await?;
+    api.did(&caller, done("accounts_delete", &found)).await?;
     let using = using.iter().map(|workflow| workflow.id().to_string()).collect();
     Ok(Json(Deleted::new(found.id, found.nickname, upstream, using)))
 }
@@ -194,7 +198,9 @@ pub(in crate::server) async fn reconnect(
     let prepared = api.accounts.prepare_again(by, &found.id, secrets(new.fields)).await?;
     let uid = if new.test { tested(&api, &prepared).await? } else { None };
     let prepared = prepared.of_another_identity(new.other_identity);
-    Ok(Json(api.accounts.replace(by, &found.id, prepared, uid).await?.into()))
+    let connected = api.accounts.replace(by, &found.id, prepared, uid).await?;
+    api.did(&caller, acts::connected(&connected)).await?;
+    Ok(Json(connected.into()))
 }
 
 /// Ask the service whether an account's credentials work. Whoever may use it can
@@ -240,7 +246,9 @@ pub(in crate::server) async fn access(
     Body(wanted): Body<SetAccess>,
 ) -> Answer<AccessView> {
     let found = account(&api, &caller, &named).await?;
-    Ok(Json(api.accounts.set_access(caller.member()?, &found.id, wanted.access).await?.into()))
+    let changed = api.accounts.set_access(caller.member()?, &found.id, wanted.access).await?;
+    api.did(&caller, done("accounts_access", &found).detail(&changed.access)).await?;
+    Ok(Json(changed.into()))
 }
 
 /// Let one member more use an account. Its owner can, with fresh proof of ownership
@@ -256,7 +264,9 @@ pub(in crate::server) async fn grant(
     let found = account(&api, &caller, &named).await?;
     let nobody = |_| Problem::wrong(format!("there is no member {}; see `keyhole members list`", to.member));
     let to: MemberId = to.member.parse().map_err(nobody)?;
-    Ok(Json(api.accounts.grant(caller.member()?, &found.id, &to).await?.into()))
+    let changed = api.accounts.grant(caller.member()?, &found.id, &to).await?;
+    api.did(&caller, done("accounts_grant", &found).detail(&changed.access)).await?;
+    Ok(Json(changed.into()))
 }
 
 /// End a member's grant. It holds from the next request of a run on. The account's owner can
@@ -282,5 +292,10 @@ pub(in crate::server) async fn revoke(
         }
         Err(_) => return Err(ChangeError::NotOwner { id: found.id, owner: found.owner }.into()),
     };
+    api.did(&caller, done("accounts_revoke", &found).detail(&account.access)).await?;
     Ok(Json(account.into()))
+}
+
+fn done(act: &str, account: &Summary) -> audit::Act {
+    audit::Act::done(act).account(&account.id, &account.app).about(&account.owner)
 }

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use keyhole_host_api::apps::{App, CUSTOM, Catalog, Flow};
+use keyhole_host_api::broker::audit;
 use keyhole_host_api::oauth::{ClientSummary, NewClient as Configured};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -52,6 +53,7 @@ pub(in crate::server) async fn add(
     let catalog = api.catalog().clone();
     let added = tokio::task::spawn_blocking(move || catalog.add(new)).await;
     let added = added.map_err(|error| Problem::internal(&error))??;
+    api.did(&caller, audit::Act::done("apps_add").app(&added.name)).await?;
     Ok((StatusCode::CREATED, Json(AppView::from(&*added))))
 }
 
@@ -117,7 +119,9 @@ pub(in crate::server) async fn configure(
 ) -> Answer<ClientSummary> {
     caller.must(Act::ChangeApps)?;
     let client = Configured { id: new.client_id, secret: new.client_secret.map(|hidden| hidden.0) };
-    Ok(Json(api.oauth().configure(&app, client).await?))
+    let set = api.oauth().configure(&app, client).await?;
+    api.did(&caller, audit::Act::done("clients_configure").app(&app).detail(&set.client_id)).await?;
+    Ok(Json(set))
 }
 
 /// Forget the OAuth client of an app. Admins can
@@ -130,5 +134,8 @@ pub(in crate::server) async fn unconfigure(
 ) -> Answer<Forgotten> {
     caller.must(Act::ChangeApps)?;
     let forgotten = api.catalog().get(&app).is_some() && api.oauth().unconfigure(&app).await?;
+    if forgotten {
+        api.did(&caller, audit::Act::done("clients_unconfigure").app(&app)).await?;
+    }
     Ok(Json(Forgotten { app, forgotten }))
 }

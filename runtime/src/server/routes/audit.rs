@@ -1,5 +1,5 @@
-//! Who used which account, where, and with what answer. An admin sees all of it; a member
-//! sees what was done on their behalf, and with their accounts. Looking after it is for admins.
+//! Who used which account, where, and with what answer; and who did what to the workspace. An admin sees all of it; a member
+//! sees what was done by them, to them, on their behalf, and with their accounts. Looking after it is for admins.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,8 +13,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use bytes::BytesMut;
 use futures_util::{Stream, StreamExt as _, stream};
-use keyhole_host_api::broker::Use;
-use keyhole_host_api::broker::audit::{Concerning, Filter, Follower, Page, Pruned, Verified};
+use keyhole_host_api::broker::audit::{Concerning, Filter, Follower, Page, Pruned, Told, Verified};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -22,7 +21,7 @@ use utoipa_axum::routes;
 use super::Answer;
 use crate::server::caller::{Act, Caller, LocalOperator};
 use crate::server::extract::{Body, Query};
-use crate::server::model::{AuditFilter, AuditQuery, MOST_LISTED, PruneAudit, VerifyAudit};
+use crate::server::model::{AuditFilter, AuditQuery, Audited, MOST_LISTED, PruneAudit, VerifyAudit};
 use crate::server::problem::Problem;
 use crate::server::{Api, schema};
 
@@ -59,16 +58,17 @@ async fn visible(api: &Api, caller: &Caller, filter: Filter) -> Result<Filter, P
     Ok(Filter { concerning: Some(Concerning { member: member.to_string(), accounts: own.collect() }), ..filter })
 }
 
-/// List the requests that steps made, the newest; a `Link` (RFC 8288) leads to those before them
+/// List the requests that steps made and what was done to the workspace, the newest; a `Link` (RFC 8288) leads to those before them
 #[utoipa::path(get, path = "/api/audit", tag = "audit", operation_id = "audit_list", params(AuditQuery),
-    responses((status = 200, body = [schema::Use])))]
+    responses((status = 200, body = [schema::Audited])))]
 pub(in crate::server) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Query(query): Query<AuditQuery>,
 ) -> Result<Response, Problem> {
     let page = page(&api, &caller, &query, usize::MAX).await?;
-    let mut response = Json(page.uses).into_response();
+    let told: Vec<Audited> = page.told.into_iter().map(Audited::from).collect();
+    let mut response = Json(told).into_response();
     if let Some(before) = page.before {
         let next = AuditQuery { before: Some(before), ..query };
         let query = query_of(&next)?;
@@ -103,7 +103,7 @@ fn query_of(query: &AuditQuery) -> Result<String, Problem> {
     Ok(pairs.finish())
 }
 
-/// Tell of requests as they end, as server-sent events
+/// Tell of requests as they end, and of what is done to the workspace, as server-sent events
 #[utoipa::path(get, path = "/api/audit/follow", tag = "audit", operation_id = "audit_follow", params(AuditFilter),
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub(in crate::server) async fn follow(
@@ -141,24 +141,25 @@ struct Watch {
 
 impl Watch {
     fn events(self) -> impl Stream<Item = Result<Event, Infallible>> + Send {
-        let uses = stream::unfold(self, |mut watch| async move {
+        let told = stream::unfold(self, |mut watch| async move {
             let mut stopping = watch.api.stopping.subscribe();
-            let uses = tokio::select! {
+            let told = tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => None,
-                uses = watch.next() => uses,
+                told = watch.next() => told,
             };
-            uses.map(|uses| (stream::iter(uses), watch))
+            told.map(|told| (stream::iter(told), watch))
         });
-        uses.flatten().filter_map(|used| async move { Event::default().json_data(used).ok().map(Ok) })
+        let event = |told| Event::default().json_data(Audited::from(told)).ok().map(Ok);
+        told.flatten().filter_map(move |told| async move { event(told) })
     }
 
     /// What is new and theirs to see; `None` once they may see nothing more, or nothing can be seen.
-    async fn next(&mut self) -> Option<Vec<Use>> {
+    async fn next(&mut self) -> Option<Vec<Told>> {
         let mut quiet: u32 = 0;
         loop {
-            let uses =
+            let told =
                 self.follower.poll().await.inspect_err(|error| tracing::error!(%error, "following ended")).ok()?;
-            if uses.is_empty() && !quiet.is_multiple_of(ASK) {
+            if told.is_empty() && !quiet.is_multiple_of(ASK) {
                 quiet += 1;
                 tokio::time::sleep(POLL).await;
                 continue;
@@ -167,7 +168,7 @@ impl Watch {
             // Asked each time: a token may have been revoked, a role or an account changed.
             let caller = self.caller.again(&self.api).await.ok()??;
             let filter = visible(&self.api, &caller, self.filter.clone()).await.ok()?;
-            let theirs: Vec<Use> = uses.into_iter().filter(|used| filter.takes(used)).collect();
+            let theirs: Vec<Told> = told.into_iter().filter(|told| filter.takes(told)).collect();
             if !theirs.is_empty() {
                 return Some(theirs);
             }
@@ -241,7 +242,7 @@ pub(in crate::server) async fn prune(
 ) -> Answer<Pruned> {
     caller.must(Act::KeepStore)?;
     let by = match &caller {
-        Caller::Member(member, _) => member.id.to_string(),
+        Caller::Member(member, ..) => member.id.to_string(),
         Caller::Operator(LocalOperator { .. }) => "operator".to_owned(),
     };
     Ok(Json(api.broker.audit().prune(asked.before, &by, PRUNED).await?))

@@ -7,8 +7,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use keyhole_host_api::accounts::ConnectError;
+use keyhole_host_api::broker::audit;
 use keyhole_host_api::oauth::OAuthError;
-use keyhole_host_api::tokens::{ConnectAccount, Purpose as _};
+use keyhole_host_api::tokens::{ConnectAccount, Link, Purpose as _};
 use keyhole_host_api::vault::Secret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -50,6 +51,7 @@ pub(in crate::server) async fn create(
     }
     let lifetime = new.expires_in.map_or(ConnectAccount::LIFETIME, |seconds| Duration::from_secs(seconds.into()));
     let made = api.links.create(member, ConnectAccount { app: new.app }, lifetime).await?;
+    api.did(&caller, done("links_create", &made.link)).await?;
     let path = format!("/connect/{}", made.text.expose());
     let url = api.address_of(&path).map_or(path, String::from);
     Ok((StatusCode::CREATED, Json(CreatedLink { link: made.link.into(), url: Hidden(Secret::new(url)) })))
@@ -63,5 +65,11 @@ pub(in crate::server) async fn revoke(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Answer<LinkView> {
-    Ok(Json(api.links.revoke(caller.member()?, &id).await?.into()))
+    let revoked = api.links.revoke(caller.member()?, &id).await?;
+    api.did(&caller, done("links_revoke", &revoked)).await?;
+    Ok(Json(revoked.into()))
+}
+
+fn done(act: &str, link: &Link<ConnectAccount>) -> audit::Act {
+    audit::Act::done(act).about(&link.member).app(&link.opens.app).detail(&link.id)
 }

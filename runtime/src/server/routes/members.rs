@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use keyhole_host_api::accounts::Access;
+use keyhole_host_api::broker::audit;
 use keyhole_host_api::members::{Member, MemberError, MemberId};
 use keyhole_host_api::tokens::{Purpose as _, SignIn};
 use utoipa_axum::router::OpenApiRouter;
@@ -49,13 +50,14 @@ pub(in crate::server) async fn add(
         .parse()
         .map_err(|error: keyhole_host_api::members::MemberIdError| Problem::wrong(error.to_string()))?;
     let member = api.members.add(name, new.role).await?;
+    api.did(&caller, audit::Act::done("members_add").about(&member.id).detail(member.role)).await?;
     // Now they have nothing that the link could open.
-    let invite = if new.invite { Some(invite_link(&api, &member).await?) } else { None };
+    let invite = if new.invite { Some(invite_link(&api, &caller, &member).await?) } else { None };
     Ok((StatusCode::CREATED, Json(AddedMember { member: (&member).into(), invite })))
 }
 
-async fn invite_link(api: &Api, member: &Member) -> Result<Hidden, Problem> {
-    Ok(sessions::link(api, &member.id, SignIn::default(), SignIn::LONGEST).await?.url)
+async fn invite_link(api: &Api, caller: &Caller, member: &Member) -> Result<Hidden, Problem> {
+    Ok(sessions::link(api, caller, &member.id, SignIn::default(), SignIn::LONGEST).await?.url)
 }
 
 /// Make the link by which a member comes in anew; those before open nothing any more. Only for a member who has nothing
@@ -79,7 +81,8 @@ pub(in crate::server) async fn invite(
         ))
         .help(format!("whoever has the data directory makes a link for them: keyhole sign-in --as {}", member.id)));
     }
-    let invite = Some(invite_link(&api, &member).await?);
+    let invite = Some(invite_link(&api, &caller, &member).await?);
+    api.did(&caller, audit::Act::done("members_invite").about(&member.id)).await?;
     Ok((StatusCode::CREATED, Json(AddedMember { member: (&member).into(), invite })))
 }
 
@@ -117,7 +120,9 @@ pub(in crate::server) async fn set_role(
 ) -> Answer<MemberView> {
     caller.must(Act::ChangeMembers)?;
     let member = known(&api, &member).await?;
-    Ok(Json((&api.members.set_role(&member, wanted.role).await?).into()))
+    let set = api.members.set_role(&member, wanted.role).await?;
+    api.did(&caller, audit::Act::done("members_role").about(&set.id).detail(set.role)).await?;
+    Ok(Json((&set).into()))
 }
 
 /// Remove a member: their accounts are deleted and revoked at the services, their tokens too, and grants to them
@@ -135,11 +140,11 @@ pub(in crate::server) async fn remove(
         .parse()
         .map_err(|_| Problem::not_there(format!("there is no member {member}; see `keyhole members list`")))?;
     // It is done to its end, whether or not somebody waits for it: what is half gone can't be asked for again.
-    let removed = tokio::spawn(taken_out(api, member)).await;
+    let removed = tokio::spawn(taken_out(api, caller, member)).await;
     removed.unwrap_or_else(|error| Err(Problem::internal(&error))).map(Json)
 }
 
-async fn taken_out(api: Arc<Api>, member: MemberId) -> Result<Removed, Problem> {
+async fn taken_out(api: Arc<Api>, caller: Caller, member: MemberId) -> Result<Removed, Problem> {
     api.members.removable(&member).await?;
     // First: a later bearer of the name must find none that runs, wherever this is cut short.
     let mut off = Vec::new();
@@ -161,6 +166,7 @@ async fn taken_out(api: Arc<Api>, member: MemberId) -> Result<Removed, Problem> 
             return Err(error.into());
         }
     };
+    api.did(&caller, audit::Act::done("members_remove").about(&member)).await?;
     let mut stopped = api.workflows.list(None).await?;
     stopped.retain(|workflow| {
         workflow.owner == member || departed.deleted.iter().any(|(account, _)| workflow.accounts.contains(account))
@@ -200,7 +206,10 @@ pub(in crate::server) async fn unbind(
     // It takes access away. Whoever comes next is bound by their own hand, or as the operator's settings say.
     let there = oneself_or_any(&api, &caller, &member).await?;
     match api.oidc.bindings().remove(&there.id).await? {
-        Some(binding) => Ok(Json(binding.into())),
+        Some(binding) => {
+            api.did(&caller, audit::Act::done("members_unbind").about(&there.id)).await?;
+            Ok(Json(binding.into()))
+        }
         None => Err(Problem::not_there(format!("{member} is bound to nobody at an OpenID provider"))),
     }
 }

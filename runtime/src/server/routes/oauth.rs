@@ -17,13 +17,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Answer;
-use crate::server::Api;
 use crate::server::caller::Caller;
 use crate::server::extract::Body;
 use crate::server::model::{
     BegunView, ConnectedView, DeviceState, DeviceView, FinishOAuth, PollDevice, StartOAuth, secrets,
 };
 use crate::server::problem::Problem;
+use crate::server::{Api, acts};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -66,7 +66,9 @@ pub(in crate::server) async fn finish(
 ) -> Result<(StatusCode, Json<ConnectedView>), Problem> {
     let member = caller.member()?;
     let callback = Url::parse(finish.callback.0.expose()).map_err(|_| Problem::wrong("callback is not a URL"))?;
-    Ok((StatusCode::CREATED, Json(api.oauth().finish(member, &callback).await?.into())))
+    let connected = api.oauth().finish(member, &callback).await?;
+    api.did(&caller, acts::connected(&connected)).await?;
+    Ok((StatusCode::CREATED, Json(connected.into())))
 }
 
 /// Begin to connect an account with a code to enter elsewhere (RFC 8628)
@@ -100,7 +102,10 @@ pub(in crate::server) async fn poll(
 ) -> Answer<DeviceState> {
     Ok(Json(match api.oauth().poll_device(caller.member()?, poll.ticket.0.expose()).await? {
         DevicePoll::Pending(wait) => DeviceState::Pending(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
-        DevicePoll::Connected(connected) => DeviceState::Connected((*connected).into()),
+        DevicePoll::Connected(connected) => {
+            api.did(&caller, acts::connected(&connected)).await?;
+            DeviceState::Connected((*connected).into())
+        }
     }))
 }
 
@@ -115,6 +120,7 @@ pub(in crate::server) async fn client(
     let member = caller.member()?;
     let start = to_start(&api, member, start).await?;
     let connected = api.oauth().connect_client(member, start).await?;
+    api.did(&caller, acts::connected(&connected)).await?;
     Ok((StatusCode::CREATED, Json(connected.into())))
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use keyhole_host_api::broker::audit;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -34,5 +35,8 @@ pub(in crate::server) async fn remove(
     caller: Caller,
     Path(named): Path<String>,
 ) -> Answer<PasskeyView> {
-    Ok(Json(api.passkeys.remove(caller.member()?, &named).await?.into()))
+    let member = caller.member()?;
+    let removed = api.passkeys.remove(member, &named).await?;
+    api.did(&caller, audit::Act::done("passkeys_remove").about(member).detail(&removed.id)).await?;
+    Ok(Json(removed.into()))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use keyhole_host_api::broker::audit;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::tokens::{Basis, KeyId, Purpose as _, Session, SignIn};
 use keyhole_host_api::vault::Secret;
@@ -53,6 +54,7 @@ pub(in crate::server) async fn end(
         return Err(Problem::not_there(format!("there is no session {named}; see `keyhole sessions list`")));
     };
     api.sessions.end(&session.id).await?;
+    api.did(&caller, audit::Act::done("sessions_end").detail(&session.id)).await?;
     Ok(Json(view(session, &caller)))
 }
 
@@ -68,11 +70,12 @@ pub(in crate::server) async fn end_all(
     api.sign_ins.revoke_all(&there.id).await?;
     let ended = api.sessions.list(&there.id).await?.len();
     api.sessions.end_all(&there.id).await?;
+    api.did(&caller, audit::Act::done("sign_out").about(&there.id)).await?;
     Ok(Json(SignedOut { member: there.id, ended }))
 }
 
 fn view(session: Session, caller: &Caller) -> SessionView {
-    let current = matches!(caller, Caller::Member(_, Proof::Session(id)) if *id == session.id);
+    let current = matches!(caller, Caller::Member(_, Proof::Session(id), _) if *id == session.id);
     SessionView::new(session, current)
 }
 
@@ -90,24 +93,26 @@ pub(in crate::server) async fn create_link(
     let lifetime = new.expires_in.map_or(SignIn::LIFETIME, |seconds| Duration::from_secs(seconds.into()));
     // What a token made must not outlive it, nor what else its maker's session rests on.
     let basis = match &caller {
-        Caller::Member(_, Proof::Token(id)) => Basis::Token(id.clone()),
-        Caller::Member(_, Proof::Session(id)) => {
+        Caller::Member(_, Proof::Token(id), _) => Basis::Token(id.clone()),
+        Caller::Member(_, Proof::Session(id), _) => {
             let gone = || Problem::not_allowed("you are signed out");
             api.sessions.basis_of(id).await?.ok_or_else(gone)?
         }
         Caller::Operator(_) => Basis::Itself,
     };
-    Ok((StatusCode::CREATED, Json(link(&api, member, SignIn { basis }, lifetime).await?)))
+    Ok((StatusCode::CREATED, Json(link(&api, &caller, member, SignIn { basis }, lifetime).await?)))
 }
 
-/// A link that signs `member` in once. Whether the caller may have it is for the caller of this to see to.
+/// A link that signs `member` in once. Whether `caller` may have it is for whoever calls this to see to.
 pub(super) async fn link(
     api: &Api,
+    caller: &Caller,
     member: &MemberId,
     opens: SignIn,
     lifetime: Duration,
 ) -> Result<CreatedSignInLink, Problem> {
     let made = api.sign_ins.create(member, opens, lifetime).await?;
+    api.did(caller, audit::Act::done("sign_in_links_create").about(member).detail(&made.link.id)).await?;
     let path = format!("/sign-in/{}", made.text.expose());
     let url = api.address_of(&path).map_or(path, String::from);
     Ok(CreatedSignInLink::new(made, Hidden(Secret::new(url))))

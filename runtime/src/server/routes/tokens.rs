@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use keyhole_host_api::tokens::LIFETIME;
+use keyhole_host_api::broker::audit;
+use keyhole_host_api::tokens::{LIFETIME, Token};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -51,6 +52,7 @@ pub(in crate::server) async fn create(
     caller.must(Act::CreateTokenFor(member))?;
     let lifetime = new.expires_in.map_or(LIFETIME, |seconds| Duration::from_secs(seconds.into()));
     let made = api.tokens.create(member, &new.name, lifetime).await?;
+    api.did(&caller, done("tokens_create", &made.token)).await?;
     Ok((StatusCode::CREATED, Json(CreatedToken { token: made.token.into(), text: Hidden(made.text) })))
 }
 
@@ -63,5 +65,11 @@ pub(in crate::server) async fn revoke(
     Path(id): Path<String>,
 ) -> Answer<TokenView> {
     let of = if caller.may(Act::SeeAllTokens) { None } else { Some(caller.member()?) };
-    Ok(Json(api.tokens.revoke(of, &id).await?.into()))
+    let revoked = api.tokens.revoke(of, &id).await?;
+    api.did(&caller, done("tokens_revoke", &revoked)).await?;
+    Ok(Json(revoked.into()))
+}
+
+fn done(act: &str, token: &Token) -> audit::Act {
+    audit::Act::done(act).about(&token.member).detail(format!("{}, {}", token.id, token.name))
 }

@@ -7,6 +7,7 @@ use axum::body::{Body as RawBody, BodyDataStream};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
+use keyhole_host_api::broker::audit;
 use keyhole_host_api::upkeep::{self, backup};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -36,9 +37,12 @@ pub(in crate::server) fn long() -> OpenApiRouter<Arc<Api>> {
 pub(in crate::server) async fn rotate(State(api): State<Arc<Api>>, caller: Caller) -> Answer<RotatedView> {
     caller.must(Act::KeepStore)?;
     // To its end, also if the caller goes away.
-    let rotated = tokio::spawn(async move { upkeep::rotate(&api.accounts, api.oauth()).await }).await;
-    let rotated = rotated.map_err(|error| Problem::internal(&error))??;
-    Ok(Json(rotated.into()))
+    let rotated = tokio::spawn(async move {
+        let rotated = upkeep::rotate(&api.accounts, api.oauth()).await?;
+        api.did(&caller, audit::Act::done("vault_rotate").detail(&rotated.rotation.to)).await?;
+        Ok::<_, Problem>(rotated)
+    });
+    Ok(Json(rotated.await.map_err(|error| Problem::internal(&error))??.into()))
 }
 
 /// Open everything that is sealed, and say what does not open. Admins can
@@ -60,6 +64,7 @@ pub(in crate::server) async fn forget(
 ) -> Answer<ForgottenKey> {
     caller.must(Act::KeepStore)?;
     upkeep::forget(&api.accounts, api.oauth(), &key.key).await?;
+    api.did(&caller, audit::Act::done("vault_forget").detail(&key.key)).await?;
     Ok(Json(ForgottenKey { forgotten: key.key }))
 }
 
@@ -85,5 +90,6 @@ pub(in crate::server) async fn put_back(
     caller.must(Act::KeepStore)?;
     let pieces: BodyDataStream = body.into_data_stream();
     let restored = backup::restore(&api.store, api.accounts.vault().0, pieces, query.replace).await?;
+    api.did(&caller, audit::Act::done("restore")).await?;
     Ok(Json(restored.into()))
 }
