@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::{Departed, Sweep};
 use crate::oidc::Bindings;
 use crate::passkeys::Passkeys;
-use crate::store::records::{Kept, Record, Records};
+use crate::store::records::{Kept, Listing, Record, Records};
 use crate::store::{Expect, Store, StoreError, Versioned};
 use crate::tokens::{ConnectAccount, Links, Sessions, SignIn, Tokens};
 
@@ -121,7 +121,7 @@ pub enum MemberError {
     #[error("there is no member {0}; see `keyhole members list`")]
     NotThere(MemberId),
     /// Nobody would be left to manage the others.
-    #[error("{0} is the only admin; add another one first with `keyhole members add NAME --role admin`")]
+    #[error("{0} is the only admin; make another member one first, with `keyhole members role NAME admin`")]
     LastAdmin(MemberId),
     /// The store failed.
     #[error(transparent)]
@@ -134,6 +134,7 @@ pub struct Members {
     store: Arc<dyn Store>,
     records: Records<Member>,
     kept: Arc<Kept<Member>>,
+    listing: Arc<Listing<Arc<Member>>>,
     sweep: Sweep,
 }
 
@@ -141,7 +142,7 @@ impl Members {
     /// The members that `store` holds.
     pub fn new(store: Arc<dyn Store>) -> Self {
         let (records, sweep) = (Records::new(store.clone()), Sweep::new(store.clone()));
-        Self { store, records, kept: Arc::default(), sweep }
+        Self { store, records, kept: Arc::default(), listing: Arc::default(), sweep }
     }
 
     /// Adds a member. Without a role, the first one becomes an admin and the others do not.
@@ -210,9 +211,26 @@ impl Members {
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn list(&self) -> Result<Vec<Member>, StoreError> {
-        let all = self.records.all().await?;
-        Ok(all.into_iter().map(|(_, member, _)| member).filter(|member| member.removed.is_none()).collect())
+    pub async fn list(&self) -> Result<Vec<Arc<Member>>, StoreError> {
+        let all = self.records.listed(&self.listing, Arc::<Member>::new).await?;
+        let all = all.iter().map(|(.., member)| member);
+        Ok(all.filter(|member| member.removed.is_none()).cloned().collect())
+    }
+
+    /// The member `id`, or one whose removal was cut short, if they may be removed now: nothing is changed yet.
+    ///
+    /// # Errors
+    /// [`MemberError::NotThere`], [`MemberError::LastAdmin`], or whatever the store says.
+    pub async fn removable(&self, id: &MemberId) -> Result<Member, MemberError> {
+        let (member, _) = self.records.get(id.as_str()).await?.ok_or_else(|| MemberError::NotThere(id.clone()))?;
+        if member.removed.is_none() && member.role == Role::Admin {
+            let mut others = self.list().await?;
+            others.retain(|other| other.id != *id);
+            if !others.is_empty() && !has_admin(&others) {
+                return Err(MemberError::LastAdmin(id.clone()));
+            }
+        }
+        Ok(member)
     }
 
     /// Removes a member: from now on nothing works for them; when this returns, their
@@ -222,14 +240,9 @@ impl Members {
     /// [`MemberError::NotThere`], [`MemberError::LastAdmin`], or whatever the store says.
     pub async fn remove(&self, id: &MemberId) -> Result<Departed, MemberError> {
         let not_there = || MemberError::NotThere(id.clone());
-        let (member, _) = self.records.get(id.as_str()).await?.ok_or_else(not_there)?;
+        let member = self.removable(id).await?;
         let now = Timestamp::now();
         if member.removed.is_none() {
-            let others = self.list().await?;
-            let admins = others.iter().filter(|other| other.role == Role::Admin && other.id != *id).count();
-            if member.role == Role::Admin && admins == 0 && others.len() > 1 {
-                return Err(MemberError::LastAdmin(id.clone()));
-            }
             self.change(&member, |stored| stored.removed = Some(now)).await?;
             // Another admin may have gone at the same moment. Nothing of theirs is gone yet.
             let left = self.list().await?;
@@ -321,6 +334,6 @@ impl Members {
     }
 }
 
-fn has_admin(members: &[Member]) -> bool {
+fn has_admin(members: &[Arc<Member>]) -> bool {
     members.iter().any(|member| member.role == Role::Admin)
 }

@@ -7,6 +7,7 @@ mod health;
 mod hostile;
 mod links;
 mod listen;
+mod removal;
 mod rig;
 mod roles;
 mod three_ways;

@@ -101,6 +101,68 @@ async fn a_link_that_signs_in_is_ones_own_and_an_invite_comes_with_adding_alone(
     by(&bobs, "post", &at("/members/bob/sign-out"), None).await.ok();
 }
 
+#[tokio::test]
+async fn a_role_holds_from_the_next_request_on_and_the_only_admin_stays_one() {
+    let served = Served::with_members();
+    let (alices, _) = served.token("alice", &[]);
+    let (bobs, _) = served.token("bob", &[]);
+    let at = |path: &str| format!("{}/api{path}", served.url);
+    let (admin, member) = (json!({"role": "admin"}), json!({"role": "member"}));
+    by(&bobs, "patch", &at("/members/bob"), Some(&admin)).await.problem(403);
+    by(&bobs, "patch", &at("/members/nobody"), Some(&admin)).await.problem(403);
+    by(&alices, "patch", &at("/members/nobody"), Some(&admin)).await.problem(404);
+    let only = by(&alices, "patch", &at("/members/alice"), Some(&member)).await.problem(409);
+    assert!(only["detail"].as_str().unwrap().contains("is the only admin"), "{only}");
+
+    let changed = by(&alices, "patch", &at("/members/bob"), Some(&admin)).await.ok().json();
+    assert_eq!((&changed["name"], &changed["role"]), (&json!("bob"), &json!("admin")));
+    by(&bobs, "patch", &at("/members/alice"), Some(&member)).await.ok();
+    by(&alices, "get", &at("/clients"), None).await.problem(403);
+    let said = served.keyhole.call(&["members", "role", "bob", "member"]).failed(1);
+    assert!(said.contains("keyhole members role NAME admin"), "{said}");
+    served.keyhole.call(&["members", "role", "alice", "admin"]).ok();
+    by(&alices, "get", &at("/clients"), None).await.ok();
+}
+
+#[tokio::test]
+async fn who_has_nothing_yet_is_invited_again_and_nobody_else() {
+    let served = Served::with_members();
+    let (admin, _) = served.token("alice", &[]);
+    let at = |path: &str| format!("{}/api{path}", served.url);
+    let open = async |link: &str| {
+        let kind = "application/x-www-form-urlencoded";
+        client_at(1).post(link).header("content-type", kind).send().await.unwrap().status().as_u16()
+    };
+    let invite = async |name: &str| by(&admin, "post", &at(&format!("/members/{name}/invite")), None).await;
+    let refused = async |name: &str, what: &str| {
+        let answer = invite(name).await;
+        let problem = answer.problem(409);
+        assert!(problem["detail"].as_str().unwrap().contains(what) && !answer.text.contains("khi_"), "{problem}");
+    };
+
+    let new = json!({"name": "dave", "invite": true});
+    let first = by(&admin, "post", &at("/members"), Some(&new)).await.ok().json();
+    let again = invite("dave").await.ok().json();
+    let link = |made: &Value| made["invite"].as_str().expect("a link").to_owned();
+    assert_eq!((open(&link(&first)).await, open(&link(&again)).await), (404, 303), "the one before is over");
+    refused("dave", "has a session").await;
+
+    let (bobs, _) = served.token("bob", &[]);
+    refused("bob", "has a token").await;
+    by(&bobs, "post", &at("/members/mallory/invite"), None).await.problem(403);
+    by(&bobs, "post", &at("/members/nobody/invite"), None).await.problem(403);
+    invite("nobody").await.problem(404);
+
+    let account = served.keyhole.connect("alice", KEY);
+    served.keyhole.call(&["accounts", "access", &account, "members", "mallory", "--as", "alice"]).ok();
+    refused("mallory", "opened to them by name").await;
+    served.keyhole.call(&["accounts", "access", &account, "private", "--as", "alice"]).ok();
+    let said = served.keyhole.call(&["members", "invite", "mallory"]).ok();
+    assert!(said.stdout.contains("/sign-in/khi_"), "{}", said.stdout);
+    served.keyhole.connect("mallory", KEY);
+    refused("mallory", "an account of theirs").await;
+}
+
 /// Makes the account's proof of ownership as old as it is given.
 async fn age(served: &Served, account: &str, minutes: i64) {
     let store = RedbStore::open(&served.keyhole.data.path().join("data")).unwrap();

@@ -141,6 +141,10 @@ fn day(way: &Way, here: Option<&Keyhole>) -> Vec<(String, String)> {
     run(&["passkeys", "remove", "nothing"], "");
     run(&["members", "unbind", "bob"], "");
     run(&["members", "unbind", "nobody"], "");
+    run(&["members", "role", "carol", "admin"], "");
+    run(&["--json", "members", "role", "carol", "member"], "");
+    run(&["members", "role", "nobody", "admin"], "");
+    run(&["members", "invite", "nobody"], "");
     run(&["sign-in", "--expires", "8d"], "");
     run(&["members", "remove", "carol"], "");
     run(&["members", "remove", "carol"], "");

@@ -1,8 +1,8 @@
-//! What 10,000 accounts, 10,000 workflows and 1,000,000 runs cost: a start of `keyhole serve`, a look at the runs,
-//! the console's pages, and memory.
+//! What 10,000 members, accounts and workflows, 1,000,000 runs and 100,000 records of the audit cost: a start of
+//! `keyhole serve`, a look at the runs, the console's pages, and memory.
 //!
 //! The workflows are deployed and the program is measured as people meet it; the runs are written as the runner
-//! writes them, since running them would take hours.
+//! writes them, since running them would take hours, and so is the audit.
 
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -13,9 +13,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use keyhole::workflow::history::History;
 use keyhole::workflow::record::{Cause, Details, Pending, Run, RunStatus, StepRecord, StepStatus, WorkflowId};
+use keyhole_host_api::broker::{Audit, AuditMode, Decision, Use};
 use keyhole_host_api::store::Store;
 use keyhole_host_api::store::redb::RedbStore;
-use keyhole_tests::program::{KEY, Keyhole};
+use keyhole_host_api::vault::{MasterKeySource, Vault};
+use keyhole_tests::program::{KEY, Keyhole, many_member};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -25,10 +27,13 @@ use crate::common::{Row, median, time};
 const AT_ONCE: usize = 8_000;
 /// Calls at once, as long as the server takes them.
 const CALLS: usize = 64;
+/// The longest that a page may take, and the most bytes that it may have with its stylesheet and script.
+const PAGE: (Duration, usize) = (Duration::from_millis(50), 100_000);
 
 pub async fn measure(quick: bool) -> Result<Vec<Row>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let (workflows, runs, accounts) = if quick { (1_000, 50_000, 1_000) } else { (10_000, 1_000_000, 10_000) };
+    let (many, runs, records) = if quick { (1_000, 50_000, 10_000) } else { (10_000, 1_000_000, 100_000) };
+    let workflows = many;
     let keyhole = Keyhole::default();
     for member in ["alice", "bob"] {
         keyhole.call(&["members", "add", member]).ok();
@@ -43,7 +48,9 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
     let begun = Instant::now();
     fill(&keyhole, workflows, runs).await?;
     let filled = begun.elapsed();
-    connect(&keyhole, &token, accounts).await?;
+    keyhole.many_members(many).await;
+    connect(&keyhole, &token, many).await?;
+    audit(&keyhole, records).await?;
     println!(
         "deploying {workflows} workflows took {:.1} s, writing {runs} runs {:.1} s; the store has {:.1} GB",
         deployed.as_secs_f64(),
@@ -57,7 +64,8 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
         empty.memory >> 10,
         time(full.deploy)
     );
-    let with = format!("with {accounts} accounts, {workflows} workflows and {runs} runs");
+    println!("{many} members and accounts, and {records} records of the audit");
+    let with = format!("with {workflows} workflows and {runs} runs");
     let beside = "with none";
     let mut rows = vec![
         Row::times(format!("`keyhole serve` until it is ready {with}"), full.start, beside, empty.start),
@@ -65,34 +73,60 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
         Row::times("`keyhole runs list --workflow`", full.list_of_one, beside, empty.list_of_one),
         Row::times("GET /api/runs", full.get, beside, empty.get),
     ];
-    for ((page, with), (_, without)) in full.pages.into_iter().zip(empty.pages) {
-        rows.push(Row::times(format!("console: {page}"), with, beside, without));
+    let (longest, most) = PAGE;
+    for (full, empty) in full.pages.into_iter().zip(empty.pages) {
+        rows.push(Row {
+            beside: format!("{}; {} {beside}", time(longest), time(empty.took)),
+            ..Row::times(format!("console: {}", full.path), full.took, "", longest).at_most(1.0)
+        });
+        rows.push(Row {
+            what: "         its size".to_owned(),
+            measured: format!("{:.1} KB", full.bytes as f64 / 1e3),
+            beside: format!("{:.0} KB; {:.1} KB {beside}", most as f64 / 1e3, empty.bytes as f64 / 1e3),
+            ratio: Some(full.bytes as f64 / most as f64),
+            at_most: Some(1.0),
+        });
     }
     Ok(rows)
 }
 
-/// Pages of the console that list things, or look through them. `ONE` is the id of the newest account.
-const PAGES: [&str; 16] = [
+/// Pages of the console that list things, or look through them. `ONE` is the id of the oldest account, which is open to
+/// many members, and `RUN` that of the newest run.
+const PAGES: [&str; 22] = [
     "/accounts",
     "/accounts?page=7",
     "/accounts?q=number-0042",
     "/accounts/ONE",
     "/accounts/ONE/access",
     "/accounts/ONE/delete",
-    "/connect",
+    "/accounts/new",
+    "/accounts/new/slack",
     "/workflows",
     "/workflows?q=w42",
     "/workflows/alice/w0",
     "/runs",
     "/runs?status=failed",
+    "/runs/RUN",
     "/members",
+    "/members?page=7",
+    "/members?q=m0042",
+    "/members/bob",
     "/members/bob/remove",
     "/audit",
+    "/audit?status=500",
     "/settings",
 ];
 
-/// How long the console takes for each of them.
-async fn pages(serving: &Serving, token: &str) -> Result<Vec<(String, Duration)>> {
+/// What a page of the console takes.
+struct Page {
+    path: String,
+    took: Duration,
+    /// With its stylesheet and script.
+    bytes: usize,
+}
+
+/// A look at each of them.
+async fn pages(serving: &Serving, token: &str) -> Result<Vec<Page>> {
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
     let signed_in = client
         .post(format!("{}/sign-in", serving.url))
@@ -102,28 +136,78 @@ async fn pages(serving: &Serving, token: &str) -> Result<Vec<(String, Duration)>
         .await?;
     let cookie = signed_in.headers().get("set-cookie").context("a session")?.to_str()?;
     let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
-    let accounts = client.get(format!("{}/api/accounts?limit=1", serving.url)).bearer_auth(token).send().await?;
-    let accounts: Value = accounts.json().await?;
-    let one = accounts["accounts"][0]["id"].as_str().unwrap_or("01ARZ3NDEKTSV4RRFFQ69G5FAV").to_owned();
-    let mut times = Vec::new();
+    let get = |path: &str| client.get(format!("{}{path}", serving.url)).header("cookie", &cookie).send();
+    let first = async |list: &str| {
+        let list: Value = client.get(format!("{}{list}", serving.url)).bearer_auth(token).send().await?.json().await?;
+        anyhow::Ok(list[0]["id"].as_str().map(str::to_owned))
+    };
+    let (one, run) = (first("/api/accounts").await?, first("/api/runs").await?);
+    let mut assets = 0;
+    let page = get("/accounts").await?.text().await?;
+    for name in ["console.css", "console.js"] {
+        let (before, _) = page.split_once(&format!("/{name}\"")).context("the page names it")?;
+        let (_, at) = before.rsplit_once('"').context("an address")?;
+        assets += get(&format!("{at}/{name}")).await?.text().await?.len();
+    }
+    let mut pages = Vec::new();
     for page in PAGES {
-        let url = format!("{}{}", serving.url, page.replace("ONE", &one));
-        let mut took = Vec::new();
+        let mut path = page.to_owned();
+        for (name, id) in [("ONE", &one), ("RUN", &run)] {
+            path = path.replace(name, id.as_deref().unwrap_or("01ARZ3NDEKTSV4RRFFQ69G5FAV"));
+        }
+        // Their pages are not there while there is none of them.
+        let there = path == page || !path.contains("01ARZ3NDEKTSV4RRFFQ69G5FAV");
+        let (mut took, mut bytes) = (Vec::new(), 0);
         for _ in 0..7 {
             let begun = Instant::now();
-            let answer = client.get(&url).header("cookie", &cookie).send().await?;
+            let answer = get(&path).await?;
             let status = answer.status();
             let text = answer.text().await?;
-            // An account's pages are not there while there is none.
-            ensure!(status == 200 || (status == 404 && page.contains("ONE")), "{url}: {status}: {text}");
             took.push(begun.elapsed());
+            ensure!(status == if there { 200 } else { 404 }, "{path}: {status}: {text}");
+            bytes = assets + text.len();
         }
-        times.push((page.to_owned(), median(took)));
+        pages.push(Page { path: page.to_owned(), took: median(took), bytes });
     }
-    Ok(times)
+    Ok(pages)
 }
 
-/// Accounts of alice's, by the API.
+/// Requests of long ago in the audit, each with its outcome.
+async fn audit(keyhole: &Keyhole, records: usize) -> Result<()> {
+    let dir = keyhole.data_dir();
+    let store: Arc<dyn Store> = Arc::new(RedbStore::open(&dir)?);
+    let vault = Arc::new(Vault::open(MasterKeySource::File(dir.join("master.key")), &store).await?);
+    let workspace = keyhole_host_api::workspace::id(&store).await?;
+    let audit = Audit::new(store, &vault, &workspace, AuditMode::Relaxed);
+    for number in 0..records / 2 {
+        let at = Timestamp::now();
+        let used = Use {
+            id: ulid::Ulid::from_parts(u64::try_from(at.as_millisecond())?, number as u128).to_string(),
+            at,
+            run: format!("run-{number}"),
+            step: "get".to_owned(),
+            member: "alice".to_owned(),
+            account: None,
+            app: None,
+            method: "GET".to_owned(),
+            host: "api.acme.example".to_owned(),
+            path: format!("/{number}"),
+            status: Some(200),
+            bytes_out: 100,
+            bytes_in: 1_000,
+            decision: Decision::Allowed,
+            reason: None,
+        };
+        audit.intent(&used).await?;
+        audit.outcome(&used)?;
+        if number % 1_000 == 0 {
+            audit.flush().await?;
+        }
+    }
+    Ok(audit.flush().await?)
+}
+
+/// Accounts of alice's, by the API, the oldest of them open to as many members.
 async fn connect(keyhole: &Keyhole, token: &str, count: usize) -> Result<()> {
     let serving = Serving::on(keyhole).await?;
     let http = reqwest::Client::new();
@@ -137,8 +221,16 @@ async fn connect(keyhole: &Keyhole, token: &str, count: usize) -> Result<()> {
             Ok(())
         })
         .buffer_unordered(CALLS)
-        .try_collect()
-        .await
+        .try_collect::<()>()
+        .await?;
+    let accounts: Value = http.get(url).bearer_auth(token).send().await?.json().await?;
+    let one = accounts[0]["id"].as_str().context("an account")?;
+    // As many as there are, whom `many_members` made.
+    let all: Vec<String> = (0..count).map(many_member).collect();
+    let access = json!({ "access": { "members": all } });
+    let answer = http.put(format!("{url}/{one}/access")).bearer_auth(token).json(&access).send().await?;
+    ensure!(answer.status() == 200, "{}", answer.text().await?);
+    Ok(())
 }
 
 /// What a look at a data directory takes.
@@ -148,7 +240,7 @@ struct Look {
     list_of_one: Duration,
     get: Duration,
     deploy: Duration,
-    pages: Vec<(String, Duration)>,
+    pages: Vec<Page>,
     /// KiB.
     memory: u64,
 }

@@ -68,6 +68,43 @@ fn an_access_page_that_is_out_of_date_changes_nothing_and_says_so() {
     assert_eq!(access(&served, &account), "\"private\"");
 }
 
+#[tokio::test]
+async fn in_a_large_workspace_members_are_searched_for_and_what_was_chosen_before_is_kept() {
+    let Some(browser) = Browser::shared() else { return };
+    let (served, _server, account) = workspace();
+    served.keyhole.many_members(200).await;
+    let page = format!("/accounts/{account}/access");
+    // The page needs no script for it.
+    let alice = enter(&browser, &served, "alice", &json!({"javaScriptEnabled": false}));
+    alice.open(&page);
+    assert_eq!(alice.count("checkbox", None), 0, "nobody is chosen, and nobody searched for");
+    alice.choose("Members by name");
+    alice.fill("Search", "bob");
+    alice.press("Enter");
+    alice.sees("1 has such a name.");
+    alice.tick("bob");
+    alice.fill("Search", "m0000");
+    alice.press_button("Search");
+    alice.sees("10 have such a name.");
+    alice.tick("m00007");
+    alice.press_button("Save");
+    alice.sees("Who may use it is changed.");
+    assert_eq!(access(&served, &account), "{\"members\":[\"bob\",\"m00007\"]}");
+
+    // Those who may use it are shown, and one goes while another comes.
+    alice.open(&page);
+    assert!(alice.is_chosen("checkbox", "bob") && alice.is_chosen("checkbox", "m00007"));
+    assert_eq!(alice.count("checkbox", None), 2);
+    alice.click_label("bob");
+    alice.fill("Search", "m00008");
+    alice.press_button("Search");
+    alice.sees("Chosen: 1 of 202 members.");
+    alice.tick("m00008");
+    alice.press_button("Save");
+    alice.sees("Who may use it is changed.");
+    assert_eq!(access(&served, &account), "{\"members\":[\"m00007\",\"m00008\"]}");
+}
+
 #[test]
 fn another_member_sees_the_account_come_and_go_and_what_would_stop_is_said_before() {
     let Some(browser) = Browser::shared() else { return };

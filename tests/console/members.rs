@@ -46,6 +46,55 @@ fn an_admin_invites_a_member_by_a_link_and_removes_them_and_a_member_can_do_neit
     assert_eq!(carol.open(&link), 404);
 }
 
+#[test]
+fn an_admin_changes_roles_and_the_only_one_is_told_why_not() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = Served::with_members();
+    let alice = enter(&browser, &served, "alice", &json!({}));
+    alice.follow("Members");
+    alice.follow("alice");
+    alice.select("Role", "member");
+    alice.press_button("Change the role");
+    alice.sees("alice is the only admin");
+    alice.open("/members/bob");
+    alice.select("Role", "admin");
+    alice.press_button("Change the role");
+    alice.sees("The role is changed.");
+
+    let bob = enter(&browser, &served, "bob", &json!({}));
+    bob.open("/members/alice");
+    bob.select("Role", "member");
+    bob.press_button("Change the role");
+    bob.sees("The role is changed.");
+    assert_eq!(alice.open("/members/bob"), 403);
+}
+
+#[test]
+fn an_invite_that_was_lost_is_made_anew_for_who_never_came_in() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = Served::with_members();
+    let alice = enter(&browser, &served, "alice", &json!({}));
+    alice.open("/members");
+    alice.fill("Name", "carol");
+    alice.press_button("Add the member");
+    alice.sees("carol is added");
+    let lost = copied(&alice);
+    alice.follow("Go to the members");
+    alice.follow("carol");
+    alice.press_button("Invite again");
+    alice.sees("carol is invited again");
+    let again = copied(&alice);
+
+    let carol = browser.person(&served.url, &json!({}));
+    assert_eq!(carol.open(&lost), 404);
+    carol.open(&again);
+    carol.press_button("Sign in as carol");
+    carol.arrives("/accounts$");
+    alice.open("/members/carol");
+    alice.sees_button("Change the role");
+    assert_eq!(alice.count("button", Some("Invite again")), 0);
+}
+
 #[tokio::test]
 async fn a_token_is_shown_once_works_and_is_revoked() {
     let Some(browser) = Browser::shared() else { return };

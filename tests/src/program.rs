@@ -3,7 +3,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
+use futures_util::{StreamExt as _, stream};
+use keyhole_host_api::members::{Members, Role};
+use keyhole_host_api::store::Store;
+use keyhole_host_api::store::redb::RedbStore;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -12,6 +17,11 @@ use crate::workspace;
 
 /// The key that the tests connect with. It must never show up anywhere but at the server.
 pub const KEY: &str = "acme_live_9fQ2xT7bLm4ZcV8pRk3WsYhN";
+
+/// The name of one of [`Keyhole::many_members`].
+pub fn many_member(number: usize) -> String {
+    format!("m{number:05}")
+}
 
 /// A data directory, an authority and servers under their production names.
 pub struct Keyhole {
@@ -153,6 +163,16 @@ impl Keyhole {
     /// Adds a member.
     pub fn member(&self, name: &str) {
         self.call(&["members", "add", name]).ok();
+    }
+
+    /// Adds members `m00000`, `m00001` and so on, many at a time.
+    pub async fn many_members(&self, count: usize) {
+        let store: Arc<dyn Store> = Arc::new(RedbStore::open(&self.data_dir()).expect("the store opens"));
+        let members = Members::new(store);
+        let one = |number: usize| members.add(many_member(number).parse().expect("a name"), Some(Role::Member));
+        for added in stream::iter((0..count).map(one)).buffer_unordered(1_000).collect::<Vec<_>>().await {
+            added.expect("the member is added");
+        }
     }
 
     /// Connects an acme account for `member` and gives its id.

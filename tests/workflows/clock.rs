@@ -83,7 +83,12 @@ impl House {
 
     /// A process that runs them.
     async fn process(&self) -> Runner {
-        let runner = Runner::new(self.host.store.clone(), self.workflows.clone(), Arc::new(self.clock.clone()));
+        let runner = Runner::new(
+            self.host.store.clone(),
+            History::new(self.host.store.clone()),
+            self.workflows.clone(),
+            Arc::new(self.clock.clone()),
+        );
         runner.start(true).await.unwrap();
         runner
     }

@@ -9,6 +9,7 @@ mod examples;
 mod http_request;
 mod kill;
 mod pause;
+mod relaxed;
 mod rig;
 mod run;
 mod telemetry;

@@ -94,7 +94,7 @@ async fn a_version_goes_when_no_run_is_of_it_and_with_it_what_it_alone_needed() 
     let waits = format!("{HEAD}{}{}", verb("a", "delay", "600000"), verb("b", "return", "1"));
     deploy(&workflows, &uses("inert"), &[("inert", &inert)]).await.unwrap();
     let second = deploy(&workflows, &waits, &[("verbs", &verbs)]).await.unwrap();
-    let runner = Runner::new(store.clone(), workflows.clone(), Arc::new(SystemClock));
+    let runner = Runner::new(store.clone(), History::new(store.clone()), workflows.clone(), Arc::new(SystemClock));
     runner.start(false).await.unwrap();
     let event = RawValue::from_string("{}".to_owned()).unwrap();
     let run = runner.accept(&second, Cause::Manual, event, None).await.unwrap().run;
@@ -216,6 +216,13 @@ impl Store for Cut {
 
     fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError> {
         self.store.write_soon(key, value)
+    }
+
+    fn remove_soon(&self, key: &str) -> Result<(), StoreError> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            return Err(StoreError::Failed("it was cut off".to_owned()));
+        }
+        self.store.remove_soon(key)
     }
 
     fn append(&self, key: &str, value: Vec<u8>) -> Result<Durable, StoreError> {

@@ -86,6 +86,11 @@ impl Row {
         &self.listed.owner
     }
 
+    /// Who else may use it.
+    pub fn access(&self) -> &Access {
+        &self.listed.access
+    }
+
     /// The scopes that the service granted, if it was connected by OAuth.
     pub fn scopes(&self) -> Option<&[String]> {
         self.listed.oauth.as_ref().map(|tokens| tokens.scopes.as_slice())

@@ -50,6 +50,10 @@ impl Store for Watched {
         self.inner.write_soon(key, value)
     }
 
+    fn remove_soon(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.remove_soon(key)
+    }
+
     async fn scan_back(
         &self,
         prefix: &str,

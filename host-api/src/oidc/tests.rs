@@ -441,7 +441,7 @@ async fn two_admins_who_cease_at_once_leave_one() {
     house.members.add("carol".parse().unwrap(), Some(Role::Member)).await.unwrap();
     let admins = async || {
         let all = house.members.list().await.unwrap();
-        all.into_iter().filter(|member| member.role == Role::Admin).map(|member| member.id).collect::<Vec<_>>()
+        all.iter().filter(|member| member.role == Role::Admin).map(|member| member.id.clone()).collect::<Vec<_>>()
     };
     for round in 0..4 {
         let other = house.members.add(format!("other{round}").parse().unwrap(), Some(Role::Admin)).await.unwrap();

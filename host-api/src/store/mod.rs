@@ -5,12 +5,14 @@
 //! **one** key. Nothing above it may rely on a lock that only this process sees.
 //! [`records`] is the typed layer that the rest of Keyhole uses.
 
+mod behind;
 mod error;
 pub mod records;
 pub mod redb;
 
 use async_trait::async_trait;
 
+pub use behind::WriteBehind;
 pub use error::StoreError;
 
 /// The number of a key's current value. Every write to a key raises it, also across a
@@ -108,6 +110,12 @@ pub trait Store: Send + Sync + 'static {
     /// Puts `value` at `key` within 50 ms, without waiting. When such a write fails, it is
     /// kept and tried again, and until it is on disk every later call fails.
     fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError>;
+
+    /// Deletes `key` as [`Store::write_soon`] writes: within 50 ms, without waiting.
+    ///
+    /// # Errors
+    /// As [`Store::write_soon`].
+    fn remove_soon(&self, key: &str) -> Result<(), StoreError>;
 
     /// Puts `value` at `key`. Taken over, in the order of the calls, before this returns;
     /// on disk once the future it returns has ended. When that fails, it is kept and tried again as

@@ -20,31 +20,40 @@ const PAGE: usize = 1000;
 /// Records that are read by their keys before it is given way to other tasks.
 const STRIDE: usize = 256;
 
-/// When so many values are in a [`Kept`], all are dropped.
+/// When so many values are in a [`Kept`], or their records have so many bytes, all are dropped.
 const MAX_KEPT: usize = 4096;
+const MAX_KEPT_BYTES: usize = 8 << 20;
 
 /// What records were made into when they were last read, with the revision they had: reading
 /// the store is cheap, and making sense of what it holds need be done once a revision only.
-pub struct Kept<V>(RwLock<HashMap<String, (Revision, V)>>);
+pub struct Kept<V>(RwLock<KeptValues<V>>);
+
+struct KeptValues<V> {
+    values: HashMap<String, (Revision, V)>,
+    /// Of their records, and of those that they took the place of.
+    bytes: usize,
+}
 
 impl<V> Default for Kept<V> {
     fn default() -> Self {
-        Self(RwLock::default())
+        Self(RwLock::new(KeptValues { values: HashMap::new(), bytes: 0 }))
     }
 }
 
 impl<V: Clone> Kept<V> {
     fn get(&self, id: &str, now: Revision) -> Option<V> {
         let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        kept.get(id).filter(|(revision, _)| *revision == now).map(|(_, value)| value.clone())
+        kept.values.get(id).filter(|(revision, _)| *revision == now).map(|(_, value)| value.clone())
     }
 
-    fn put(&self, id: &str, now: Revision, value: &V) {
+    fn put(&self, id: &str, now: Revision, value: &V, bytes: usize) {
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_KEPT {
-            kept.clear();
+        kept.bytes += bytes;
+        if kept.values.len() >= MAX_KEPT || kept.bytes > MAX_KEPT_BYTES {
+            kept.values.clear();
+            kept.bytes = bytes;
         }
-        kept.insert(id.to_owned(), (now, value.clone()));
+        kept.values.insert(id.to_owned(), (now, value.clone()));
     }
 }
 
@@ -148,7 +157,7 @@ impl<T: Record> Records<T> {
             return Ok(Some(made));
         }
         let made = make(decode(&Self::key(id), &value)?);
-        kept.put(id, revision, &made);
+        kept.put(id, revision, &made, value.len());
         Ok(Some(made))
     }
 

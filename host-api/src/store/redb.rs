@@ -32,7 +32,7 @@ const MAX_KEY: usize = 512;
 /// Values are records, not blobs.
 const MAX_VALUE: usize = 64 << 20;
 /// More than this handed to [`Store::write_soon`] and not yet on disk means that the disk can't keep up.
-const MAX_SOON: usize = 64 << 20;
+pub(super) const MAX_SOON: usize = 64 << 20;
 /// A scan gives way to other tasks after so many records.
 const SCAN_STRIDE: usize = 256;
 
@@ -72,6 +72,20 @@ impl RedbStore {
 
     fn send(&self, job: Job) -> Result<(), StoreError> {
         self.jobs.push(job).map_err(|_| writer_gone())
+    }
+
+    /// Hands over a write that nobody waits for, or a deletion for `None`.
+    fn soon(&self, key: &str, value: Option<Vec<u8>>) -> Result<(), StoreError> {
+        check(key, value.as_deref().unwrap_or_default())?;
+        if let Some(failed) = self.shared.soon_failed() {
+            return Err(failed);
+        }
+        if self.soon.load(Ordering::Relaxed) > MAX_SOON {
+            return Err(StoreError::Failed("the disk is too slow for what is to be written; try again".to_owned()));
+        }
+        let job = Job::Soon { key: key.to_owned(), value };
+        self.soon.fetch_add(job.bytes(), Ordering::Relaxed);
+        self.send(job)
     }
 
     /// What `look` makes of up to `limit` records whose key starts with `prefix`, in key order, after `after`.
@@ -176,21 +190,18 @@ fn writer_gone() -> StoreError {
     StoreError::Failed("its writer has ended; restart Keyhole".to_owned())
 }
 
-fn check_key(key: &str) -> Result<(), StoreError> {
+/// Refuses a key or value that no store takes.
+pub(super) fn check(key: &str, value: &[u8]) -> Result<(), StoreError> {
     let reason = match key {
         "" => "it is empty",
         _ if key.len() > MAX_KEY => "it is longer than 512 bytes",
         _ if key.chars().any(char::is_control) => "it has a control character",
+        _ if value.len() > MAX_VALUE => {
+            return Err(StoreError::Failed(format!("the value of `{key}` is over {} MiB", MAX_VALUE >> 20)));
+        }
         _ => return Ok(()),
     };
     Err(StoreError::BadKey { key: key.chars().take(64).flat_map(char::escape_debug).collect(), reason })
-}
-
-fn check_value(key: &str, value: &[u8]) -> Result<(), StoreError> {
-    if value.len() > MAX_VALUE {
-        return Err(StoreError::Failed(format!("the value of `{key}` is over {} MiB", MAX_VALUE >> 20)));
-    }
-    Ok(())
 }
 
 #[async_trait]
@@ -244,29 +255,22 @@ impl Store for RedbStore {
     }
 
     async fn write(&self, key: &str, expect: Expect, value: Option<Vec<u8>>) -> Result<Revision, StoreError> {
-        check_key(key)?;
-        check_value(key, value.as_deref().unwrap_or_default())?;
+        check(key, value.as_deref().unwrap_or_default())?;
         let (answer, answered) = oneshot::channel();
         self.send(Job::Write { key: key.to_owned(), expect, value, answer })?;
         answered.await.unwrap_or_else(|_| Err(writer_gone()))
     }
 
     fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError> {
-        check_key(key)?;
-        check_value(key, &value)?;
-        if let Some(failed) = self.shared.soon_failed() {
-            return Err(failed);
-        }
-        if self.soon.load(Ordering::Relaxed) > MAX_SOON {
-            return Err(StoreError::Failed("the disk is too slow for what is to be written; try again".to_owned()));
-        }
-        self.soon.fetch_add(value.len(), Ordering::Relaxed);
-        self.send(Job::Soon { key: key.to_owned(), value })
+        self.soon(key, Some(value))
+    }
+
+    fn remove_soon(&self, key: &str) -> Result<(), StoreError> {
+        self.soon(key, None)
     }
 
     fn append(&self, key: &str, value: Vec<u8>) -> Result<Durable, StoreError> {
-        check_key(key)?;
-        check_value(key, &value)?;
+        check(key, &value)?;
         if let Some(failed) = self.shared.soon_failed() {
             return Err(failed);
         }
@@ -277,8 +281,7 @@ impl Store for RedbStore {
 
     async fn replace(&self, records: Vec<(String, Vec<u8>)>, kept: &'static [&'static str]) -> Result<(), StoreError> {
         for (key, value) in &records {
-            check_key(key)?;
-            check_value(key, value)?;
+            check(key, value)?;
         }
         let (answer, answered) = oneshot::channel();
         self.send(Job::Replace { records, kept, answer })?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use keyhole_host_api::broker::audit::{Audit, AuditError, AuditMode, Decision, Use};
 use keyhole_host_api::store::redb::{FILE_NAME, RedbStore};
-use keyhole_host_api::store::{Expect, Store, StoreError};
+use keyhole_host_api::store::{Expect, Store, StoreError, WriteBehind};
 use keyhole_host_api::vault::{MasterKeySource, Vault};
 
 use crate::{assert_one_line, child, open, open_error, parents_dir, text};
@@ -101,6 +101,40 @@ async fn child_fills_the_disk() {
     RedbStore::check(&disk).unwrap();
     assert_eq!(text(&open(&disk), "later").await.as_deref(), Some("later"));
 
+    println!("\npart played");
+}
+
+#[test]
+fn what_answers_before_the_disk_takes_nothing_more_once_it_is_full_and_loses_nothing() {
+    in_own_mounts("faults::child_fills_the_disk_behind");
+}
+
+#[tokio::test]
+#[ignore = "runs in its own mounts, through what_answers_before_the_disk_…"]
+async fn child_fills_the_disk_behind() {
+    let Some(disk) = small_disk(4096) else { return };
+    let ballast = disk.join("ballast");
+    std::fs::write(&ballast, vec![0; 1 << 20]).unwrap();
+    let store: Arc<dyn Store> = Arc::new(open(&disk));
+    let behind = WriteBehind::new(store.clone());
+    let mut taken = 0;
+    let error = loop {
+        match behind.write(&format!("records/{taken:05}"), Expect::Absent, Some(vec![7; 20_000])).await {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+        // So that it has a chance to say so.
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    // All that was taken can be read, and none of it is forgotten.
+    assert_eq!(behind.scan("records/", None, 100_000).await.unwrap().len(), taken);
+    std::fs::remove_file(ballast).unwrap();
+    while behind.flush().await.is_err() {}
+    behind.write("records/y", Expect::Absent, Some(b"y".to_vec())).await.unwrap();
+    drop(behind);
+    store.flush().await.unwrap();
+    assert_eq!(store.scan("records/", None, 100_000).await.unwrap().len(), taken + 1);
     println!("\npart played");
 }
 

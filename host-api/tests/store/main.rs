@@ -3,6 +3,7 @@
 //! Some tests need another process. They run this very program again with [`CHILD`] set; the
 //! test named there then plays that process's part.
 
+mod behind;
 mod concurrency;
 mod faults;
 mod files;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use keyhole::engine::CodeCacheConfig;
 use keyhole::server::Api;
+use keyhole::workflow::history::History;
 use keyhole::workflow::render::{RenderWorker, Renderers};
 use keyhole::workflow::{Components, Files, RUNS_PER_EVENT, Runner, SystemClock, Work, Workflows, reached, served_at};
 use keyhole_host_api::accounts::{Accounts, Summary};
@@ -13,14 +14,14 @@ use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{Broker, Egress};
 use keyhole_host_api::data::DataStores;
 use keyhole_host_api::members::{MemberId, Members};
-use keyhole_host_api::store::Store;
 use keyhole_host_api::store::redb::{FILE_NAME, RedbStore};
+use keyhole_host_api::store::{Store, WriteBehind};
 use keyhole_host_api::vault::Vault;
 use keyhole_host_api::workspace;
 
 use super::RENDER;
 use super::error::{Context as _, Error, Result};
-use super::settings::{AsMember, Settings};
+use super::settings::{AsMember, Durability, Settings};
 
 /// The store, and what is kept in it.
 pub struct Home {
@@ -86,8 +87,8 @@ impl Home {
                 }
             };
         };
-        match members.into_iter().find(|member| member.id.as_str() == name) {
-            Some(member) => Ok(member.id),
+        match members.iter().find(|member| member.id.as_str() == name) {
+            Some(member) => Ok(member.id.clone()),
             None => Err(Error::usage(format!("there is no member '{name}'"))
                 .help("keyhole members list shows them; keyhole members add NAME adds one")),
         }
@@ -106,6 +107,7 @@ impl Home {
 
     /// The API on this data directory. `public_url` is where browsers reach it, if they can.
     pub async fn api(&self, settings: &Settings, egress: Egress, public_url: Option<url::Url>) -> Result<Arc<Api>> {
+        let serves = public_url.is_some();
         // A process that does not serve tells of one that does.
         let public_url = match public_url {
             None => served_at(&self.store).await?,
@@ -127,8 +129,14 @@ impl Home {
             public_url: public_url.clone(),
         });
         let workflows = Arc::new(Workflows::new(self.store.clone(), work));
-        let runner = Runner::new(self.store.clone(), workflows.clone(), Arc::new(SystemClock));
-        runner.set_most_started(settings.runs_kept.most_per_event.unwrap_or(RUNS_PER_EVENT));
+        let runs: Arc<dyn Store> = match settings.runs.durability {
+            // One that accepts an event and ends has nothing to gain.
+            Durability::Relaxed if serves => Arc::new(WriteBehind::new(self.store.clone())),
+            _ => self.store.clone(),
+        };
+        let history = History::new(runs);
+        let runner = Runner::new(self.store.clone(), history, workflows.clone(), Arc::new(SystemClock));
+        runner.set_most_started(settings.runs.most_per_event.unwrap_or(RUNS_PER_EVENT));
         let (members, accounts) = (self.members.clone(), self.accounts.clone());
         Ok(Api::new(&self.store, members, accounts, broker, workflows, runner, public_url))
     }

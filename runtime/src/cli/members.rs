@@ -1,16 +1,16 @@
 //! `keyhole members`: who shares this workspace.
 
 use clap::{Subcommand, ValueEnum};
-use keyhole::server::model::{AddedMember, MemberView, NewMember, Removed, Unbound};
+use keyhole::server::model::{AddedMember, MemberView, NewMember, Removed, SetRole, Unbound};
 use keyhole_host_api::members::{MemberId, Role};
 use reqwest::Method;
 
 use super::client::Client;
 use super::error::Result;
-use super::output::{self, style};
+use super::output::{self, Output, style};
 use super::settings::{EgressFlags, Settings};
 
-/// Add, list and remove members
+/// Add, list and remove members, and change what they may do
 #[derive(Subcommand, Debug)]
 pub enum Members {
     /// Add a member; the first one is an admin
@@ -26,6 +26,19 @@ pub enum Members {
     },
     /// List the members
     List,
+    /// Give a member another role
+    Role {
+        /// The name
+        name: MemberId,
+        /// What they may do from now on
+        #[arg(value_enum)]
+        role: RoleFlag,
+    },
+    /// Print another link, as `add --invite` does, for a member who never came in; those before open nothing any more
+    Invite {
+        /// The name
+        name: MemberId,
+    },
     /// Forget who a member, or oneself, is at the OpenID provider; sessions that they began with it end
     Unbind {
         /// The name
@@ -47,6 +60,15 @@ pub enum RoleFlag {
     Member,
 }
 
+impl From<RoleFlag> for Role {
+    fn from(flag: RoleFlag) -> Self {
+        match flag {
+            RoleFlag::Admin => Self::Admin,
+            RoleFlag::Member => Self::Member,
+        }
+    }
+}
+
 impl Members {
     /// Does what was asked.
     pub async fn run(self, settings: &Settings) -> Result {
@@ -54,25 +76,23 @@ impl Members {
         let out = settings.out;
         match self {
             Self::Add { name, role, invite } => {
-                let role = role.map(|role| match role {
-                    RoleFlag::Admin => Role::Admin,
-                    RoleFlag::Member => Role::Member,
-                });
-                let new = NewMember { name: name.into(), role, invite };
+                let new = NewMember { name: name.into(), role: role.map(Role::from), invite };
                 let added: AddedMember = client.send(Method::POST, None, &["members"], &new).await?;
-                let said = format!("added {} ({})", added.member.name, added.member.role);
-                let Some(invite) = &added.invite else { return out.either(&added, || said) };
-                let address = invite.0.expose();
-                out.note(said);
-                if address.starts_with('/') {
-                    out.note("put the address of your keyhole serve before it");
-                }
-                out.note(format!("it signs {} in, once, within 7 days; it is not shown again", added.member.name));
-                out.either(&added, || address.to_owned())
+                invited(out, &added, format!("added {} ({})", added.member.name, added.member.role))
             }
             Self::List => {
                 let members: Vec<MemberView> = client.get(None, &["members"]).await?;
                 out.either(&members, || list(&members))
+            }
+            Self::Role { name, role } => {
+                let set = SetRole { role: role.into() };
+                let member: MemberView = client.send(Method::PATCH, None, &["members", name.as_str()], &set).await?;
+                out.either(&member, || format!("{} is {} from now on", member.name, member.role))
+            }
+            Self::Invite { name } => {
+                let path = ["members", name.as_str(), "invite"];
+                let again: AddedMember = client.ask(Method::POST, None, &path).await?;
+                invited(out, &again, format!("invited {} again", again.member.name))
             }
             Self::Unbind { name } => {
                 let path = ["members", name.as_str(), "binding"];
@@ -86,6 +106,18 @@ impl Members {
             }
         }
     }
+}
+
+/// Prints what was done, and the link if there is one.
+fn invited(out: Output, added: &AddedMember, said: String) -> Result {
+    let Some(invite) = &added.invite else { return out.either(added, || said) };
+    let address = invite.0.expose();
+    out.note(said);
+    if address.starts_with('/') {
+        out.note("put the address of your keyhole serve before it");
+    }
+    out.note(format!("it signs {} in, once, within 7 days; it is not shown again", added.member.name));
+    out.either(added, || address.to_owned())
 }
 
 fn list(members: &[MemberView]) -> String {

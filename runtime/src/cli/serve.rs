@@ -23,7 +23,7 @@ use url::{Host, Url};
 use super::error::{Error, Result};
 use super::home::Home;
 use super::output;
-use super::settings::{EgressFlags, Retention, RunsKept, Settings};
+use super::settings::{EgressFlags, Retention, RunsFile, Settings};
 
 /// How often old records of the audit and old runs are removed.
 const RETENTION: Duration = Duration::from_secs(60 * 60);
@@ -149,6 +149,7 @@ impl Serve {
         }
         // The last use of a token or an account may still be on its way.
         api.broker.settle().await?;
+        api.runner.history().flush().await?;
         home.store.flush().await?;
         // Last: what a collector takes is nobody's loss, and it may be the one that is slow.
         if let Some(telemetry) = telemetry {
@@ -261,7 +262,7 @@ impl Reload {
         self.api.broker.change(egress)?;
         self.api.oidc.change(oidc);
         self.api.data().set_most(fresh.store_size);
-        self.api.runner.set_most_started(fresh.runs_kept.most_per_event.unwrap_or(RUNS_PER_EVENT));
+        self.api.runner.set_most_started(fresh.runs.most_per_event.unwrap_or(RUNS_PER_EVENT));
         Ok(fresh)
     }
 }
@@ -270,12 +271,12 @@ impl Reload {
 #[derive(Clone, Copy)]
 struct Kept {
     audit: Retention,
-    runs: RunsKept,
+    runs: RunsFile,
 }
 
 impl Kept {
     fn of(settings: &Settings) -> Self {
-        Self { audit: settings.retention, runs: settings.runs_kept }
+        Self { audit: settings.retention, runs: settings.runs }
     }
 }
 
@@ -335,7 +336,7 @@ async fn retain_audit(api: &Api, Retention { keep, keep_records }: Retention) {
 }
 
 /// Removes the runs that are older, or more bytes, than what is kept.
-async fn retain_runs(api: &Api, RunsKept { keep, keep_size, .. }: RunsKept) {
+async fn retain_runs(api: &Api, RunsFile { keep, keep_size, .. }: RunsFile) {
     let history = api.runner.history();
     let removed = async {
         let by_age = match keep.and_then(|keep| Timestamp::now().checked_sub(keep).ok()) {

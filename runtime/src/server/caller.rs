@@ -51,7 +51,7 @@ pub enum Proof {
 pub enum Act<'a> {
     /// To know who the members are: whoever grants access must.
     SeeMembers,
-    /// To add or remove a member.
+    /// To add or remove a member, or change what they may do.
     ChangeMembers,
     /// To exchange the master key, to take a backup and to put one back, to remove what the audit has of old.
     KeepStore,

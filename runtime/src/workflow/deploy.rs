@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use keyhole_host_api::accounts::{AccountId, FindError, Row};
 use keyhole_host_api::members::MemberId;
-use keyhole_host_api::store::records::{Listing, Records};
+use keyhole_host_api::store::records::{Kept, Listing, Records};
 use keyhole_host_api::store::{Expect, Store, StoreError};
 use serde_json::{Map, Value};
 use toml::Spanned;
@@ -62,7 +62,9 @@ pub struct Workflows {
     store: Arc<dyn Store>,
     pub(super) heads: Records<Workflow>,
     listing: Listing<Arc<Workflow>>,
+    kept_heads: Kept<Arc<Workflow>>,
     pub(super) versions: Records<Version>,
+    kept_versions: Kept<Arc<Version>>,
     work: Arc<Work>,
     /// Since when this process has known that a workflow is deleted.
     pub(super) gone: Mutex<BTreeMap<WorkflowId, Timestamp>>,
@@ -72,7 +74,16 @@ impl Workflows {
     /// Those in `store`, checked against what `work` has.
     pub fn new(store: Arc<dyn Store>, work: Arc<Work>) -> Self {
         let (heads, versions) = (Records::new(store.clone()), Records::new(store.clone()));
-        Self { heads, listing: Listing::default(), versions, store, work, gone: Mutex::default() }
+        Self {
+            heads,
+            listing: Listing::default(),
+            kept_heads: Kept::default(),
+            versions,
+            kept_versions: Kept::default(),
+            store,
+            work,
+            gone: Mutex::default(),
+        }
     }
 
     /// What they are run with.
@@ -85,15 +96,18 @@ impl Workflows {
     /// # Errors
     /// Whatever the store says.
     pub async fn get(&self, id: &WorkflowId) -> Result<Option<Workflow>, StoreError> {
-        Ok(self.heads.get(&id.0).await?.map(|(workflow, _)| workflow))
+        let found = self.store.get(&Records::<Workflow>::key(&id.0)).await?;
+        Ok(Records::kept(&id.0, found, &self.kept_heads, Arc::new)?.map(Arc::unwrap_or_clone))
     }
 
     /// The version `number` of it.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub async fn version(&self, id: &WorkflowId, number: u64) -> Result<Option<Version>, StoreError> {
-        Ok(self.versions.get(&version_key(id, number)).await?.map(|(version, _)| version))
+    pub async fn version(&self, id: &WorkflowId, number: u64) -> Result<Option<Arc<Version>>, StoreError> {
+        let id = version_key(id, number);
+        let found = self.store.get(&Records::<Version>::key(&id)).await?;
+        Records::kept(&id, found, &self.kept_versions, Arc::new)
     }
 
     /// All, by owner and name; `owner`'s alone if one is given.

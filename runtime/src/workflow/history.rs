@@ -2,6 +2,9 @@
 //!
 //! A run that ends leaves several records, written in an order in which a cut at any point can be mended: what
 //! it leaves behind first, then that it has ended, and only then what made it pending is taken away.
+//!
+//! "On disk when this returns" is the store's word: one that writes behind says it up to 50 ms early, as its operator
+//! asked it to.
 
 mod list;
 
@@ -49,6 +52,14 @@ impl History {
             store,
             written: Arc::default(),
         }
+    }
+
+    /// Returns once all that was kept is on disk.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.store.flush().await
     }
 
     /// Takes an event over. It is on disk when this returns, and listed among its workflow's runs.
@@ -123,7 +134,7 @@ impl History {
         let head = self.runs.put(&run.id, Expect::Any, &head);
         let (details, head) = tokio::join!(biased; details, head);
         details.and(head)?;
-        self.forget_pending(&run.id, run.steps as usize).await?;
+        self.forget_pending(&run.id, run.steps as usize)?;
         // Whoever makes the history smaller now finds that nobody needs it any more.
         self.written.send_modify(|written| *written += bytes);
         Ok(())
@@ -140,11 +151,12 @@ impl History {
         let _ = self.written.subscribe().wait_for(|written| *written >= bytes).await;
     }
 
-    /// Takes away what made a run pending. It has ended.
-    pub(super) async fn forget_pending(&self, run: &str, steps: usize) -> Result<(), StoreError> {
-        let mut gone = vec![Records::<Pending>::key(run), Records::<Live>::key(run)];
-        gone.extend((0..steps).map(|step| Records::<StepRecord>::key(&step_key(run, step))));
-        try_join_all(gone.iter().map(|key| self.store.write(key, Expect::Any, None))).await.map(drop)
+    /// Takes away, soon, what made a run pending. That it has ended is on disk, and whoever finds both knows it.
+    pub(super) fn forget_pending(&self, run: &str, steps: usize) -> Result<(), StoreError> {
+        let steps = (0..steps).map(|step| Records::<StepRecord>::key(&step_key(run, step)));
+        // Last: whoever finds it takes the others away.
+        let gone = steps.chain([Records::<Live>::key(run), Records::<Pending>::key(run)]);
+        gone.into_iter().try_for_each(|key| self.store.remove_soon(&key))
     }
 
     /// Whether a run has ended.

@@ -41,7 +41,8 @@ pub(super) enum Job {
     },
     Soon {
         key: String,
-        value: Vec<u8>,
+        /// None deletes.
+        value: Option<Vec<u8>>,
     },
     Append {
         key: String,
@@ -65,10 +66,11 @@ impl Job {
         !matches!(self, Self::Soon { .. })
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes that it writes.
+    pub fn bytes(&self) -> usize {
         match self {
-            Self::Write { value, .. } => value.as_ref().map_or(0, Vec::len),
-            Self::Soon { value, .. } | Self::Append { value, .. } => value.len(),
+            Self::Write { value, .. } | Self::Soon { value, .. } => value.as_ref().map_or(0, Vec::len),
+            Self::Append { value, .. } => value.len(),
             Self::Replace { records, .. } => records.iter().map(|(key, value)| key.len() + value.len()).sum(),
             Self::Flush { .. } | Self::Stop => 0,
         }
@@ -93,7 +95,7 @@ struct Writer {
     soon_bytes: Arc<AtomicUsize>,
     /// Writes that failed and that something stands on, or that nobody waited for: tried again before
     /// anything else.
-    kept: Vec<(String, Vec<u8>)>,
+    kept: Vec<(String, Option<Vec<u8>>)>,
     /// When another process was last found writing.
     met_another: Option<Instant>,
 }
@@ -183,13 +185,13 @@ impl Writer {
             let mut revision = before;
             for (key, value) in &self.kept {
                 revision += 1;
-                records.insert(key.as_str(), (revision, value.as_slice())).map_err(fail)?;
+                put(&mut records, key, revision, value.as_deref()).map_err(fail)?;
             }
             for job in batch {
                 match job {
                     Job::Soon { key, value } => {
                         revision += 1;
-                        records.insert(key.as_str(), (revision, value.as_slice())).map_err(fail)?;
+                        put(&mut records, key, revision, value.as_deref()).map_err(fail)?;
                     }
                     Job::Append { key, value, .. } => {
                         revision += 1;
@@ -199,11 +201,7 @@ impl Writer {
                     Job::Write { key, expect, value, .. } => {
                         if holds(*expect, &records, key).map_err(fail)? {
                             revision += 1;
-                            match value {
-                                Some(value) => records.insert(key.as_str(), (revision, value.as_slice())).map(drop),
-                                None => records.remove(key.as_str()).map(drop),
-                            }
-                            .map_err(fail)?;
+                            put(&mut records, key, revision, value.as_deref()).map_err(fail)?;
                             outcomes.push(Outcome::Written(revision));
                         } else {
                             outcomes.push(Outcome::Conflict);
@@ -280,8 +278,8 @@ impl Writer {
                 Job::Replace { answer, .. } | Job::Flush { answer } => {
                     let _ = answer.send(Ok(()));
                 }
-                Job::Soon { value, .. } => {
-                    self.soon_bytes.fetch_sub(value.len(), Ordering::Relaxed);
+                job @ Job::Soon { .. } => {
+                    self.soon_bytes.fetch_sub(job.bytes(), Ordering::Relaxed);
                 }
                 Job::Stop => {}
             }
@@ -296,11 +294,11 @@ impl Writer {
                 Job::Replace { answer, .. } | Job::Flush { answer } => waiters.push(answer),
                 Job::Append { key, value, answer } => {
                     // What was handed over after it may be in the store by the time it is tried again.
-                    self.kept.push((key, value));
+                    self.kept.push((key, Some(value)));
                     waiters.push(answer);
                 }
                 Job::Soon { key, value } => {
-                    self.soon_bytes.fetch_sub(value.len(), Ordering::Relaxed);
+                    self.soon_bytes.fetch_sub(value.as_ref().map_or(0, Vec::len), Ordering::Relaxed);
                     self.kept.push((key, value));
                 }
                 Job::Stop => {}
@@ -332,6 +330,19 @@ fn next_batch(jobs: &mut Peekable<vec::IntoIter<Job>>) -> Vec<Job> {
         batch.push(job);
     }
     batch
+}
+
+/// Writes the record, or deletes it for `None`.
+fn put(
+    records: &mut Table<'_, &'static str, (u64, &'static [u8])>,
+    key: &str,
+    revision: Revision,
+    value: Option<&[u8]>,
+) -> Result<(), StorageError> {
+    match value {
+        Some(value) => records.insert(key, (revision, value)).map(drop),
+        None => records.remove(key).map(drop),
+    }
 }
 
 fn holds(

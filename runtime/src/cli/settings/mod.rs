@@ -111,16 +111,18 @@ struct File {
     limits: LimitsFile,
     run: RunFile,
     audit: Retention,
-    runs: RunsKept,
+    runs: RunsFile,
     data: DataFile,
     telemetry: TelemetryFile,
     sign_in: SignInFile,
 }
 
-/// How much of the runs' history stays, and how many runs come of one event.
+/// What of runs is on disk and when, how much of their history stays, and how many come of one event.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct RunsKept {
+pub struct RunsFile {
+    /// When what was acknowledged is on disk.
+    pub durability: Durability,
     /// What is not older: all of it if it is left out.
     #[serde(deserialize_with = "parsed_keep")]
     pub keep: Option<Duration>,
@@ -129,6 +131,17 @@ pub struct RunsKept {
     pub keep_size: Option<u64>,
     /// Most runs that one event leads to by calls and failures. 1,000 if it is left out.
     pub most_per_event: Option<u32>,
+}
+
+/// When an event that was accepted, and what steps left, is on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Before the event is answered, and before the next step begins.
+    #[default]
+    Strict,
+    /// Within 50 ms: what is younger is lost with the process.
+    Relaxed,
 }
 
 /// How much of the audit stays: all of it, unless one of these says otherwise.
@@ -198,8 +211,8 @@ pub struct Settings {
     pub memory: Option<u64>,
     /// How much of the audit stays.
     pub retention: Retention,
-    /// How much of the runs that have ended stays.
-    pub runs_kept: RunsKept,
+    /// What of runs is kept, and how.
+    pub runs: RunsFile,
     /// Most bytes of keys and values in one data store.
     pub store_size: u64,
     /// The file's word on where telemetry goes.
@@ -256,7 +269,7 @@ impl Settings {
             timeout: file.run.timeout,
             memory: file.run.memory,
             retention: file.audit,
-            runs_kept: file.runs,
+            runs: file.runs,
             store_size: file.data.store_size.unwrap_or(STORE_BYTES),
             telemetry: file.telemetry,
             color: global.color.or(file.color).unwrap_or(Color::Auto),
@@ -281,6 +294,7 @@ impl Settings {
             ("apps", self.apps != fresh.apps),
             ("master_key", self.master_key != fresh.master_key),
             ("telemetry", self.telemetry != fresh.telemetry),
+            ("runs.durability", self.runs.durability != fresh.runs.durability),
         ];
         changed.into_iter().filter_map(|(name, changed)| changed.then_some(name))
     }

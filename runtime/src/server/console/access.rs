@@ -1,5 +1,8 @@
 //! Who may use an account. What would stop is said before anything is taken away, and what somebody else changed
 //! meanwhile is not written over.
+//!
+//! The form sends what is to change, not the whole access: of the members that it showed, who is chosen, and of the
+//! others, who was chosen or left out on a page before.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,6 +15,7 @@ use maud::{Markup, html};
 
 use super::account::{NAMED, found};
 use super::frame::{self, Part, Wrong, alert};
+use super::parts::matches;
 use super::session::{Posted, Visitor};
 use crate::server::Api;
 use crate::server::extract::{Body, Path};
@@ -19,14 +23,75 @@ use crate::server::model::{AccountView, SetAccess};
 use crate::server::problem::Problem;
 use crate::server::routes;
 
+/// Members that the page shows. Where there are more, it shows those who were chosen, or who are searched for.
+const SHOWN: usize = 50;
+
+/// What can be chosen: the word for it, its name, and what it means.
+const KINDS: [(&str, &str, &str); 3] = [
+    ("private", "Private", "Only your own workflows use it."),
+    ("workspace", "The whole workspace", "Workflows of every member use it, of those who join later, too."),
+    ("members", "Members by name", "Workflows of those whom you choose here use it."),
+];
+
+/// What is wanted, as far as it is filled in.
+struct Wanted {
+    /// The word of one of [`KINDS`].
+    kind: &'static str,
+    /// Who is chosen by name. It counts where that is the kind.
+    members: BTreeSet<MemberId>,
+}
+
+impl Wanted {
+    fn as_is(access: &Access) -> Self {
+        let kind = match access {
+            Access::Private => "private",
+            Access::Workspace => "workspace",
+            Access::Members(_) => "members",
+        };
+        Self { kind, members: granted(access) }
+    }
+
+    fn access(&self) -> Result<Access, Problem> {
+        match self.kind {
+            "private" => Ok(Access::Private),
+            "workspace" => Ok(Access::Workspace),
+            _ if self.members.is_empty() => Err(Problem::wrong("no member is chosen").help("choose some, or Private")),
+            _ => Ok(Access::Members(self.members.clone())),
+        }
+    }
+
+    /// The fields of a form that say of all members but those `shown` what is to change.
+    fn changes(&self, access: &Access, shown: &[&Arc<Member>]) -> Markup {
+        let granted = granted(access);
+        let unseen = |id: &&MemberId| !shown.iter().any(|member| member.id == **id);
+        html! {
+            input type="hidden" name="was" value=(mark(access));
+            @for id in self.members.difference(&granted).filter(unseen) { input type="hidden" name="add" value=(id); }
+            @for id in granted.difference(&self.members).filter(unseen) { input type="hidden" name="drop" value=(id); }
+        }
+    }
+}
+
+/// Who is named by `access`.
+fn granted(access: &Access) -> BTreeSet<MemberId> {
+    match access {
+        Access::Members(members) => members.clone(),
+        Access::Private | Access::Workspace => BTreeSet::new(),
+    }
+}
+
+/// What tells an access from any other, in short.
+fn mark(access: &Access) -> String {
+    blake3::hash(access.to_string().as_bytes()).to_hex()[..32].to_owned()
+}
+
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     visitor: Visitor,
     Path(id): Path<String>,
 ) -> Result<Response, Wrong> {
     let one = own(&api, &visitor, &id).await?;
-    let members = api.members.list().await?;
-    let content = choose(&visitor, &one, &members, &one.access, None);
+    let content = Choice::of(&api, &visitor, &one).await?.form(&Wanted::as_is(&one.access), "", None);
     Ok(frame::page(&visitor, Part::Accounts, "Manage access", content))
 }
 
@@ -38,56 +103,105 @@ async fn own(api: &Arc<Api>, visitor: &Visitor, id: &str) -> Result<AccountView,
     Ok(one)
 }
 
-fn choose(
-    visitor: &Visitor,
-    one: &AccountView,
-    members: &[Member],
-    chosen: &Access,
-    problem: Option<&Problem>,
-) -> Markup {
-    let at = format!("/accounts/{}", one.id);
-    let others: Vec<&Member> = members.iter().filter(|member| member.id != one.owner).collect();
-    let granted = |member: &MemberId| matches!(chosen, Access::Members(members) if members.contains(member));
-    html! {
-        p .crumb { a href=(at) { (one.nickname) } }
-        div .head { h1 { "Who may use " (one.nickname) "?" } }
-        @if let Some(problem) = problem {
-            (alert(problem))
-            @if problem.is("proof-needed") {
-                p { a .button href=(format!("{at}/reconnect")) { "Reconnect it" } " and come back: that proves that it is yours." }
+/// The page on which it is chosen.
+struct Choice<'a> {
+    visitor: &'a Visitor,
+    one: &'a AccountView,
+    others: Vec<Arc<Member>>,
+}
+
+impl<'a> Choice<'a> {
+    async fn of(api: &Api, visitor: &'a Visitor, one: &'a AccountView) -> Result<Self, Problem> {
+        let mut others = api.members.list().await?;
+        others.retain(|member| member.id != one.owner);
+        Ok(Self { visitor, one, others })
+    }
+
+    fn has_search(&self) -> bool {
+        self.others.len() > SHOWN
+    }
+
+    /// Those who are searched for, or else those who are chosen, or were.
+    fn found(&self, wanted: &Wanted, search: &str) -> Vec<&Arc<Member>> {
+        let granted = granted(&self.one.access);
+        let fits = |member: &&Arc<Member>| match (self.has_search(), search.trim().is_empty()) {
+            (false, _) => true,
+            (true, true) => wanted.members.contains(&member.id) || granted.contains(&member.id),
+            (true, false) => matches(search, &[member.id.as_str()]),
+        };
+        self.others.iter().filter(fits).collect()
+    }
+
+    fn form(&self, wanted: &Wanted, search: &str, problem: Option<&Problem>) -> Markup {
+        let (visitor, one) = (self.visitor, self.one);
+        let at = format!("/accounts/{}", one.id);
+        let found = self.found(wanted, search);
+        let shown = &found[..found.len().min(SHOWN)];
+        html! {
+            p .crumb { a href=(at) { (one.nickname) } }
+            div .head { h1 { "Who may use " (one.nickname) "?" } }
+            @if let Some(problem) = problem {
+                (alert(problem))
+                @if problem.is("proof-needed") {
+                    p { a .button href=(format!("{at}/reconnect")) { "Reconnect it" } " and come back: that proves that it is yours." }
+                }
             }
-        }
-        form .card method="post" {
-            (visitor.key())
-            input type="hidden" name="was" value=(one.access);
-            fieldset {
-                legend { "Access" }
-                label .choice {
-                    input type="radio" name="access" value="private" checked[*chosen == Access::Private];
-                    span { strong { "Private" } br; "Only your own workflows use it." }
-                }
-                label .choice {
-                    input type="radio" name="access" value="workspace" checked[*chosen == Access::Workspace];
-                    span { strong { "The whole workspace" } br; "Workflows of every member use it, of those who join later, too." }
-                }
-                label .choice {
-                    input type="radio" name="access" value="members" checked[matches!(chosen, Access::Members(_))];
-                    span { strong { "Members by name" } br; "Workflows of those whom you choose here use it." }
-                }
-            }
-            fieldset {
-                legend { "Members" }
-                @if others.is_empty() { p .soft { "You are the only member." } }
-                @for member in others {
-                    label .choice {
-                        input type="checkbox" name="member" value=(member.id) checked[granted(&member.id)];
-                        span { (member.id) }
+            form .card method="post" {
+                (visitor.key())
+                (wanted.changes(&one.access, shown))
+                fieldset {
+                    legend { "Access" }
+                    @for (kind, name, meaning) in KINDS {
+                        label .choice {
+                            input type="radio" name="access" value=(kind) checked[wanted.kind == kind];
+                            span { strong { (name) } br; (meaning) }
+                        }
                     }
                 }
+                fieldset {
+                    legend { "Members" }
+                    @if self.others.is_empty() { p .soft { "You are the only member." } }
+                    @if self.has_search() { (self.search(wanted, search, found.len())) }
+                    @for member in shown {
+                        input type="hidden" name="shown" value=(member.id);
+                        label .choice {
+                            input type="checkbox" name="member" value=(member.id) checked[wanted.members.contains(&member.id)];
+                            span { (member.id) }
+                        }
+                    }
+                    @if found.len() > shown.len() {
+                        p .soft { "and " (found.len() - shown.len()) " more. Search by name to see them." }
+                    }
+                }
+                p .soft { "Nobody is shown its keys, whatever you choose. A change holds from the next request on, of runs under way, too." }
+                div .buttons { button .act { "Save" } a href=(at) { "Cancel" } }
             }
-            p .soft { "Nobody is shown its keys, whatever you choose. A change holds from the next request on, of runs under way, too." }
-            div .buttons { button .act { "Save" } a href=(at) { "Cancel" } }
         }
+    }
+
+    /// It sends the form, so that what was chosen is kept while others are looked for. It is the form's first button, so
+    /// that Enter in its field searches.
+    fn search(&self, wanted: &Wanted, search: &str, found: usize) -> Markup {
+        html! {
+            div .line {
+                div .search {
+                    label for="q" { "Search" }
+                    input #q name="q" type="search" value=(search) placeholder="name" autocomplete="off" autocapitalize="none"
+                        spellcheck="false";
+                }
+                button name="find" value="yes" { "Search" }
+            }
+            p .soft role="status" {
+                "Chosen: " (wanted.members.len()) " of " (self.others.len()) " members. "
+                @if search.trim().is_empty() {
+                    @if found == 0 { "Search for others, and choose them." } @else { "Search for others to choose them, too." }
+                } @else if found == 1 { "1 has such a name." } @else { (found) " have such a name." }
+            }
+        }
+    }
+
+    fn again(&self, wanted: &Wanted, problem: &Problem) -> Response {
+        frame::again(self.visitor, Part::Accounts, problem, "Manage access", self.form(wanted, "", Some(problem)))
     }
 }
 
@@ -98,46 +212,51 @@ pub(super) async fn set(
 ) -> Result<Response, Wrong> {
     let visitor = &posted.visitor;
     let one = own(&api, visitor, &id).await?;
-    let members = api.members.list().await?;
-    let wanted = match asked(&posted) {
-        Ok(wanted) => wanted,
-        Err(problem) => return Ok(retry(visitor, &one, &members, &one.access, &problem)),
-    };
-    if posted.raw("was").is_some_and(|was| was != one.access.to_string()) {
+    let choice = Choice::of(&api, visitor, &one).await?;
+    // What is to change is said of the access that the form was made for.
+    if posted.raw("was") != Some(mark(&one.access).as_str()) {
         let problem = Problem::conflict("its access was changed in the meantime, perhaps by you in another window")
             .help("this is how it is now; nothing of yours was saved");
-        return Ok(retry(visitor, &one, &members, &one.access, &problem));
+        return Ok(choice.again(&Wanted::as_is(&one.access), &problem));
     }
-    let stops = stopped(&api, &one, &wanted).await?;
+    let wanted = match asked(&posted, &one.access) {
+        Ok(wanted) => wanted,
+        Err(problem) => return Ok(choice.again(&Wanted::as_is(&one.access), &problem)),
+    };
+    if posted.one("find").is_some() {
+        let content = choice.form(&wanted, posted.one("q").unwrap_or(""), None);
+        return Ok(frame::page(visitor, Part::Accounts, "Manage access", content));
+    }
+    let access = match wanted.access() {
+        Ok(access) => access,
+        Err(problem) => return Ok(choice.again(&wanted, &problem)),
+    };
+    let stops = stopped(&api, &one, &access).await?;
     if !stops.is_empty() && posted.one("sure").is_none() {
         return Ok(frame::page(visitor, Part::Accounts, "Manage access", confirm(visitor, &one, &wanted, &stops)));
     }
-    let set = Body(SetAccess { access: wanted.clone() });
+    let set = Body(SetAccess { access });
     match routes::accounts::access(State(api.clone()), visitor.caller.clone(), Path(id), set).await {
         Ok(_) => Ok(Redirect::to(&format!("/accounts/{}?done=access", one.id)).into_response()),
-        Err(problem) => Ok(retry(visitor, &one, &members, &wanted, &problem)),
+        Err(problem) => Ok(choice.again(&wanted, &problem)),
     }
 }
 
-fn retry(visitor: &Visitor, one: &AccountView, members: &[Member], chosen: &Access, problem: &Problem) -> Response {
-    let content = choose(visitor, one, members, chosen, Some(problem));
-    frame::again(visitor, Part::Accounts, problem, "Manage access", content)
-}
-
-fn asked(posted: &Posted) -> Result<Access, Problem> {
-    match posted.one("access") {
-        Some("private") => Ok(Access::Private),
-        Some("workspace") => Ok(Access::Workspace),
-        Some("members") => {
-            let members: Result<BTreeSet<MemberId>, _> = posted.all("member").map(str::parse).collect();
-            let members = members.map_err(|_| Problem::wrong("there is no such member"))?;
-            match members.is_empty() {
-                true => Err(Problem::wrong("no member is chosen").help("choose some, or Private")),
-                false => Ok(Access::Members(members)),
-            }
-        }
-        _ => Err(Problem::wrong("nothing is chosen")),
+/// What the form asks for, of an account whose access is `access`.
+fn asked(posted: &Posted, access: &Access) -> Result<Wanted, Problem> {
+    let kind = KINDS.map(|(kind, ..)| kind).into_iter().find(|kind| posted.one("access") == Some(*kind));
+    let kind = kind.ok_or_else(|| Problem::wrong("nothing is chosen"))?;
+    let named = |field: &str| {
+        let names: Result<Vec<MemberId>, _> = posted.all(field).map(str::parse).collect();
+        names.map_err(|_| Problem::wrong("there is no such member"))
+    };
+    let mut members = granted(access);
+    for gone in named("shown")?.iter().chain(&named("drop")?) {
+        members.remove(gone);
     }
+    members.extend(named("member")?);
+    members.extend(named("add")?);
+    Ok(Wanted { kind, members })
 }
 
 /// The workflows of others that use it now and could not any more.
@@ -149,22 +268,15 @@ async fn stopped(api: &Api, one: &AccountView, wanted: &Access) -> Result<Vec<St
     Ok(stops.map(|workflow| workflow.id().to_string()).collect())
 }
 
-fn confirm(visitor: &Visitor, one: &AccountView, wanted: &Access, stops: &[String]) -> Markup {
+fn confirm(visitor: &Visitor, one: &AccountView, wanted: &Wanted, stops: &[String]) -> Markup {
     html! {
         p .crumb { a href=(format!("/accounts/{}", one.id)) { (one.nickname) } }
         div .head { h1 { "This stops workflows" } }
         form .card method="post" {
             (visitor.key())
-            input type="hidden" name="was" value=(one.access);
+            (wanted.changes(&one.access, &[]))
             input type="hidden" name="sure" value="yes";
-            @match wanted {
-                Access::Private => { input type="hidden" name="access" value="private"; }
-                Access::Workspace => { input type="hidden" name="access" value="workspace"; }
-                Access::Members(members) => {
-                    input type="hidden" name="access" value="members";
-                    @for member in members { input type="hidden" name="member" value=(member); }
-                }
-            }
+            input type="hidden" name="access" value=(wanted.kind);
             p { "Without access to " (one.nickname) " these can't go on:" }
             ul {
                 @for workflow in stops.iter().take(NAMED) { li { (workflow) } }

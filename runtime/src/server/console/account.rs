@@ -23,7 +23,7 @@ use crate::server::routes;
 /// Requests that an account's page shows.
 const ACTIVITY: u32 = 20;
 
-/// Names of workflows that one list has at most.
+/// Names of workflows or members that one list has at most.
 pub(super) const NAMED: usize = 50;
 
 pub(super) async fn show(
@@ -106,7 +106,8 @@ fn facts(api: &Api, visitor: &Visitor, one: &AccountView) -> Markup {
             dd {
                 (access(&one.access))
                 @if let Access::Members(members) = &one.access {
-                    " " @for (at, member) in members.iter().enumerate() { @if at > 0 { ", " } (member) }
+                    " " @for (at, member) in members.iter().take(NAMED).enumerate() { @if at > 0 { ", " } (member) }
+                    @if members.len() > NAMED { " and " (members.len() - NAMED) " more" }
                 }
             }
             @if let Some(uid) = &one.uid { dt { "At the service" } dd { (uid) } }

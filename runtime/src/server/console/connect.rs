@@ -15,6 +15,7 @@ use super::account::found;
 use super::accounts::Search;
 use super::connect_link::{asked, callback, to_service};
 use super::frame::{self, Part, Wrong, alert};
+use super::members::admins;
 use super::parts::{field, icon, matches, of_page, pages_of};
 use super::session::{Posted, Visitor, with_next};
 use super::sign_in::Next;
@@ -235,13 +236,11 @@ async fn unready(api: &Api, visitor: &Visitor, app: &App) -> Result<Option<Marku
             }
         }));
     }
-    let admins =
-        api.members.list().await?.into_iter().filter(|member| member.role == keyhole_host_api::members::Role::Admin);
-    let admins: Vec<String> = admins.map(|member| member.id.to_string()).collect();
+    let members = api.members.list().await?;
     Ok(Some(html! {
         div .notice .wait {
             p { strong { (app.title) " is not set up yet." } }
-            p { "An admin does that, once for all members. Ask " (admins.join(" or ")) "." }
+            p { "An admin does that, once for all members. Ask " (admins(&members)) "." }
         }
     }))
 }

@@ -1,29 +1,27 @@
-//! Who shares the workspace. Everybody sees who; admins add and remove, and are told what that means before it is done.
-//! An invite link is shown in the answer that made it, and never again.
+//! Who shares the workspace. Everybody sees who; admins add members, and look after each on a page of their own. An invite
+//! link is shown in the answer that made it, and never again.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use keyhole_host_api::accounts::{AccountId, Row};
-use keyhole_host_api::members::Role;
+use keyhole_host_api::members::{Member, MemberId, Role};
 use maud::{Markup, html};
 
 use super::accounts::Search;
 use super::frame::{self, Part, Wrong, alert};
-use super::parts::{ago, icon, matches, of_page, pages, title_of};
+use super::parts::{ago, icon, matches, of_page, pages};
 use super::session::{Posted, Visitor};
 use crate::server::Api;
 use crate::server::caller::Act;
-use crate::server::extract::{Body, Path, Query};
-use crate::server::model::{DeletedWithMember, MemberView, NewMember, Removed};
+use crate::server::extract::{Body, Query};
+use crate::server::model::{Hidden, NewMember};
 use crate::server::problem::Problem;
 use crate::server::routes;
 
-/// Names of accounts or workflows that one list of a page has at most.
-const NAMED: usize = 50;
+/// Admins who are named to who has to ask one.
+const ADMINS: usize = 5;
 
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -40,11 +38,10 @@ async fn everybody(
     search: &Search,
     again: Option<(&Posted, &Problem)>,
 ) -> Result<Markup, Problem> {
-    let members = routes::members::list(State(api.clone()), visitor.caller.clone()).await?.0;
-    let admins: Vec<&str> =
-        members.iter().filter(|one| one.role == Role::Admin).map(|one| one.name.as_str()).take(NAMED).collect();
-    let fits = |one: &&MemberView| matches(&search.q, &[one.name.as_str(), &one.role.to_string()]);
-    let found: Vec<&MemberView> = members.iter().filter(fits).collect();
+    visitor.caller.must(Act::SeeMembers)?;
+    let members = api.members.list().await?;
+    let fits = |one: &&Arc<Member>| matches(&search.q, &[one.id.as_str(), &one.role.to_string()]);
+    let found: Vec<&Arc<Member>> = members.iter().filter(fits).collect();
     let page = search.page.max(1);
     Ok(html! {
         div .head {
@@ -52,7 +49,8 @@ async fn everybody(
             @if visitor.is_admin() { a .button .act href="#add" { "Add a member" } }
         }
         @if let Some((_, problem)) = again { (alert(problem)) }
-        @if !visitor.is_admin() { p .soft { "Admins add and remove members. Ask " (admins.join(" or ")) "." } }
+        @if search.done == "role" { div .notice .good role="status" { p { "The role is changed. It holds from the next request on." } } }
+        @if !visitor.is_admin() { p .soft { "Admins add and remove members. Ask " (admins(&members)) "." } }
         form .line role="search" action="/members" data-list="list" {
             div .search {
                 label for="q" { "Search" }
@@ -71,18 +69,24 @@ async fn everybody(
     })
 }
 
-fn row(visitor: &Visitor, one: &MemberView) -> Markup {
+/// Whom to ask for what an admin does.
+pub(super) fn admins(members: &[Arc<Member>]) -> String {
+    let admins = members.iter().filter(|one| one.role == Role::Admin).take(ADMINS);
+    admins.map(|one| one.id.as_str()).collect::<Vec<_>>().join(" or ")
+}
+
+fn row(visitor: &Visitor, one: &Member) -> Markup {
     html! {
         li {
-            (icon(one.name.as_str()))
+            (icon(one.id.as_str()))
             div .what {
-                strong { (one.name) }
-                @if one.name == visitor.member.id { " " span .soft { "(you)" } }
+                @if visitor.is_admin() { a href=(format!("/members/{}", one.id)) { (one.id) } } @else { strong { (one.id) } }
+                @if one.id == visitor.member.id { " " span .soft { "(you)" } }
                 small { "added " (ago(one.added)) }
             }
             div .facts { span .mark { (one.role) } }
             @if visitor.is_admin() {
-                a href=(format!("/members/{}/remove", one.name)) aria-label=(format!("Remove {}", one.name)) { "Remove" }
+                a href=(format!("/members/{}/remove", one.id)) aria-label=(format!("Remove {}", one.id)) { "Remove" }
             }
         }
     }
@@ -100,21 +104,49 @@ fn add_form(visitor: &Visitor, given: Option<&Posted>) -> Markup {
             input #name name="name" value=[name] required maxlength="63" autocapitalize="none" autocomplete="off"
                 spellcheck="false" aria-describedby="name-help";
             small #name-help { "Small letters, digits, '.', '_' and '-', such as " code { "bob" } ". It can't be changed later." }
-            label for="role" { "Role" }
-            select #role name="role" aria-describedby="role-help" {
-                option value="member" selected[!admin] { "member" }
-                option value="admin" selected[admin] { "admin" }
-            }
-            small #role-help {
-                "A member connects accounts and runs workflows. An admin also adds and removes members, sets OAuth clients, sees \
-                 the whole audit and keeps the vault; others' accounts they see and delete, and do not use."
-            }
+            (role_field(admin))
             label .choice {
                 input type="checkbox" name="invite" value="yes" checked[invite];
                 span { strong { "Make an invite link" } br; "Whoever opens it is signed in as the new member, once, within 7 days." }
             }
             div .buttons { button .act { "Add the member" } }
         }
+    }
+}
+
+/// Asks for the role.
+pub(super) fn role_field(admin: bool) -> Markup {
+    html! {
+        label for="role" { "Role" }
+        select #role name="role" aria-describedby="role-help" {
+            option value="member" selected[!admin] { "member" }
+            option value="admin" selected[admin] { "admin" }
+        }
+        small #role-help {
+            "A member connects accounts and runs workflows. An admin also adds and removes members, sets OAuth clients, sees \
+             the whole audit and keeps the vault; others' accounts they see and delete, and do not use."
+        }
+    }
+}
+
+/// The role that was chosen.
+pub(super) fn role(posted: &Posted) -> Result<Role, Problem> {
+    match posted.one("role") {
+        Some("admin") => Ok(Role::Admin),
+        Some("member") => Ok(Role::Member),
+        _ => Err(Problem::wrong("no role is chosen").help("choose member or admin")),
+    }
+}
+
+/// An invite that was just made, for this once.
+pub(super) fn invited(name: &MemberId, invite: &Hidden) -> Markup {
+    html! {
+        div .notice .good role="status" {
+            p { "Send " (name) " this link. Whoever opens it is signed in as " (name) ", once, within 7 days. It is not shown \
+                 again." }
+            p .copy { code { (invite.0.expose()) } }
+        }
+        p { a href="/members" { "Go to the members" } }
     }
 }
 
@@ -136,134 +168,19 @@ pub(super) async fn add(State(api): State<Arc<Api>>, posted: Posted) -> Result<R
     let content = html! {
         p .crumb { a href="/members" { "Members" } }
         div .head { h1 { (name) " is added" } }
-        @if let Some(invite) = &added.invite {
-            div .notice .good role="status" {
-                p { "Send " (name) " this link. Whoever opens it is signed in as " (name) ", once, within 7 days. It is not \
-                     shown again." }
-                p .copy { code { (invite.0.expose()) } }
-            }
-        } @else {
+        @if let Some(invite) = &added.invite { (invited(name, invite)) }
+        @else {
             div .notice .good role="status" {
                 p { (name) " is " (added.member.role) " from now on. Their first token or link is made where the data directory is:" }
                 p .copy { code { "keyhole sign-in --as " (name) } }
             }
+            p { a href="/members" { "Go to the members" } }
         }
-        p { a href="/members" { "Go to the members" } }
     };
     Ok(frame::page(visitor, Part::Members, "A member is added", content))
 }
 
 fn asked(posted: &Posted) -> Result<NewMember, Problem> {
-    let role = match posted.one("role") {
-        Some("admin") => Role::Admin,
-        Some("member") => Role::Member,
-        _ => return Err(Problem::wrong("no role is chosen").help("choose member or admin")),
-    };
     let name = posted.one("name").unwrap_or("").to_owned();
-    Ok(NewMember { name, role: Some(role), invite: posted.one("invite").is_some() })
-}
-
-pub(super) async fn ask_remove(
-    State(api): State<Arc<Api>>,
-    visitor: Visitor,
-    Path(name): Path<String>,
-) -> Result<Response, Wrong> {
-    // The same answer whoever it is about, to who may not.
-    visitor.caller.must(Act::ChangeMembers)?;
-    let members = routes::members::list(State(api.clone()), visitor.caller.clone()).await?.0;
-    let found = members.into_iter().find(|one| one.name.as_str() == name);
-    let member = found.ok_or_else(|| Problem::not_there(format!("there is no member {name}")))?;
-    let mut accounts = api.accounts.rows(&visitor.member.id).await?;
-    accounts.retain(|account| *account.owner() == member.name);
-    let ids: HashSet<&AccountId> = accounts.iter().map(Row::id).collect();
-    let mut workflows = routes::workflows::heads(&api, &visitor.caller).await?;
-    workflows.retain(|one| one.owner == member.name || one.accounts.iter().any(|id| ids.contains(id)));
-    let workflows: Vec<String> = workflows.iter().map(|one| one.id().to_string()).collect();
-    let content = confirm(&api, &visitor, &member, &accounts, &workflows);
-    Ok(frame::page(&visitor, Part::Members, "Remove a member", content))
-}
-
-fn confirm(api: &Api, visitor: &Visitor, member: &MemberView, accounts: &[Row], workflows: &[String]) -> Markup {
-    let accounts: Vec<String> =
-        accounts.iter().map(|one| format!("{} ({})", one.nickname(), title_of(api, one.app()))).collect();
-    html! {
-        p .crumb { a href="/members" { "Members" } }
-        div .head { h1 { "Remove " (member.name) "?" } }
-        form .card method="post" {
-            (visitor.key())
-            @if member.name == visitor.member.id {
-                p { strong { "This is you." } " You are signed out at once, and come back only if another admin adds you." }
-            }
-            p { "From then on nothing works for " (member.name) ": their tokens, links and sessions end, and so do the grants \
-                 by which they use others' accounts. This can't be undone." }
-            @if accounts.is_empty() { p { "They own no account." } }
-            @else {
-                p { strong { "These accounts are deleted, and revoked at the services where that is possible:" } }
-                (named(&accounts))
-            }
-            @if workflows.is_empty() { p { "No workflow stops." } }
-            @else {
-                p { strong { "These workflows stop:" } }
-                (named(workflows))
-            }
-            div .buttons { button .bad { "Remove " (member.name) } a href="/members" { "Cancel" } }
-        }
-    }
-}
-
-/// The first of them, and how many more there are.
-fn named(names: &[String]) -> Markup {
-    html! {
-        ul {
-            @for name in names.iter().take(NAMED) { li { (name) } }
-            @if names.len() > NAMED { li { "and " (names.len() - NAMED) " more" } }
-        }
-    }
-}
-
-pub(super) async fn remove(
-    State(api): State<Arc<Api>>,
-    Path(name): Path<String>,
-    posted: Posted,
-) -> Result<Response, Wrong> {
-    let visitor = &posted.visitor;
-    let removed = routes::members::remove(State(api.clone()), visitor.caller.clone(), Path(name)).await?.0;
-    let content = html! {
-        p .crumb { a href="/members" { "Members" } }
-        div .head { h1 { (removed.removed) " is removed" } }
-        (done(&removed))
-        p { a href="/members" { "Go to the members" } }
-    };
-    Ok(frame::page(visitor, Part::Members, "A member is removed", content))
-}
-
-fn done(removed: &Removed) -> Markup {
-    let failed: Vec<&DeletedWithMember> = removed.deleted.iter().filter(|one| one.upstream_error.is_some()).collect();
-    let deleted: Vec<String> = removed
-        .deleted
-        .iter()
-        .map(|one| match one.upstream.as_str() {
-            "revoked" => format!("{}, revoked at the service", one.nickname),
-            "failed" => format!("{}, not revoked at the service", one.nickname),
-            _ => format!("{}; its service has no call that revokes it, so end its key there", one.nickname),
-        })
-        .collect();
-    let revoked: Vec<String> = removed.revoked.iter().map(|one| one.nickname.clone()).collect();
-    html! {
-        div .notice .good role="status" { p { "Their tokens, links and sessions are ended." } }
-        @if !failed.is_empty() {
-            div .notice .wait role="alert" {
-                p { strong { "Not revoked at the service" } }
-                p { "These are deleted here, and their services did not revoke them: do that there." }
-                ul {
-                    @for one in &failed {
-                        li { (one.nickname) @if let Some(why) = &one.upstream_error { ": " (why) } }
-                    }
-                }
-            }
-        }
-        @if !deleted.is_empty() { h2 { "Accounts deleted" } (named(&deleted)) }
-        @if !revoked.is_empty() { h2 { "Accounts of others that they can't use any more" } (named(&revoked)) }
-        @if !removed.workflows.is_empty() { h2 { "Workflows stopped" } (named(&removed.workflows)) }
-    }
+    Ok(NewMember { name, role: Some(role(posted)?), invite: posted.one("invite").is_some() })
 }

@@ -13,6 +13,7 @@ mod connect_link;
 mod custom;
 mod frame;
 mod import;
+mod member;
 mod members;
 mod oidc;
 mod parts;
@@ -114,7 +115,10 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/runs/{run}/retry", post(runs::retry))
         .route("/runs/{run}/cancel", post(runs::cancel))
         .route("/members", get(members::list).post(members::add))
-        .route("/members/{member}/remove", get(members::ask_remove).post(members::remove))
+        .route("/members/{member}", get(member::show))
+        .route("/members/{member}/role", post(member::set_role))
+        .route("/members/{member}/invite", post(member::invite))
+        .route("/members/{member}/remove", get(member::ask_remove).post(member::remove))
         .route("/apps", get(apps::list).post(import::add))
         .route("/apps/import", get(import::ask).post(import::draft))
         .route("/apps/{app}", get(apps::show))

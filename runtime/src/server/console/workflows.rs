@@ -287,7 +287,7 @@ async fn found(
     api: &Arc<Api>,
     visitor: &Visitor,
     at: &(String, String),
-) -> Result<(WorkflowView, Option<Version>), Problem> {
+) -> Result<(WorkflowView, Option<Arc<Version>>), Problem> {
     let one = routes::workflows::show(State(api.clone()), visitor.caller.clone(), Path(at.clone())).await?.0;
     let own = one.owner == visitor.member.id.as_str();
     let id = WorkflowId::new(&visitor.member.id, &one.name);
@@ -295,7 +295,11 @@ async fn found(
     Ok((one, version))
 }
 
-async fn owned(api: &Arc<Api>, visitor: &Visitor, at: &(String, String)) -> Result<(WorkflowView, Version), Problem> {
+async fn owned(
+    api: &Arc<Api>,
+    visitor: &Visitor,
+    at: &(String, String),
+) -> Result<(WorkflowView, Arc<Version>), Problem> {
     match found(api, visitor, at).await? {
         (one, Some(version)) => Ok((one, version)),
         (one, None) => Err(Problem::not_allowed(format!("only its owner, {}, can do that", one.owner))),

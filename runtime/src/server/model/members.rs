@@ -28,9 +28,9 @@ pub struct MemberView {
     pub added: Timestamp,
 }
 
-impl From<Member> for MemberView {
-    fn from(member: Member) -> Self {
-        Self { name: member.id, role: member.role, added: member.added }
+impl From<&Member> for MemberView {
+    fn from(member: &Member) -> Self {
+        Self { name: member.id.clone(), role: member.role, added: member.added }
     }
 }
 
@@ -50,7 +50,16 @@ pub struct NewMember {
     pub invite: bool,
 }
 
-/// A member who was just added.
+/// Another role.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetRole {
+    /// What the member may do from now on.
+    #[schema(value_type = schema::Role)]
+    pub role: Role,
+}
+
+/// A member who was just added, or invited again.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct AddedMember {
     /// The member.

@@ -28,7 +28,7 @@ pub use accounts::{
 pub use apps::{AppSummary, AppView, FieldView, Forgotten, NewApp, NewClient, OAuthView};
 pub use audit::{AuditFilter, AuditQuery, MOST_LISTED, PruneAudit, VerifyAudit};
 pub use data::{Cleared, DataStoreView, EntriesQuery, EntryView, KeyQuery, NewEntry};
-pub use members::{AddedMember, DeletedWithMember, MemberView, Named, NewMember, Removed, Unbound};
+pub use members::{AddedMember, DeletedWithMember, MemberView, Named, NewMember, Removed, SetRole, Unbound};
 pub use oauth::{BegunView, DeviceState, DeviceView, FinishOAuth, PollDevice, StartOAuth};
 pub use passkeys::PasskeyView;
 pub use sessions::{CreatedSignInLink, NewSignInLink, SessionView, SignedOut};

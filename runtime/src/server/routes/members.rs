@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use keyhole_host_api::members::{Member, MemberId};
+use keyhole_host_api::accounts::Access;
+use keyhole_host_api::members::{Member, MemberError, MemberId};
 use keyhole_host_api::tokens::{Purpose as _, SignIn};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -14,11 +15,15 @@ use super::{Answer, sessions};
 use crate::server::Api;
 use crate::server::caller::{Act, Caller};
 use crate::server::extract::{Body, Path};
-use crate::server::model::{AddedMember, MemberView, NewMember, Removed, Unbound};
+use crate::server::model::{AddedMember, Hidden, MemberView, NewMember, Removed, SetRole, Unbound};
 use crate::server::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list, add)).routes(routes!(remove)).routes(routes!(unbind))
+    OpenApiRouter::new()
+        .routes(routes!(list, add))
+        .routes(routes!(set_role, remove))
+        .routes(routes!(invite))
+        .routes(routes!(unbind))
 }
 
 /// List the members
@@ -26,7 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     responses((status = 200, body = [MemberView])))]
 pub(in crate::server) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Vec<MemberView>> {
     caller.must(Act::SeeMembers)?;
-    Ok(Json(api.members.list().await?.into_iter().map(MemberView::from).collect()))
+    Ok(Json(api.members.list().await?.iter().map(|member| MemberView::from(&**member)).collect()))
 }
 
 /// Add a member, and make the link by which they come in if one is wanted. Admins can
@@ -43,13 +48,75 @@ pub(in crate::server) async fn add(
         .parse()
         .map_err(|error: keyhole_host_api::members::MemberIdError| Problem::wrong(error.to_string()))?;
     let member = api.members.add(name, new.role).await?;
-    // Here and nowhere else: now they have nothing that the link could open. A link for a member who is there already
-    // would let an admin use that member's accounts.
-    let invite = match new.invite {
-        true => Some(sessions::link(&api, &member.id, SignIn::default(), SignIn::LONGEST).await?.url),
-        false => None,
-    };
-    Ok((StatusCode::CREATED, Json(AddedMember { member: member.into(), invite })))
+    // Now they have nothing that the link could open.
+    let invite = if new.invite { Some(invite_link(&api, &member).await?) } else { None };
+    Ok((StatusCode::CREATED, Json(AddedMember { member: (&member).into(), invite })))
+}
+
+async fn invite_link(api: &Api, member: &Member) -> Result<Hidden, Problem> {
+    Ok(sessions::link(api, &member.id, SignIn::default(), SignIn::LONGEST).await?.url)
+}
+
+/// Make the link by which a member comes in anew; those before open nothing any more. Only for a member who has nothing
+/// yet. Admins can
+#[utoipa::path(post, path = "/api/members/{member}/invite", tag = "members", operation_id = "members_invite",
+    params(("member" = String, Path, description = "The member's name")),
+    responses((status = 201, body = AddedMember)))]
+pub(in crate::server) async fn invite(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(member): Path<String>,
+) -> Result<(StatusCode, Json<AddedMember>), Problem> {
+    caller.must(Act::ChangeMembers)?;
+    let member = known(&api, &member).await?;
+    // Before it is looked for what they have: nobody comes in by one in between.
+    api.sign_ins.revoke_all(&member.id).await?;
+    if let Some(what) = belongings(&api, &member).await? {
+        return Err(Problem::conflict(format!(
+            "{} has {what}, and whoever has an invite could use that in their name",
+            member.id
+        ))
+        .help(format!("whoever has the data directory makes a link for them: keyhole sign-in --as {}", member.id)));
+    }
+    let invite = Some(invite_link(&api, &member).await?);
+    Ok((StatusCode::CREATED, Json(AddedMember { member: (&member).into(), invite })))
+}
+
+/// What `member` has that a link would open to its bearer: an admin who made it could use accounts that they may only
+/// see. `None` for a member who never came in.
+pub(in crate::server) async fn belongings(api: &Api, member: &Member) -> Result<Option<&'static str>, Problem> {
+    let id = &member.id;
+    let named = |access: &Access| matches!(access, Access::Members(members) if members.contains(id));
+    Ok(if !api.sessions.list(id).await?.is_empty() {
+        Some("a session")
+    } else if !api.tokens.list(Some(id)).await?.is_empty() {
+        Some("a token")
+    } else if !api.passkeys.list(id).await?.is_empty() {
+        Some("a passkey")
+    } else if api.oidc.bindings().of(id, member.added).await?.is_some() {
+        Some("a way in at the OpenID provider")
+    } else if api.accounts.rows(id).await?.iter().any(|one| one.owner() == id || named(one.access())) {
+        Some("an account of theirs, or one that was opened to them by name")
+    } else if !api.workflows.list(Some(id)).await?.is_empty() {
+        Some("a workflow")
+    } else {
+        None
+    })
+}
+
+/// Give a member another role. Admins can
+#[utoipa::path(patch, path = "/api/members/{member}", tag = "members", operation_id = "members_role",
+    params(("member" = String, Path, description = "The member's name")), request_body = SetRole,
+    responses((status = 200, body = MemberView)))]
+pub(in crate::server) async fn set_role(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(member): Path<String>,
+    Body(wanted): Body<SetRole>,
+) -> Answer<MemberView> {
+    caller.must(Act::ChangeMembers)?;
+    let member = known(&api, &member).await?;
+    Ok(Json((&api.members.set_role(&member, wanted.role).await?).into()))
 }
 
 /// Remove a member: their accounts are deleted and revoked at the services, their tokens too, and grants to them
@@ -66,18 +133,49 @@ pub(in crate::server) async fn remove(
     let member: MemberId = member
         .parse()
         .map_err(|_| Problem::not_there(format!("there is no member {member}; see `keyhole members list`")))?;
-    let (departed, upstream) = api.oauth().remove_member(&api.members, &member).await?;
-    let mut stopped = Vec::new();
-    for workflow in api.workflows.list(None).await? {
-        let theirs = workflow.owner == member;
-        if theirs {
+    // It is done to its end, whether or not somebody waits for it: what is half gone can't be asked for again.
+    let removed = tokio::spawn(taken_out(api, member)).await;
+    removed.unwrap_or_else(|error| Err(Problem::internal(&error))).map(Json)
+}
+
+async fn taken_out(api: Arc<Api>, member: MemberId) -> Result<Removed, Problem> {
+    api.members.removable(&member).await?;
+    // First: a later bearer of the name must find none that runs, wherever this is cut short.
+    let mut off = Vec::new();
+    for workflow in api.workflows.list(Some(&member)).await? {
+        if workflow.enabled {
             api.workflows.enable(&workflow.id(), false).await?;
-        }
-        if theirs || departed.deleted.iter().any(|(account, _)| workflow.accounts.contains(account)) {
-            stopped.push(workflow.id().to_string());
+            off.push(workflow.id());
         }
     }
-    Ok(Json(Removed::new(member, departed, upstream, stopped)))
+    let (departed, upstream) = match api.oauth().remove_member(&api.members, &member).await {
+        Ok(ended) => ended,
+        Err(error) => {
+            // The other admin went at the same moment, so this one stays.
+            if matches!(error, MemberError::LastAdmin(_)) {
+                for workflow in &off {
+                    api.workflows.enable(workflow, true).await?;
+                }
+            }
+            return Err(error.into());
+        }
+    };
+    let mut stopped = api.workflows.list(None).await?;
+    stopped.retain(|workflow| {
+        workflow.owner == member || departed.deleted.iter().any(|(account, _)| workflow.accounts.contains(account))
+    });
+    let stopped = stopped.iter().map(|workflow| workflow.id().to_string()).collect();
+    Ok(Removed::new(member, departed, upstream, stopped))
+}
+
+/// The member of this name.
+pub(in crate::server) async fn known(api: &Api, name: &str) -> Result<Member, Problem> {
+    let there = match name.parse::<MemberId>() {
+        Ok(id) => api.members.get(&id).await?,
+        // What can't be a name is nobody's.
+        Err(_) => None,
+    };
+    there.ok_or_else(|| Problem::not_there(format!("there is no member {name}")))
 }
 
 /// The member of this name, for what takes access away and gives none: they do it to themself, an admin to all.
@@ -86,12 +184,7 @@ pub(super) async fn oneself_or_any(api: &Api, caller: &Caller, member: &str) -> 
     if !own {
         caller.must(Act::ChangeMembers)?;
     }
-    let there = match member.parse::<MemberId>() {
-        Ok(id) => api.members.get(&id).await?,
-        // What can't be a name is nobody's.
-        Err(_) => None,
-    };
-    there.ok_or_else(|| Problem::not_there(format!("there is no member {member}")))
+    known(api, member).await
 }
 
 /// Forget who a member is at the OpenID provider: what they are signed in by with it ends. Admins can, and the

@@ -1,5 +1,5 @@
 //! Where members are signed in to the console, and the links that sign them in. A link speaks for its member, so nobody
-//! may make one for anybody else. The one exception is a member who is just being added, see `members.rs`.
+//! may make one for anybody else. The one exception is a member who has nothing yet, see `members.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;

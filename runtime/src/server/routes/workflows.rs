@@ -139,7 +139,7 @@ pub(in crate::server) async fn show(
     let own = workflow.owner == *caller.member()?;
     let version = if own { api.workflows.version(&workflow.id(), workflow.version).await? } else { None };
     let mut view = view(&api, workflow, own, Timestamp::now());
-    view.file = version.map(|version| version.file);
+    view.file = version.map(|version| version.file.clone());
     Ok(Json(view))
 }
 

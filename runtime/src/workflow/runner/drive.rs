@@ -97,7 +97,7 @@ impl Runner {
             }
         };
         if let Some(ended) = history.ended(run).await? {
-            return history.forget_pending(run, ended.steps as usize).await;
+            return history.forget_pending(run, ended.steps as usize);
         }
         // Of one that was accepted before spans were kept, the same that another process would make for it.
         if let (Some(tracer), None) = (self.tracer(), &pending.trace) {
@@ -488,7 +488,7 @@ impl Runner {
     /// Starts the workflow that is for failures of this one, or tells the URL that is. Gives what came of that.
     async fn tell_of_failure(&self, pending: &Pending, run: &Run) -> Result<Option<StepRecord>, StoreError> {
         let version = self.0.workflows.version(&pending.workflow, pending.version).await?;
-        let Some(name) = version.and_then(|version| version.on_error) else { return Ok(None) };
+        let Some(name) = version.and_then(|version| version.on_error.clone()) else { return Ok(None) };
         let (owner, failed) = pending.workflow.parts();
         let event = json!({ "failed_run": run.id, "workflow": failed, "error": run.error, "event": pending.event });
         let Ok(event) = to_raw_value(&event) else { return Ok(None) };

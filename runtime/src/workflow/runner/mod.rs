@@ -156,11 +156,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Runner {
-    /// A runner of these workflows. Runs nothing before [`Runner::start`].
-    pub fn new(store: Arc<dyn Store>, workflows: Arc<Workflows>, clock: Arc<dyn Clock>) -> Self {
+    /// A runner of these workflows, whose runs are kept in `history`. Runs nothing before [`Runner::start`].
+    pub fn new(store: Arc<dyn Store>, history: History, workflows: Arc<Workflows>, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Inner {
             workflows,
-            history: History::new(store.clone()),
+            history,
             instances: Instances::new(store.clone()),
             store,
             clock,
@@ -660,7 +660,7 @@ impl Runner {
 
     async fn adopt_one(&self, run: String, mut pending: Pending, revision: u64) -> Result<(), StoreError> {
         if let Some(ended) = self.0.history.ended(&run).await? {
-            return self.0.history.forget_pending(&run, ended.steps as usize).await;
+            return self.0.history.forget_pending(&run, ended.steps as usize);
         }
         pending.instance = self.0.instances.id.clone();
         pending.cuts += u32::from(pending.waits.is_none() && !pending.left);
