@@ -16,7 +16,7 @@ use super::accounts::Search;
 use super::connect_link::{asked, callback, to_service};
 use super::frame::{self, Part, Wrong, alert};
 use super::members::admins;
-use super::parts::{field, icon, matches, of_page, pages, pages_of};
+use super::parts::{field, icon, matches, of_page, pages_of};
 use super::session::{Posted, Visitor, with_next};
 use super::sign_in::Next;
 use crate::server::Api;
