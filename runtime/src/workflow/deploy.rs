@@ -221,7 +221,7 @@ impl Workflows {
                     Err(message) => return Ok(Err((named.span(), message))),
                 };
                 let (app, account) = (account.app().to_owned(), Some(account.id().clone()));
-                links.insert(prop.clone(), PlannedLink { app, account, scopes: BTreeSet::new() });
+                links.insert(prop.clone(), PlannedLink { app, account, optional: false, scopes: BTreeSet::new() });
             }
             attached = match used.file(step) {
                 Ok(attached) => attached,
@@ -283,7 +283,8 @@ impl Workflows {
                     None => None,
                 };
                 let scopes = loaded.definition.props[prop].scopes.iter().cloned().collect();
-                links.insert(prop.to_owned(), PlannedLink { app: app.to_owned(), account, scopes });
+                links
+                    .insert(prop.to_owned(), PlannedLink { app: app.to_owned(), account, optional: !required, scopes });
             }
             if let Some((prop, named)) = step.links.iter().find(|(prop, _)| !links.contains_key(*prop)) {
                 let names: Vec<_> = loaded.definition.app_props().map(|(name, ..)| name).collect();

@@ -159,6 +159,9 @@ pub struct PlannedLink {
     /// The account. None for an app prop that is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
+    /// Whether the step runs without one. Older versions of Keyhole did not note it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
     /// The scopes that it needs.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub scopes: BTreeSet<String>,
