@@ -166,7 +166,7 @@ impl Author<'_> {
 
     async fn recent(&self, name: &str) -> Result<Vec<RunView>> {
         let workflow = Some(name.to_owned());
-        let query = RunsQuery { workflow, status: None, since: None, before: None, limit: FOLLOWED };
+        let query = RunsQuery { workflow, status: None, since: None, until: None, before: None, limit: FOLLOWED };
         self.client.query(Some(&self.by), &["runs"], &query).await
     }
 

@@ -33,6 +33,9 @@ pub enum Runs {
         /// Only since then: 2h, 3d, 2026-03-01, or a whole timestamp
         #[arg(long, value_name = "WHEN", value_parser = parse_since)]
         since: Option<Timestamp>,
+        /// Only before then
+        #[arg(long, value_name = "WHEN", value_parser = parse_since)]
+        until: Option<Timestamp>,
         /// Only those before this run, for the next page
         #[arg(long, value_name = "RUN")]
         before: Option<String>,
@@ -90,9 +93,9 @@ impl Runs {
         };
         let client = Client::open(settings, &egress).await?;
         match self {
-            Self::List { workflow, status, since, before, limit, as_member } => {
+            Self::List { workflow, status, since, until, before, limit, as_member } => {
                 let by = client.acting(&as_member, settings).await?;
-                let query = RunsQuery { workflow, status, since, before, limit };
+                let query = RunsQuery { workflow, status, since, until, before, limit };
                 let runs: Vec<RunView> = client.query(Some(&by), &["runs"], &query).await?;
                 out.either(&runs, || list(&runs))
             }

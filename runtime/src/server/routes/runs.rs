@@ -97,16 +97,17 @@ pub(in crate::server) async fn list(
     caller: Caller,
     Query(query): Query<RunsQuery>,
 ) -> Answer<Vec<RunView>> {
-    let listed = page(&api, &caller, &query, usize::MAX).await?;
+    let listed = page(&api, &caller, &query, usize::MAX, |_| true).await?;
     Ok(Json(listed.runs.into_iter().map(RunView::from).collect()))
 }
 
-/// The runs that `query` asks for, of which at most so many are looked at.
+/// The runs that `query` asks for and `also` takes, of which at most so many are looked at.
 pub(in crate::server) async fn page(
     api: &Api,
     caller: &Caller,
     query: &RunsQuery,
     looks: usize,
+    also: impl Fn(&Run) -> bool,
 ) -> Result<Listed, Problem> {
     let member = caller.member()?;
     let of = match &query.workflow {
@@ -128,10 +129,22 @@ pub(in crate::server) async fn page(
     };
     let limit = usize::try_from(query.limit.clamp(1, 1000)).unwrap_or(1000);
     let wanted = |run: &Run| {
-        status.is_none_or(|status| run.status == status) && query.since.is_none_or(|since| run.accepted >= since)
+        status.is_none_or(|status| run.status == status)
+            && query.since.is_none_or(|since| run.accepted >= since)
+            && query.until.is_none_or(|until| run.accepted < until)
+            && also(run)
     };
-    let page = Page { before: query.before.as_deref(), limit, looks };
+    // No run was accepted before the time in its id, so those with a later one need not be read.
+    let first = query.until.and_then(first_id_after);
+    let before = query.before.as_ref().into_iter().chain(&first).min();
+    let page = Page { before: before.map(String::as_str), limit, looks };
     Ok(api.runner.history().list(&of, page, wanted).await?)
+}
+
+/// An id before which all ids are of `time` or earlier.
+fn first_id_after(time: Timestamp) -> Option<String> {
+    let millis = u64::try_from(time.as_millisecond()).ok()?;
+    Some(ulid::Ulid::from_parts(millis + 1, 0).to_string())
 }
 
 /// Show a run: its event, and what each step was given, did and left
@@ -186,6 +199,15 @@ pub(in crate::server) async fn retry(
     let (accepted, told) = api.runner.accept_and_tell(&workflow, cause, details.event, None).await?;
     let status = wait_for(&api, &accepted.run, told).await?;
     Ok((StatusCode::ACCEPTED, Json(StartedRun { run: accepted.run, status })))
+}
+
+/// Whether the caller can look at the run.
+pub(in crate::server) async fn is_open(api: &Api, caller: &Caller, id: &str) -> Result<bool, Problem> {
+    match own(api, caller, id).await {
+        Ok(_) => Ok(true),
+        Err(problem) if problem.is("not-there") => Ok(false),
+        Err(problem) => Err(problem),
+    }
 }
 
 /// The run, if it is of a workflow of the caller's own.
