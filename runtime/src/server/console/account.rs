@@ -13,15 +13,22 @@ use super::audit::LOOKS;
 use super::audit_table;
 use super::frame::{self, Part, Wrong, alert};
 use super::parts::{access, ago, health, icon, title_of};
+use super::room::{Room, brief};
 use super::session::{Posted, Visitor};
 use crate::server::Api;
 use crate::server::extract::{Body, Path, Query};
-use crate::server::model::{AccountView, AuditQuery, Rename, Tested};
+use crate::server::model::{AccountView, AuditQuery, Need, Rename, Tested};
 use crate::server::problem::Problem;
 use crate::server::routes;
 
 /// Requests that an account's page shows.
 const ACTIVITY: u32 = 20;
+
+/// Bytes of the scopes that it shows, and workflows that it names for each.
+const NEEDS: usize = 10_000;
+const NEEDING: usize = 5;
+/// Characters of the scopes that were granted, and of those that were not.
+const SCOPES: usize = 3_000;
 
 /// Names of workflows or members that one list has at most.
 pub(super) const NAMED: usize = 50;
@@ -58,6 +65,7 @@ async fn shown(api: &Arc<Api>, visitor: &Visitor, id: &str, notice: Markup) -> R
         ..AuditQuery::default()
     };
     let page = routes::audit::page(api, &visitor.caller, &query, LOOKS).await?;
+    let used = audit_table::table(api, visitor, &page.uses).await?;
     let content = html! {
         p .crumb { a href="/accounts" { "Accounts" } }
         (heading(api, visitor, &one))
@@ -75,13 +83,13 @@ async fn shown(api: &Arc<Api>, visitor: &Visitor, id: &str, notice: Markup) -> R
         @if one.workflows.is_empty() { p .soft { "No workflow uses it." } }
         @else {
             ul {
-                @for workflow in one.workflows.iter().take(NAMED) { li { a href=(format!("/workflows/{workflow}")) { (workflow) } } }
+                @for workflow in one.workflows.iter().take(NAMED) { li { (link(visitor, workflow)) } }
                 @if one.workflows.len() > NAMED { li { "and " (one.workflows.len() - NAMED) " more" } }
             }
         }
         @if !one.history.is_empty() { h2 #history { "History" } (happened(&one.history)) }
         h2 #activity { "Activity" }
-        (activity(api, &one, &page))
+        (activity(&one, &page, &used))
     };
     Ok(frame::page(visitor, Part::Accounts, &one.nickname, content))
 }
@@ -100,7 +108,11 @@ fn facts(api: &Api, visitor: &Visitor, one: &AccountView) -> Markup {
     let asked = api.catalog().get(&one.app).and_then(|app| app.oauth.as_ref().map(|def| def.scopes.clone()));
     html! {
         dl .facts {
-            dt { "App" } dd { a href=(format!("/apps/{}", one.app)) { (title_of(api, &one.app)) } }
+            dt { "App" }
+            dd {
+                @if api.catalog().get(&one.app).is_some() { a href=(format!("/apps/{}", one.app)) { (title_of(api, &one.app)) } }
+                @else { (one.app) }
+            }
             dt { "Owner" } dd { (one.owner) }
             dt { "Who may use it" }
             dd {
@@ -119,11 +131,11 @@ fn facts(api: &Api, visitor: &Visitor, one: &AccountView) -> Markup {
                 dt { "Scopes granted" }
                 dd {
                     @if tokens.scopes.is_empty() { span .soft { "the service did not say" } }
-                    @else { (tokens.scopes.join(", ")) }
+                    @else { (brief(&tokens.scopes.join(", "), SCOPES)) }
                     @let missing: Vec<&str> = asked.iter().flatten().map(String::as_str)
                         .filter(|scope| !tokens.scopes.is_empty() && !tokens.scopes.iter().any(|has| has == scope)).collect();
                     @if !missing.is_empty() {
-                        p { span .mark .wait { "not granted" } " " (missing.join(", ")) }
+                        p { span .mark .wait { "not granted" } " " (brief(&missing.join(", "), SCOPES)) }
                     }
                 }
                 dt { "Access token" }
@@ -133,7 +145,7 @@ fn facts(api: &Api, visitor: &Visitor, one: &AccountView) -> Markup {
                     @if tokens.refreshes > 0 { ", refreshed " (tokens.refreshes) " times since it was connected" }
                 }
             }
-            @if !one.needs.is_empty() { dt { "Scopes needed" } dd { (needs(one, one.owner == visitor.member.id)) } }
+            @if !one.needs.is_empty() { dt { "Scopes needed" } dd { (needs(visitor, one)) } }
             dt { "Connected" } dd { (ago(one.created)) }
             dt { "Last changed" } dd { (ago(one.updated)) }
             dt { "Used" }
@@ -165,41 +177,59 @@ fn happened(history: &[Event]) -> Markup {
     }
 }
 
-/// The scopes that its workflows need, and whether they were granted.
-fn needs(one: &AccountView, own: bool) -> Markup {
+/// A workflow by its name, and the way to it for who can open it.
+fn link(visitor: &Visitor, workflow: &str) -> Markup {
+    let own = workflow.split_once('/').is_some_and(|(owner, _)| owner == visitor.member.id.as_str());
+    html! {
+        @if own || visitor.is_admin() { a href=(format!("/workflows/{workflow}")) { (workflow) } } @else { (workflow) }
+    }
+}
+
+/// The scopes that its workflows need, and whether they were granted: first those that were not.
+fn needs(visitor: &Visitor, one: &AccountView) -> Markup {
+    let mut all: Vec<&Need> = one.needs.iter().collect();
+    all.sort_by_key(|need| need.granted != Some(false));
+    let rows = Room::new(NEEDS).rows(NEEDS, all, |need| row_of_need(visitor, need));
     html! {
         ul {
-            @for need in &one.needs {
-                li {
-                    code { (need.scope) } " for "
-                    @for (at, workflow) in need.workflows.iter().take(NAMED).enumerate() {
-                        @if at > 0 { ", " } a href=(format!("/workflows/{workflow}")) { (workflow) }
-                    }
-                    @if need.workflows.len() > NAMED { " and " (need.workflows.len() - NAMED) " more" }
-                    " "
-                    @match need.granted {
-                        Some(true) => { span .mark .good { "granted" } }
-                        Some(false) => { span .mark .wait { "not granted" } }
-                        None => { span .soft { "whether it was granted is not known" } }
-                    }
-                }
+            @for row in &rows { (row) }
+            @if rows.len() < one.needs.len() {
+                li { "and " (one.needs.len() - rows.len()) " more: " code { "keyhole accounts show " (one.id) } }
             }
         }
         @if one.needs.iter().any(|need| need.granted == Some(false)) {
-            @if own { p { a href=(format!("/accounts/{}/reconnect", one.id)) { "Reconnect to grant them" } } }
+            @if one.owner == visitor.member.id { p { a href=(format!("/accounts/{}/reconnect", one.id)) { "Reconnect to grant them" } } }
             @else { p .soft { "Its owner, " (one.owner) ", is asked for them when they reconnect it." } }
         }
     }
 }
 
-fn activity(api: &Api, one: &AccountView, page: &Page) -> Markup {
+fn row_of_need(visitor: &Visitor, need: &Need) -> Markup {
+    html! {
+        li {
+            code { (need.scope) } " for "
+            @for (at, workflow) in need.workflows.iter().take(NEEDING).enumerate() {
+                @if at > 0 { ", " } (link(visitor, workflow))
+            }
+            @if need.workflows.len() > NEEDING { " and " (need.workflows.len() - NEEDING) " more" }
+            " "
+            @match need.granted {
+                Some(true) => { span .mark .good { "granted" } }
+                Some(false) => { span .mark .wait { "not granted" } }
+                None => { span .soft { "whether it was granted is not known" } }
+            }
+        }
+    }
+}
+
+fn activity(one: &AccountView, page: &Page, used: &Markup) -> Markup {
     html! {
         @if page.uses.is_empty() && page.before.is_some() {
             p .soft { "None of the " (LOOKS) " newest records of the audit is of it." }
             p { a href=(format!("/audit?account={}", one.id)) { "Look further back" } }
         } @else if page.uses.is_empty() { p .soft { "Nothing that you may see has used it." } }
         @else {
-            (audit_table::table(api, &page.uses))
+            (used)
             p { a href=(format!("/audit?account={}", one.id)) { "All of it, with filters" } }
         }
     }

@@ -59,8 +59,8 @@ pub(super) async fn list(
                 }
                 button { "Search" }
             }
+            p #found .soft role="status" { (found.len()) @if found.len() == 1 { " account" } @else { " accounts" } }
             div #list {
-                p .soft role="status" { (found.len()) @if found.len() == 1 { " account" } @else { " accounts" } }
                 @if !accounts.is_empty() {
                     ul .rows { @for one in &accounts { (row(&api, &visitor, one)) } }
                 }

@@ -49,8 +49,8 @@ pub(super) async fn list(
             }
             button { "Search" }
         }
+        p #found .soft role="status" { (apps.len()) @if apps.len() == 1 { " app" } @else { " apps" } }
         div #list {
-            p .soft role="status" { (apps.len()) @if apps.len() == 1 { " app" } @else { " apps" } }
             @if !apps.is_empty() {
                 ul .rows {
                     @for app in of_page(&apps, page) {

@@ -106,7 +106,7 @@ async fn account(api: &Arc<Api>, visitor: &Visitor, named: String) -> Result<Str
 }
 
 /// A time as the form's inputs write it, which know no zones, or a whole timestamp.
-fn time(text: &str) -> Result<Option<Timestamp>, Problem> {
+pub(super) fn time(text: &str) -> Result<Option<Timestamp>, Problem> {
     let text = text.trim();
     if text.is_empty() {
         return Ok(None);
@@ -119,7 +119,7 @@ fn time(text: &str) -> Result<Option<Timestamp>, Problem> {
 }
 
 /// The same time, as an input for times takes it.
-fn input_value(text: &str) -> String {
+pub(super) fn input_value(text: &str) -> String {
     time(text).ok().flatten().map(|time| time.strftime("%Y-%m-%dT%H:%M:%S").to_string()).unwrap_or_default()
 }
 
@@ -141,13 +141,14 @@ pub(super) async fn list(
         }
     };
     page.uses.reverse();
+    let table = audit_table::table(&api, &visitor, &page.uses).await?;
     let content = html! {
         (head(&visitor))
         (form(&visitor, &asked))
         @if page.uses.is_empty() && page.before.is_some() {
             p .soft role="status" { "None of the " (LOOKS) " records that were looked at fits. There are older ones." }
         } @else if page.uses.is_empty() { p .soft role="status" { "No request is recorded that fits." } }
-        @else { (audit_table::table(&api, &page.uses)) }
+        @else { (table) }
         nav .pages aria-label="Pages" {
             span { @if !asked.before.is_empty() { a href=(asked.address(None)) { "Newest" } } }
             span {

@@ -46,8 +46,8 @@ pub(super) async fn choose(
             }
             button { "Search" }
         }
+        p #found .soft role="status" { (apps.len()) @if apps.len() == 1 { " app" } @else { " apps" } }
         div #list {
-            p .soft role="status" { (apps.len()) @if apps.len() == 1 { " app" } @else { " apps" } }
             @if apps.is_empty() {
                 div .card {
                     p { "The catalog has no such app." }

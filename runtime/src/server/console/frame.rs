@@ -122,6 +122,12 @@ fn answer(status: StatusCode, policy: &'static str, title: &str, body: Markup) -
     response
 }
 
+/// What is no page: a file, for the visitor to keep.
+pub(super) fn file(kind: &'static str, name: &str, text: String) -> Response {
+    let kept = format!("attachment; filename=\"{name}\"");
+    ([(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, kept)], text).into_response()
+}
+
 /// What says that it did not work, above a form or on a page of its own.
 pub(super) fn alert(problem: &Problem) -> Markup {
     html! {

@@ -58,8 +58,8 @@ async fn everybody(
             }
             button { "Search" }
         }
+        p #found .soft role="status" { (found.len()) @if found.len() == 1 { " member" } @else { " members" } }
         div #list {
-            p .soft role="status" { (found.len()) @if found.len() == 1 { " member" } @else { " members" } }
             @if !found.is_empty() {
                 ul .rows { @for one in of_page(&found, page) { (row(visitor, one)) } }
             }

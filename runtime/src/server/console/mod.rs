@@ -13,17 +13,22 @@ mod connect_link;
 mod custom;
 mod frame;
 mod import;
+mod live;
 mod member;
 mod members;
 mod oidc;
 mod parts;
 mod passkeys;
+mod room;
+mod run;
 mod runs;
 mod session;
 mod settings;
 mod sign_in;
 mod tokens;
 mod vault;
+mod workflow_file;
+mod workflow_links;
 mod workflows;
 
 use std::sync::Arc;
@@ -78,15 +83,17 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/workflows", get(workflows::list))
         .route("/workflows/{owner}/{name}", get(workflows::show))
         .route("/workflows/{owner}/{name}/state", post(workflows::set_state))
-        .route("/workflows/{owner}/{name}/links", post(workflows::set_links))
-        .route("/workflows/{owner}/{name}/file", post(workflows::set_file))
+        .route("/workflows/{owner}/{name}/links", post(workflow_links::set))
+        .route("/workflows/{owner}/{name}/file", post(workflow_file::set))
+        .route("/workflows/{owner}/{name}/workflow.toml", get(workflow_file::whole))
         .route("/workflows/{owner}/{name}/runs", post(workflows::run))
         .route("/workflows/{owner}/{name}/delete", get(workflows::ask_delete).post(workflows::delete))
         .route("/runs", get(runs::list))
-        .route("/runs/{run}", get(runs::show))
-        .route("/runs/{run}/events", get(runs::events))
-        .route("/runs/{run}/retry", post(runs::retry))
-        .route("/runs/{run}/cancel", post(runs::cancel))
+        .route("/runs/{run}", get(run::show))
+        .route("/runs/{run}/run.json", get(run::whole))
+        .route("/runs/{run}/events", get(live::events))
+        .route("/runs/{run}/retry", post(run::retry))
+        .route("/runs/{run}/cancel", post(run::cancel))
         .route("/members", get(members::list).post(members::add))
         .route("/members/{member}", get(member::show))
         .route("/members/{member}/role", post(member::set_role))

@@ -24,8 +24,21 @@ pub(super) fn icon(title: &str) -> Markup {
 
 /// How long ago, with the exact time for who points at it.
 pub(super) fn ago(then: Timestamp) -> Markup {
-    let exact = then.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
-    html! { time datetime=(then) title=(exact) { (since(Timestamp::now().duration_since(then))) } }
+    html! { time datetime=(then) title=(utc(then)) { (since(Timestamp::now().duration_since(then))) } }
+}
+
+/// The exact time.
+pub(super) fn exact(then: Timestamp) -> Markup {
+    html! { time datetime=(then) { (utc(then)) } }
+}
+
+/// How long ago, and the exact time: where one thing has to be told from the next.
+pub(super) fn when(then: Timestamp) -> Markup {
+    html! { time datetime=(then) { (since(Timestamp::now().duration_since(then))) " " small { (utc(then)) } } }
+}
+
+fn utc(then: Timestamp) -> String {
+    then.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 fn since(passed: SignedDuration) -> String {

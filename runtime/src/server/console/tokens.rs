@@ -184,8 +184,8 @@ pub(super) async fn everyones(
             }
             button { "Search" }
         }
+        p #found .soft role="status" { (tokens.len()) @if tokens.len() == 1 { " token" } @else { " tokens" } }
         div #list {
-            p .soft role="status" { (tokens.len()) @if tokens.len() == 1 { " token" } @else { " tokens" } }
             @if !tokens.is_empty() { (table(&visitor, of_page(&tokens, page), true)) }
             (pages("/settings/tokens", &search.q, page, tokens.len()))
         }

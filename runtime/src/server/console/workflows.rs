@@ -1,38 +1,42 @@
 //! Workflows: what they are, how their last runs ended, and which account each step uses. Everything but that a workflow
 //! exists is its owner's alone.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use keyhole_host_api::accounts::{Health, Row};
 use maud::{Markup, html};
-use toml_edit::{DocumentMut, Item, Value};
 
 use super::accounts::Search;
 use super::frame::{self, Part, Wrong, alert};
-use super::parts::{ago, matches, of_page, pages, title_of};
+use super::parts::{ago, matches, of_page, pages};
+use super::room::{brief, weight};
 use super::runs::{dots, rows};
 use super::session::{Posted, Visitor};
+use super::{workflow_file, workflow_links};
 use crate::server::Api;
 use crate::server::extract::{Body, Path, Query};
-use crate::server::model::{NewRun, NewWorkflow, RunView, RunsQuery, SetWorkflow, WorkflowView};
+use crate::server::model::{NewRun, RunView, RunsQuery, SetWorkflow, WorkflowView};
 use crate::server::problem::Problem;
 use crate::server::routes;
-use crate::workflow::DIGEST;
 use crate::workflow::history::{Of, Page};
-use crate::workflow::record::{PlannedStep, Version, WorkflowId};
-use crate::workflow::scopes;
+use crate::workflow::record::{Version, WorkflowId};
 
 /// Runs of each workflow that the list tells of.
 const MARKS: usize = 12;
-/// Accounts that one choice lists. Of more, one is named.
-const CHOICES: usize = 100;
 /// Runs that a workflow's page lists.
 const RUNS: u32 = 10;
+/// Characters that a row of the list says of what a workflow does, and of what starts it.
+const ABOUT: usize = 200;
+const TRIGGER: usize = 80;
+/// Characters of a description on the workflow's page.
+const DESCRIPTION: usize = 500;
+/// Longest text that a page has to be edited.
+pub(super) const EDITED: usize = 40_000;
+/// What stands in the place of a longer one that was not taken.
+pub(super) const TOO_LONG: &str =
+    "What you typed is too long to be shown again: your browser’s Back leads to where it stands still.";
 
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -57,6 +61,9 @@ pub(super) async fn list(
     }
     let content = html! {
         div .head { h1 { "Workflows" } }
+        @if search.done == "deleted" {
+            div .notice .good role="status" { p { "The workflow is deleted. The history of its runs stays." } }
+        }
         @if none {
             div .card .empty {
                 h2 { "No workflows yet" }
@@ -71,8 +78,8 @@ pub(super) async fn list(
                 }
                 button { "Search" }
             }
+            p #found .soft role="status" { (all.len()) @if all.len() == 1 { " workflow" } @else { " workflows" } }
             div #list {
-                p .soft role="status" { (all.len()) @if all.len() == 1 { " workflow" } @else { " workflows" } }
                 @if !shown.is_empty() { ul .rows { @for (one, runs) in &shown { (row(&visitor, one, runs)) } } }
                 (pages("/workflows", &search.q, page, all.len()))
             }
@@ -88,9 +95,9 @@ fn row(visitor: &Visitor, one: &WorkflowView, runs: &[RunView]) -> Markup {
             div .what {
                 a href=(address(one)) { (one.name) }
                 small {
-                    (one.trigger) " · " (one.steps.len()) @if one.steps.len() == 1 { " step" } @else { " steps" }
+                    (brief(&one.trigger, TRIGGER)) " · " (one.steps.len()) @if one.steps.len() == 1 { " step" } @else { " steps" }
                     @if one.owner != visitor.member.id.as_str() { " · " (one.owner) }
-                    @if let Some(about) = &one.description { " · " (about) }
+                    @if let Some(about) = &one.description { " · " (brief(about, ABOUT)) }
                 }
             }
             div .facts {
@@ -106,7 +113,7 @@ fn state(one: &WorkflowView) -> Markup {
     html! { @if one.enabled { span .mark .good { "on" } } @else { span .mark { "off" } } }
 }
 
-fn address(one: &WorkflowView) -> String {
+pub(super) fn address(one: &WorkflowView) -> String {
     format!("/workflows/{}/{}", one.owner, one.name)
 }
 
@@ -128,7 +135,7 @@ pub(super) async fn show(
 }
 
 /// The workflow's page. `draft`: the text of its file as it was typed and not taken.
-async fn shown(
+pub(super) async fn shown(
     api: &Arc<Api>,
     visitor: &Visitor,
     at: &(String, String),
@@ -143,6 +150,7 @@ async fn shown(
                 workflow: Some(format!("{}/{}", one.owner, one.name)),
                 status: None,
                 since: None,
+                until: None,
                 before: None,
                 limit: RUNS,
             };
@@ -154,6 +162,7 @@ async fn shown(
         Some(_) => api.accounts.rows(&visitor.member.id).await?,
         None => Vec::new(),
     };
+    let is_there = HashSet::from([one.name.clone()]);
     Ok(html! {
         p .crumb { a href="/workflows" { "Workflows" } }
         div .head {
@@ -169,10 +178,10 @@ async fn shown(
         }
         (notice)
         div .card {
-            @if let Some(about) = &one.description { p { (about) } }
+            @if let Some(about) = &one.description { p { (brief(about, DESCRIPTION)) } }
             dl .facts {
                 dt { "Owner" } dd { (one.owner) }
-                dt { "Started by" } dd { (one.trigger) }
+                dt { "Started by" } dd { (brief(&one.trigger, ABOUT)) }
                 @if let Some(next) = one.next { dt { "Next" } dd { (ago(next)) } }
                 @if let Some(hook) = &one.hook { dt { "Its address" } dd .copy { code { (hook) } } }
                 dt { "Version" } dd { (one.version) ", deployed " (ago(one.deployed)) }
@@ -180,26 +189,16 @@ async fn shown(
         }
         @if let Some(version) = &version {
             h2 { "Steps and their accounts" }
-            (links(api, visitor, &one, version, &accounts))
+            (workflow_links::form(api, visitor, &one, version, &accounts))
             h2 { "Runs" }
             @if runs.is_empty() { p .soft { "It has not run yet." } }
             @else {
-                (rows(&runs))
+                (rows(&runs, &is_there))
                 p { a href=(format!("/runs?workflow={}", one.name)) { "All of its runs" } }
             }
             (start(visitor, &to, "Run it now", "{}", None))
-            h2 { "File" }
-            details open[draft.is_some()] {
-                summary { "workflow.toml" }
-                form method="post" action=(format!("{to}/file")) {
-                    (visitor.key())
-                    input type="hidden" name="version" value=(one.version);
-                    label for="file" { "The file" }
-                    textarea #file name="file" rows="24" spellcheck="false" { (draft.unwrap_or(&version.file)) }
-                    p .soft { "A component that it names must have been deployed before; a new one is deployed from a terminal." }
-                    div .buttons { button .act { "Deploy" } }
-                }
-            }
+            h2 #file { "File" }
+            (workflow_file::form(visitor, &one, version, draft))
         } @else { p .soft { "What it does, and its runs, are its owner's alone." } }
     })
 }
@@ -220,68 +219,6 @@ pub(super) fn start(visitor: &Visitor, workflow: &str, title: &str, event: &str,
     }
 }
 
-/// Which account each app prop uses, to be chosen from those that the owner may use.
-fn links(api: &Api, visitor: &Visitor, one: &WorkflowView, version: &Version, accounts: &[Row]) -> Markup {
-    let to = address(one);
-    let any = version.steps.iter().any(|step| !step.links.is_empty());
-    html! {
-        form .card method="post" action=(format!("{to}/links")) {
-            (visitor.key())
-            input type="hidden" name="version" value=(one.version);
-            ol {
-                @for (at, step) in version.steps.iter().enumerate() {
-                    li {
-                        strong { (step.name) } " " span .soft { (short(&step.uses)) }
-                        @for (prop, link) in &step.links {
-                            @let id = format!("link-{at}-{prop}");
-                            @let fitting = || accounts.iter().filter(|one| one.usable && one.app() == link.app);
-                            @let there = link.account.as_ref().is_some_and(|id| fitting().any(|one| one.id() == id));
-                            @let linked = link.account.as_ref().and_then(|id| accounts.iter().find(|one| one.id() == id));
-                            @let lacking = linked.map(|one| scopes::lacking(&link.scopes, one.scopes())).unwrap_or_default();
-                            label for=(id) { (prop) " " span .soft { "(" (title_of(api, &link.app)) ")" } }
-                            @if fitting().nth(CHOICES).is_some() {
-                                input id=(id) name=(format!("{at}.{prop}")) value=[&link.account] autocomplete="off"
-                                    placeholder="nickname or id";
-                            } @else { select id=(id) name=(format!("{at}.{prop}")) {
-                                @match &link.account {
-                                    None => { option value="" selected { "none" } }
-                                    Some(id) if !there => {
-                                        option value=(id) selected { (id) " (you may not use it)" }
-                                    }
-                                    Some(_) => {}
-                                }
-                                @for one in fitting() {
-                                    option value=(one.id()) selected[link.account.as_ref() == Some(one.id())] {
-                                        (one.nickname())
-                                        @if *one.owner() != visitor.member.id { " (" (one.owner()) "’s)" }
-                                        @if *one.health() != Health::Ok { " – reconnect needed" }
-                                    }
-                                }
-                            } }
-                            @if let Some(account) = linked.filter(|_| !lacking.is_empty()) {
-                                p {
-                                    span .mark .wait { "not granted" } " " (lacking.join(", ")) " – "
-                                    a href=(format!("/accounts/{}", account.id())) { "see the account" }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-            @if any { div .buttons { button .act { "Save and deploy" } } }
-            @else { p .soft { "No step uses an account." } }
-        }
-    }
-}
-
-/// A component's digest as far as a person can tell it from another.
-fn short(uses: &str) -> &str {
-    match uses.len() {
-        64.. => &uses[..12],
-        _ => uses,
-    }
-}
-
 /// The workflow as the visitor may see it; with the version that runs, if it is theirs.
 async fn found(
     api: &Arc<Api>,
@@ -295,7 +232,7 @@ async fn found(
     Ok((one, version))
 }
 
-async fn owned(
+pub(super) async fn owned(
     api: &Arc<Api>,
     visitor: &Visitor,
     at: &(String, String),
@@ -342,7 +279,7 @@ pub(super) async fn delete(
     posted: Posted,
 ) -> Result<Response, Wrong> {
     let _ = routes::workflows::delete(State(api), posted.visitor.caller.clone(), Path(at)).await?;
-    Ok(Redirect::to("/workflows").into_response())
+    Ok(Redirect::to("/workflows?done=deleted").into_response())
 }
 
 pub(super) async fn run(
@@ -360,7 +297,8 @@ pub(super) async fn run(
             let content = html! {
                 p .crumb { a href=(to) { (at.1) } }
                 div .head { h1 { "Run " (at.1) } }
-                (start(visitor, &to, "Run it now", text, Some(&problem)))
+                @if weight(text) <= EDITED { (start(visitor, &to, "Run it now", text, Some(&problem))) }
+                @else { (alert(&problem)) p .soft { (TOO_LONG) } }
             };
             return Ok(frame::again(visitor, Part::Workflows, &problem, &at.1, content));
         }
@@ -368,142 +306,4 @@ pub(super) async fn run(
     let (caller, new) = (posted.visitor.caller.clone(), NewRun { event: Some(event), wait: false });
     let (_, started) = routes::runs::start(State(api), caller, Path(at), Body(new)).await?;
     Ok(Redirect::to(&format!("/runs/{}", started.run)).into_response())
-}
-
-/// Puts the accounts that were chosen into the file, and deploys it.
-pub(super) async fn set_links(
-    State(api): State<Arc<Api>>,
-    Path(at): Path<(String, String)>,
-    posted: Posted,
-) -> Result<Response, Wrong> {
-    let (one, version) = owned(&api, &posted.visitor, &at).await?;
-    must_be_of(&posted, &one)?;
-    let mut file = parsed(&version.file)?;
-    for (number, step) in version.steps.iter().enumerate() {
-        for (prop, link) in &step.links {
-            let chosen = posted.one(&format!("{number}.{prop}"));
-            if chosen != link.account.as_ref().map(|id| id.as_str())
-                && let Some(chosen) = chosen
-            {
-                *links_of(&mut file, number)?.get(prop)? = chosen.into();
-            }
-        }
-    }
-    deploy(&api, &posted, &at, &version, file.to_string()).await
-}
-
-/// The table `links` of a step.
-struct Links<'f>(&'f mut Item);
-
-impl<'f> Links<'f> {
-    fn get(self, prop: &str) -> Result<&'f mut Item, Problem> {
-        let table = self.0.as_table_like_mut().ok_or_else(odd)?;
-        if table.get(prop).is_none() {
-            table.insert(prop, Item::Value(Value::from("")));
-        }
-        let Self(item) = self;
-        item.get_mut(prop).ok_or_else(odd)
-    }
-}
-
-fn links_of(file: &mut DocumentMut, step: usize) -> Result<Links<'_>, Problem> {
-    let step = file.get_mut("steps").and_then(|steps| steps.get_mut(step)).ok_or_else(odd)?;
-    let table = step.as_table_like_mut().ok_or_else(odd)?;
-    if table.get("links").is_none() {
-        table.insert("links", Item::Value(Value::InlineTable(toml_edit::InlineTable::new())));
-    }
-    step.get_mut("links").map(Links).ok_or_else(odd)
-}
-
-fn odd() -> Problem {
-    Problem::conflict("the file has its links in a form that is not changed here").help("change the file itself")
-}
-
-fn parsed(file: &str) -> Result<DocumentMut, Problem> {
-    file.parse().map_err(|error: toml_edit::TomlError| Problem::wrong(error.to_string()))
-}
-
-pub(super) async fn set_file(
-    State(api): State<Arc<Api>>,
-    Path(at): Path<(String, String)>,
-    posted: Posted,
-) -> Result<Response, Wrong> {
-    let (one, version) = owned(&api, &posted.visitor, &at).await?;
-    // Browsers send lines' ends as CR LF.
-    let file = posted.raw("file").unwrap_or("").replace("\r\n", "\n");
-    if let Err(problem) = must_be_of(&posted, &one) {
-        let content = shown(&api, &posted.visitor, &at, Some(&file), alert(&problem)).await?;
-        return Ok(frame::again(&posted.visitor, Part::Workflows, &problem, &at.1, content));
-    }
-    deploy(&api, &posted, &at, &version, file).await
-}
-
-/// Refuses what was chosen or written on a page of another version: it may have had other steps.
-fn must_be_of(posted: &Posted, one: &WorkflowView) -> Result<(), Problem> {
-    if posted.one("version") == Some(one.version.to_string().as_str()) {
-        return Ok(());
-    }
-    Err(Problem::conflict("another version was deployed in the meantime, perhaps by you in another window")
-        .help("this is how it is now; nothing of yours was deployed"))
-}
-
-/// Deploys `file` in the place of `version`, with its components.
-async fn deploy(
-    api: &Arc<Api>,
-    posted: &Posted,
-    at: &(String, String),
-    version: &Version,
-    file: String,
-) -> Result<Response, Wrong> {
-    let visitor = &posted.visitor;
-    let problem = match named(&file, &at.1) {
-        Err(problem) => problem,
-        Ok(()) => {
-            let (components, files) = (components(version)?, files(api, version).await?);
-            let new = NewWorkflow { file: file.clone(), components, files, check: false };
-            match routes::workflows::deploy(State(api.clone()), visitor.caller.clone(), Body(new)).await {
-                Ok(deployed) => {
-                    let to = format!("{}?done=deployed", address(&deployed.0.workflow));
-                    return Ok(Redirect::to(&to).into_response());
-                }
-                Err(problem) => problem,
-            }
-        }
-    };
-    let place = html! { (alert(&problem)) @if let Some(place) = &problem.place { p .soft { "At " (place) } } };
-    let content = shown(api, visitor, at, Some(&file), place).await?;
-    Ok(frame::again(visitor, Part::Workflows, &problem, &at.1, content))
-}
-
-/// Refuses a file that is another workflow's: it would be put in that one's place.
-fn named(file: &str, name: &str) -> Result<(), Problem> {
-    let parsed = parsed(file)?;
-    match parsed.get("name").and_then(Item::as_str) {
-        Some(other) if other != name => {
-            Err(Problem::wrong(format!("the file is named '{other}', and this workflow '{name}'"))
-                .help("a workflow keeps its name; deploy another one from a terminal"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The files that were deployed with `version`.
-async fn files(api: &Api, version: &Version) -> Result<BTreeMap<String, String>, Problem> {
-    let mut files = BTreeMap::new();
-    for file in version.steps.iter().filter_map(|step| step.file.as_ref()) {
-        let bytes = api.workflows.work().files.get(file).await?;
-        files.insert(file.path.clone(), STANDARD.encode(bytes));
-    }
-    Ok(files)
-}
-
-/// The component that each path in the file of `version` led to.
-fn components(version: &Version) -> Result<BTreeMap<String, String>, Problem> {
-    let file = parsed(&version.file)?;
-    let uses = |step: usize| file.get("steps")?.get(step)?.get("uses")?.as_str();
-    let paths = version.steps.iter().enumerate().filter_map(|(number, step): (usize, &PlannedStep)| {
-        let path = uses(number).filter(|path| *path != step.uses && !path.starts_with(DIGEST))?;
-        Some((path.to_owned(), step.uses.trim_start_matches(DIGEST).to_owned()))
-    });
-    Ok(paths.collect())
 }

@@ -1,7 +1,18 @@
 // What makes the pages more convenient. All of them work without it, but for passkeys.
 'use strict';
 
-// Lists that follow what is typed: the page is asked for anew, and the list that it has takes the place of this one.
+// A page as it is now, or nothing.
+async function ask(address) {
+  const answer = await fetch(address).catch(() => null);
+  return answer?.ok && !answer.redirected ? new DOMParser().parseFromString(await answer.text(), 'text/html') : null;
+}
+
+// Takes over what `fresh`, the same place of another page, has in it. The place itself stays: what reads aloud follows it.
+function renew(place, fresh) {
+  if (fresh && place.innerHTML !== fresh.innerHTML) place.replaceChildren(...fresh.childNodes);
+}
+
+// Lists that follow what is typed: the page is asked for anew, and what it has found takes the place of what this one has.
 for (const form of document.querySelectorAll('form[data-list]')) {
   let asked = 0;
   let timer;
@@ -10,12 +21,9 @@ for (const form of document.querySelectorAll('form[data-list]')) {
     timer = setTimeout(async () => {
       const turn = ++asked;
       const address = `${form.action}?${new URLSearchParams(new FormData(form))}`;
-      const answer = await fetch(address).catch(() => null);
-      if (!answer?.ok || answer.redirected || turn !== asked) return;
-      const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
-      const list = page.getElementById(form.dataset.list);
-      if (!list) return;
-      document.getElementById(form.dataset.list).replaceWith(list);
+      const page = await ask(address);
+      if (!page || turn !== asked) return;
+      for (const id of ['found', form.dataset.list]) renew(document.getElementById(id), page.getElementById(id));
       history.replaceState(null, '', address);
     }, 150);
   });
@@ -51,27 +59,32 @@ for (const place of document.querySelectorAll('.copy')) {
 const live = document.getElementById('live');
 if (live?.dataset.events) {
   const events = new EventSource(live.dataset.events);
+  const say = (text) => { document.getElementById('stale').textContent = text; };
   events.addEventListener('changed', async () => {
-    const answer = await fetch(location.href).catch(() => null);
-    if (!answer?.ok || answer.redirected) return;
-    const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
-    const fresh = page.getElementById('live');
-    if (!fresh) return;
-    const now = document.getElementById('live');
-    for (const details of now.querySelectorAll('details[id]')) {
+    const page = await ask(location.href);
+    const fresh = page?.getElementById('live');
+    if (!fresh) {
+      say('Not live any more; reload the page.');
+      return;
+    }
+    say('');
+    for (const details of live.querySelectorAll('details[id]')) {
       const same = fresh.querySelector(`#${CSS.escape(details.id)}`);
       if (same) same.open = details.open || same.open;
     }
     // Whoever has the focus in there keeps it.
     const focused = document.activeElement;
-    const place = focused?.closest('#live [id]');
+    const place = focused?.closest('[data-live] [id]');
     const isSummary = focused?.tagName === 'SUMMARY';
-    now.replaceChildren(...fresh.childNodes);
+    for (const part of document.querySelectorAll('[data-live]')) renew(part, page.getElementById(part.id));
     const again = place && document.getElementById(place.id);
     (isSummary ? again?.querySelector('summary') : again)?.focus();
     if (!fresh.dataset.events) events.close();
   });
-  events.addEventListener('end', () => events.close());
+  // One that ends is opened again by the browser, one that is refused is not.
+  events.addEventListener('error', () => {
+    if (events.readyState === EventSource.CLOSED) say('Not live any more; reload the page.');
+  });
 }
 
 // Passkeys, which a browser gives to scripts alone: what it answers goes into the form, and the form is sent.
