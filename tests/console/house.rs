@@ -89,8 +89,7 @@ impl House {
         let orders = orders(words, &healthy);
         deploy(&keyhole, "orders", &orders);
         let run = |event: &Value| {
-            let args = ["--json", "workflows", "run", "orders", "--as", "alice", "--event", "-"];
-            let ended = keyhole.call_with(&[&args[..], &flags].concat(), &event.to_string()).json();
+            let ended = run_as(&keyhole, "alice", "orders", event);
             (ended["run"]["id"].as_str().expect("a run").to_owned(), ended["run"]["status"].clone())
         };
         let (ok, status) = run(&json!({"note": words.event, "fail": false}));
@@ -151,7 +150,8 @@ impl House {
     pub fn pages(&self) -> Vec<String> {
         let mine = routes().into_iter().filter(|route| route.get && route.is_closed());
         // What is no page, and what names nothing that is in this house.
-        let pages = mine.filter(|route| !route.path.ends_with("/events") && route.parameters().all(is_here));
+        let is_page = |path: &str| !path.ends_with("/events") && !path.ends_with(".json") && !path.ends_with(".toml");
+        let pages = mine.filter(|route| is_page(&route.path) && route.parameters().all(is_here));
         let pages = pages.map(|route| self.address(&route.path, ""));
         let more = [
             format!("/accounts/{}", self.dead),
@@ -200,9 +200,21 @@ pub fn enter(browser: &Arc<Browser>, served: &Served, member: &str, options: &Va
 
 /// Deploys a workflow of alice's.
 pub fn deploy(keyhole: &Keyhole, name: &str, text: &str) {
+    deploy_as(keyhole, "alice", name, text);
+}
+
+/// Deploys a workflow of `member`'s.
+pub fn deploy_as(keyhole: &Keyhole, member: &str, name: &str, text: &str) {
     let path = keyhole.data.path().join(format!("{name}.toml"));
     std::fs::write(&path, text).expect("the file is written");
-    keyhole.call(&["workflows", "deploy", path.to_str().expect("text"), "--as", "alice"]).ok();
+    keyhole.call(&["workflows", "deploy", path.to_str().expect("text"), "--as", member]).ok();
+}
+
+/// Runs a workflow of `member`'s to its end, and gives what the command shows of it.
+pub fn run_as(keyhole: &Keyhole, member: &str, name: &str, event: &Value) -> Value {
+    let flags = keyhole.flags().iter().map(String::as_str);
+    let args = ["--json", "workflows", "run", name, "--as", member, "--event", "-"].into_iter().chain(flags);
+    keyhole.call_with(&args.collect::<Vec<_>>(), &event.to_string()).json()
 }
 
 /// A step that asks a service.

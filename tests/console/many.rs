@@ -11,6 +11,7 @@ use keyhole::workflow::record::{Cause, Details, Pending, Run, RunStatus, Workflo
 use keyhole_host_api::store::Store;
 use keyhole_host_api::store::redb::RedbStore;
 use keyhole_tests::program::{KEY, many_member};
+use keyhole_tests::served::Served;
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -18,7 +19,7 @@ use crate::house::{House, Words};
 use crate::visit::{Answer, Visit, client, send};
 
 /// The most that a page may have in all, with its stylesheet and script.
-const MOST: usize = 100_000;
+pub const MOST: usize = 100_000;
 
 /// The middle of some looks at a page.
 async fn look(visit: &Visit, path: &str) -> (Duration, Answer) {
@@ -69,7 +70,7 @@ async fn with_many_accounts_and_members_every_page_is_small_and_their_lists_have
         before.push(look(visit, path).await.0);
     }
     house.served.keyhole.many_members(count).await;
-    connect(&house, count).await;
+    connect(&house.served, count).await;
     for ((visit, path), before) in lists.into_iter().zip(before) {
         // The first look reads what is new.
         visit.get(path).await;
@@ -132,7 +133,7 @@ async fn an_access_of_many_members_is_told_in_short_and_changed_by_what_is_to_ch
 }
 
 /// Bytes of the stylesheet and the script, which each page has.
-async fn assets(visit: &Visit) -> usize {
+pub async fn assets(visit: &Visit) -> usize {
     let mut assets = 0;
     let first = visit.get("/accounts").await.text;
     for name in ["console.css", "console.js"] {
@@ -163,9 +164,9 @@ async fn small(visit: &Visit, pages: impl IntoIterator<Item = String>, assets: u
 }
 
 /// Accounts of alice's, by the API: sixteen at a time.
-async fn connect(house: &House, count: usize) {
-    let (token, _) = house.served.token("alice", &[]);
-    let (client, url) = (client(1), format!("{}/api/accounts", house.served.url));
+pub async fn connect(served: &Served, count: usize) {
+    let (token, _) = served.token("alice", &[]);
+    let (client, url) = (client(1), format!("{}/api/accounts", served.url));
     let connect = |number: usize| {
         let nickname = format!("number-{number:05}");
         let new = json!({"app": "acme", "nickname": nickname, "fields": {"api_key": KEY}, "test": false});
@@ -235,7 +236,7 @@ async fn a_page_of_runs_costs_what_it_shows_however_many_runs_others_have() {
 }
 
 /// Runs of a workflow that ended well, one a second.
-async fn fill(history: &History, workflow: &str, begun: Timestamp, count: usize) {
+pub async fn fill(history: &History, workflow: &str, begun: Timestamp, count: usize) {
     let raw = |text: &str| RawValue::from_string(text.to_owned()).expect("JSON");
     let one = |number: usize| async move {
         let at = begun + SignedDuration::from_secs(i64::try_from(number).expect("a number"));

@@ -2,7 +2,7 @@
 
 use keyhole_tests::served::Served;
 use reqwest::header::HeaderMap;
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, RequestBuilder, Response};
 
 /// A client that sends what it is told, calls from `127.0.0.x`, and goes nowhere by itself.
 pub fn client(x: u8) -> Client {
@@ -65,6 +65,12 @@ impl Visit {
 
     pub async fn get(&self, path: &str) -> Answer {
         send(self.client.get(format!("{}{path}", self.url)).header("cookie", &self.cookie)).await
+    }
+
+    /// An answer that has begun.
+    pub async fn begin(&self, path: &str) -> Response {
+        let request = self.client.get(format!("{}{path}", self.url)).header("cookie", &self.cookie);
+        request.send().await.expect("an answer")
     }
 
     /// Posts these fields and no other.

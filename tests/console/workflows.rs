@@ -1,10 +1,13 @@
 //! Workflows and their runs through the pages.
 
 use keyhole_tests::program::KEY;
+use keyhole_tests::served::Served;
+use keyhole_tests::workspace::component;
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, Page};
-use crate::house::{House, Words};
+use crate::house::{House, Words, deploy, enter};
+use crate::many::connect;
 
 /// The run as a command shows it.
 fn run(house: &House, id: &str) -> Value {
@@ -97,7 +100,83 @@ fn a_person_chooses_which_account_a_step_uses_edits_the_file_and_turns_a_workflo
     alice.sees("Its triggers are on.");
     alice.follow("Delete");
     alice.press_button("Delete the workflow");
-    alice.arrives("/workflows$");
+    alice.sees("The workflow is deleted.");
     alice.sees("1 workflow");
     assert_ne!(keyhole.call(&["workflows", "show", "orders", "--as", "alice"]).code, 0);
+}
+
+/// The component with an optional app prop, linked to `account`.
+fn optional(name: &str, account: &str) -> String {
+    let fetch = component("fetch").display().to_string();
+    format!(
+        "keyhole = 1\nname = {name:?}\n[[steps]]\nname = \"fetch\"\nuses = {fetch:?}\nlinks = {{ acme = {account:?} }}\n"
+    )
+}
+
+#[test]
+fn an_account_that_a_step_may_do_without_is_taken_out_and_put_in_again() {
+    let Some(browser) = Browser::shared() else { return };
+    let house = House::new(&Words::default());
+    deploy(&house.served.keyhole, "fetch", &optional("fetch", &house.healthy));
+    let file = || {
+        let shown = house.served.keyhole.call(&["--json", "workflows", "show", "fetch", "--as", "alice"]).ok().json();
+        shown["file"].as_str().expect("a file").to_owned()
+    };
+    let alice = house.alice(&browser, &json!({}));
+    alice.open("/workflows/alice/fetch");
+    assert_eq!(alice.value("acme (Acme)"), house.healthy);
+    alice.select("acme (Acme)", "none");
+    alice.press_button("Save and deploy");
+    alice.sees("The new version is deployed.");
+    assert!(!file().contains(&house.healthy), "{}", file());
+    alice.open("/workflows/alice/fetch");
+    assert_eq!(alice.value("acme (Acme)"), "");
+    alice.select("acme (Acme)", "Acme of marketing");
+    alice.press_button("Save and deploy");
+    alice.sees("The new version is deployed.");
+    assert_eq!(alice.value("acme (Acme)"), house.healthy);
+    assert!(file().contains(&house.healthy), "{}", file());
+    alice.follow("Connect another account of Acme");
+    alice.arrives("/accounts/new/acme$");
+}
+
+#[test]
+fn where_many_accounts_fit_one_is_named_by_its_nickname_and_some_are_suggested() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = Served::with_members();
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(connect(&served, 120));
+    let all = served.keyhole.call(&["--json", "accounts", "list", "--as", "alice"]).ok().json();
+    let id = |nickname: &str| {
+        let one = all.as_array().expect("a list").iter().find(|one| one["nickname"] == nickname);
+        one.and_then(|one| one["id"].as_str()).unwrap_or_else(|| panic!("no {nickname} in {all:#}")).to_owned()
+    };
+    deploy(&served.keyhole, "fetch", &optional("fetch", "number-00001"));
+    let shown = || served.keyhole.call(&["--json", "workflows", "show", "fetch", "--as", "alice"]).ok().json();
+    let alice = enter(&browser, &served, "alice", &json!({}));
+    alice.open("/workflows/alice/fetch");
+    assert_eq!(alice.value("acme (Acme)"), "number-00001");
+    let suggested = alice.evaluate("document.querySelector('input[list]').list.options.length");
+    assert!(suggested.as_u64().is_some_and(|count| count > 20), "{suggested}");
+    // As it is, nothing changes.
+    let before = shown()["file"].clone();
+    alice.press_button("Save and deploy");
+    alice.sees("The new version is deployed.");
+    assert_eq!(shown()["file"], before);
+
+    alice.open("/workflows/alice/fetch");
+    alice.fill("acme (Acme)", "number-00117");
+    alice.press_button("Save and deploy");
+    alice.sees("The new version is deployed.");
+    assert_eq!(alice.value("acme (Acme)"), "number-00117");
+    assert_eq!(shown()["accounts"], json!([id("number-00117")]));
+    alice.open("/workflows/alice/fetch");
+    alice.fill("acme (Acme)", "no such account");
+    alice.press_button("Save and deploy");
+    alice.sees("no such account");
+    assert_eq!(shown()["accounts"], json!([id("number-00117")]));
+    alice.open("/workflows/alice/fetch");
+    alice.fill("acme (Acme)", "");
+    alice.press_button("Save and deploy");
+    alice.sees("The new version is deployed.");
+    assert_eq!(shown()["accounts"], json!([]));
 }

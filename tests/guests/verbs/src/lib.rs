@@ -73,6 +73,13 @@ fn run(input: Input, ctx: Ctx) -> Result<impl Serialize> {
                 std::hint::black_box(&value);
             }
         }
+        // Asks each address, and tells of each answer.
+        "ask" => {
+            for url in value.as_array().into_iter().flatten().filter_map(Value::as_str) {
+                let answer = http::request("GET", url).send()?;
+                ctx.info(format!("{} from {url}", answer.status().as_u16()));
+            }
+        }
         "loop" => loop {
             std::hint::black_box(&value);
         },
