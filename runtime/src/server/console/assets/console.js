@@ -60,8 +60,13 @@ const live = document.getElementById('live');
 if (live?.dataset.events) {
   const events = new EventSource(live.dataset.events);
   const say = (text) => { document.getElementById('stale').textContent = text; };
+  let [asked, shown] = [0, 0];
   events.addEventListener('changed', async () => {
+    const turn = ++asked;
     const page = await ask(location.href);
+    // One that was asked for later may have come before.
+    if (turn < shown) return;
+    shown = turn;
     const fresh = page?.getElementById('live');
     if (!fresh) {
       say('Not live any more; reload the page.');
