@@ -335,7 +335,7 @@ async fn ended_at(history: &History, at: Timestamp) -> String {
         error: None,
         waits: None,
     };
-    history.end(&run, &Details { event, steps: Vec::new(), exit: None }).await.unwrap();
+    history.end(&run, &Details { event, steps: Vec::new(), tried: Vec::new(), exit: None }).await.unwrap();
     id
 }
 

@@ -183,7 +183,7 @@ fn waits_long(run: &RunView) -> bool {
 pub struct Printed {
     /// Of so many steps, all of it.
     steps: usize,
-    /// When the last attempt began of which something was printed. Of those before it, all was.
+    /// When the last attempt at the one after them began of which something was printed. Of those before it, all was.
     attempt: Option<Timestamp>,
     /// Of that one, so many lines.
     lines: usize,
@@ -195,6 +195,7 @@ impl Printed {
         for step in detail.steps.iter().skip(self.steps) {
             self.of_all(&step.earlier, out)?;
             self.of(&step.name, step.started, &step.log, out)?;
+            (self.attempt, self.lines) = (None, 0);
         }
         self.steps = detail.steps.len();
         self.of_all(&detail.tried, out)?;
