@@ -41,6 +41,7 @@ fn body_of(name: &str, account: &str) -> Value {
     let oauth = json!({"account": account, "redirect_uri": "http://127.0.0.1:9/callback"});
     match name {
         "members_add" => json!({"name": "eve"}),
+        "members_role" => json!({"role": "admin"}),
         "accounts_connect" => json!({"app": "acme", "fields": {"api_key": KEY}, "test": false}),
         "accounts_rename" => json!({"nickname": "mine"}),
         "accounts_reconnect" => json!({"fields": {"api_key": KEY}, "test": false}),
@@ -223,7 +224,9 @@ async fn what_is_not_yours_looks_like_what_is_not_there_whichever_call_you_try()
     }
     let told = by(&mallorys, "get", &format!("{}/api/audit", served.url), None).await.ok().json();
     let told = told.as_array().unwrap();
-    assert!(told.iter().all(|one| one["kind"] == "act" && one["member"] == "mallory"), "{told:#?}");
+    // Of what was done to them, too.
+    let is_theirs = |one: &Value| one["kind"] == "act" && (one["member"] == "mallory" || one["about"] == "mallory");
+    assert!(told.iter().all(is_theirs), "{told:#?}");
     let sessions = by(&alices, "get", &format!("{}/api/sessions", served.url), None).await.ok().json();
     assert_eq!(sessions[0]["id"], session.as_str());
 }

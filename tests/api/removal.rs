@@ -78,6 +78,9 @@ async fn a_removal_turns_workflows_off_first_and_goes_on_when_nobody_waits_for_i
     assert!(removing.await.is_err(), "whoever asked is gone before there is an answer");
     drop(let_it);
     until("each account to be revoked", async || revoked() == ACCOUNTS).await;
+    let acts = at("/audit?kind=act");
+    until("the audit to tell", async || by(&admin, "get", &acts, None).await.ok().text.contains("members_remove"))
+        .await;
     by(&admin, "delete", &at("/members/bob"), None).await.problem(404);
     by(&admin, "post", &at("/members"), Some(&json!({"name": "bob"}))).await.ok();
     assert_eq!(enabled().await, false, "another bob finds nothing that runs");

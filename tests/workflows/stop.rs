@@ -61,7 +61,7 @@ async fn what_runs_ends_and_nothing_else_begins_when_the_server_is_asked_to_stop
     assert_eq!((answer.status().as_u16(), answer.json::<Value>().await.unwrap()), (200, json!("done")));
     assert_eq!(serving.ended(), Some(0));
     assert_eq!(list(&keyhole, &["--status", "ok"]).len(), 1);
-    assert_eq!(list(&keyhole, &["--status", "queued"]), [queued.clone()]);
+    assert_eq!(list(&keyhole, &["--status", "queued"]), std::slice::from_ref(&queued));
     assert_eq!(server.accepted(), 1);
 
     let _again = Serving::on(&keyhole);

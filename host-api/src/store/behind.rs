@@ -216,9 +216,7 @@ impl Shared {
         let done = self.store.flush().await.and(handed);
         let mut fresh = self.lock();
         fresh.failed = done.as_ref().err().cloned();
-        if done.is_err() {
-            return done;
-        }
+        done?;
         let Fresh { records, bytes, settled, .. } = &mut *fresh;
         let before = records.len();
         records.retain(|_, record| !record.is_handed);

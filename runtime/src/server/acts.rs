@@ -33,8 +33,12 @@ impl Api {
         reason: impl ToString,
     ) -> Result<(), Problem> {
         self.failed.note(peer.0)?;
+        self.refused(Act::refused(act, reason).by(by).from(peer.address())).await
+    }
+
+    /// Records what somebody was kept from, unless there was too much of that.
+    pub(super) async fn refused(&self, act: Act) -> Result<(), Problem> {
         let Some(untold) = self.told.count() else { return Ok(()) };
-        let act = Act::refused(act, reason).by(by).from(peer.address());
         self.record(match untold {
             0 => act,
             more => act.detail(format!("{more} more before it are not recorded")),

@@ -197,13 +197,18 @@ async fn come_back(State(api): State<Arc<Api>>, peer: Peer, uri: Uri, headers: H
     };
     let origin = api.oauth().origin(&member, &state).await?;
     let ended = api.oauth().finish(&member, &address).await.map_err(Problem::from);
-    if let Some(act) = ending(&ended, origin.as_ref()) {
-        // Who is signed in may be another: it is the browser that began it, or whoever has the link.
-        let act = match origin.as_ref().and_then(|origin| origin.link.as_ref()) {
-            Some(link) => act.by(by_link(link)),
-            None => act.member(&member).by("browser"),
-        };
-        api.record(act.from(peer.address())).await?;
+    // Who is signed in may be another: it is the browser that began it, or whoever has the link.
+    let told = |act: Act| match origin.as_ref().and_then(|origin| origin.link.as_ref()) {
+        Some(link) => act.by(by_link(link)).from(peer.address()),
+        None => act.member(&member).by("browser").from(peer.address()),
+    };
+    match (&ended, &origin) {
+        (Ok(connected), _) => api.record(told(acts::connected(connected))).await?,
+        // What Keyhole could not do is nobody's act.
+        (Err(problem), Some(origin)) if !problem.code().is_server_error() => {
+            api.refused(told(acts::not_connected(origin, problem))).await?;
+        }
+        (Err(_), _) => {}
     }
     let ended = ended.map(ConnectedView::from);
     let visitor = visitor.filter(|visitor| visitor.member.id == member);
@@ -222,16 +227,6 @@ async fn come_back(State(api): State<Arc<Api>>, peer: Peer, uri: Uri, headers: H
     let gone = HeaderValue::from_static("keyhole-connect=; Path=/oauth/callback; Max-Age=0; HttpOnly; SameSite=Lax");
     response.headers_mut().append(header::SET_COOKIE, gone);
     Ok(response)
-}
-
-/// What the audit is told of how it ended. What came back to nothing that was under way is nothing, and what Keyhole could
-/// not do is nobody's act.
-fn ending(ended: &Result<Connected, Problem>, origin: Option<&Origin>) -> Option<Act> {
-    match (ended, origin) {
-        (Ok(connected), _) => Some(acts::connected(connected)),
-        (Err(problem), Some(origin)) if !problem.code().is_server_error() => Some(acts::not_connected(origin, problem)),
-        (Err(_), _) => None,
-    }
 }
 
 /// The state and the member of what this browser began, and the address at which it came back with an answer to that.
