@@ -322,6 +322,7 @@ fn connecting_by_link(served: &Served) -> Vec<String> {
     let told = acts(served, &[]).into_iter().filter(|act| act["act"] == "accounts_connect");
     let decision = |act: Value| {
         assert!(act["by"].as_str().is_some_and(|by| by.starts_with("link ")) && act["member"].is_null(), "{act:#}");
+        assert_eq!(act["about"], "alice");
         act["decision"].as_str().expect("a decision").to_owned()
     };
     told.map(decision).collect()

@@ -2,6 +2,7 @@
 
 use keyhole_host_api::accounts::{Connected, What};
 use keyhole_host_api::broker::audit::Act;
+use keyhole_host_api::members::MemberId;
 use keyhole_host_api::oauth::Origin;
 
 use super::Api;
@@ -54,9 +55,9 @@ pub(super) fn connected(connected: &Connected) -> Act {
     Act::done(connecting(again)).account(&account.id, &account.app).about(&account.owner)
 }
 
-/// That what set out from `origin` came to nothing.
-pub(super) fn not_connected(origin: &Origin, problem: &Problem) -> Act {
-    let act = Act::refused(connecting(origin.account.is_some()), &problem.detail);
+/// That what set out from `origin`, for `owner`, came to nothing.
+pub(super) fn not_connected(origin: &Origin, owner: &MemberId, problem: &Problem) -> Act {
+    let act = Act::refused(connecting(origin.account.is_some()), &problem.detail).about(owner);
     match &origin.account {
         Some(account) => act.account(account, &origin.app),
         None => act.app(&origin.app),

@@ -206,7 +206,7 @@ async fn come_back(State(api): State<Arc<Api>>, peer: Peer, uri: Uri, headers: H
         (Ok(connected), _) => api.record(told(acts::connected(connected))).await?,
         // What Keyhole could not do is nobody's act.
         (Err(problem), Some(origin)) if !problem.code().is_server_error() => {
-            api.refused(told(acts::not_connected(origin, problem))).await?;
+            api.refused(told(acts::not_connected(origin, &member, problem))).await?;
         }
         (Err(_), _) => {}
     }
