@@ -83,6 +83,8 @@ async fn who_changes_what_is_recorded_from_where_and_never_with_what_lets_one_in
         (reqwest::Method::POST, "/tokens", json!({"name": "other"}), "token"),
         (reqwest::Method::POST, "/connect-links", json!({"app": "acme"}), "url"),
         (reqwest::Method::POST, "/sign-in-links", json!({}), "url"),
+        (reqwest::Method::PATCH, "/members/bob", json!({"role": "admin"}), ""),
+        (reqwest::Method::POST, "/members/mallory/invite", json!({}), "invite"),
         (
             reqwest::Method::PUT,
             "/apps/notes/client",
@@ -97,7 +99,7 @@ async fn who_changes_what_is_recorded_from_where_and_never_with_what_lets_one_in
         let answer: Value = serde_json::from_str(&answer.text).expect("JSON");
         texts.extend(answer[text].as_str().map(|text| text.rsplit('/').next().unwrap_or(text).to_owned()));
     }
-    assert_eq!(texts.len(), 5, "{texts:?}");
+    assert_eq!(texts.len(), 6, "{texts:?}");
     let told = acts(&served, &["--member", "alice"]);
     let own = told.iter().filter(|act| act["from"] == "127.0.0.7");
     let own: Vec<&str> = own.map(|act| act["act"].as_str().expect("what")).collect();
@@ -109,6 +111,9 @@ async fn who_changes_what_is_recorded_from_where_and_never_with_what_lets_one_in
             "tokens_create",
             "links_create",
             "sign_in_links_create",
+            "members_role",
+            "sign_in_links_create",
+            "members_invite",
             "clients_configure",
             "members_remove",
             "vault_rotate"

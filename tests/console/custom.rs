@@ -5,6 +5,7 @@ use keyhole_tests::served::Served;
 use keyhole_tests::server::acme;
 use serde_json::json;
 
+use crate::audit::acts;
 use crate::browser::Browser;
 use crate::house::{deploy, enter, request};
 use crate::visit::Visit;
@@ -126,6 +127,8 @@ async fn an_app_that_an_admin_adds_is_connected_at_once_and_there_after_the_next
     // Another process finds it in the folder.
     let shown = served.keyhole.call(&["--json", "apps", "show", "parcels"]).ok().json();
     assert_eq!(shown["hosts"], json!(["api.acme.example"]));
+    let told = acts(&served, &["--app", "parcels", "--member", "alice"]);
+    assert_eq!((told.len(), &told[0]["act"]), (1, &json!("apps_add")), "{told:#?}");
 }
 
 #[tokio::test]
