@@ -219,11 +219,12 @@ impl Store for Cut {
         self.store.write_soon(key, value)
     }
 
-    fn remove_soon(&self, key: &str) -> Result<(), StoreError> {
-        if self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+    fn write_all_soon(&self, records: Vec<(String, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        let deletes = records.iter().any(|(_, value)| value.is_none());
+        if deletes && self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
             return Err(StoreError::Failed("it was cut off".to_owned()));
         }
-        self.store.remove_soon(key)
+        self.store.write_all_soon(records)
     }
 
     fn append(&self, key: &str, value: Vec<u8>) -> Result<Durable, StoreError> {

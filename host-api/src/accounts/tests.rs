@@ -50,8 +50,8 @@ impl Store for Watched {
         self.inner.write_soon(key, value)
     }
 
-    fn remove_soon(&self, key: &str) -> Result<(), StoreError> {
-        self.inner.remove_soon(key)
+    fn write_all_soon(&self, records: Vec<(String, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        self.inner.write_all_soon(records)
     }
 
     async fn scan_back(

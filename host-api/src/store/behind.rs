@@ -1,8 +1,9 @@
 //! A store that answers before the disk has, for records of which the last few may go with the process.
 //!
 //! What is written is read back at once in this process, and is on disk, where others see it, within 50 ms. What is
-//! written and deleted meanwhile never gets there, which is most of what it saves. It must never write anything in
-//! another order than it was told to, and never take more while the disk takes nothing.
+//! written and deleted meanwhile never gets there, which is most of what it saves. All that was written by some instant
+//! gets there in one commit, so that a kill leaves nothing that stands on what it took. It must never put a record in
+//! the place of one that another process wrote, and never take more while the disk takes nothing.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -25,8 +26,10 @@ const FRESH: Revision = 1 << 62;
 
 /// A [`Store`] over another one, from which this process reads what it wrote before it is on disk.
 ///
-/// A record has one revision until it is on disk and another one afterwards: whoever compares and swaps in between
-/// meets a conflict, and reads again.
+/// Compares and swaps what other processes may have seen in that store, and waits for it. A record has one revision
+/// until it is on disk and another one afterwards: whoever compares and swaps in between meets a conflict, and reads
+/// again. That a key is absent is compared with what is on disk and here; of two processes that find so within 50 ms,
+/// the later one's record stays, so keys are to be of one process's making.
 pub struct WriteBehind {
     shared: Arc<Shared>,
 }
@@ -63,13 +66,23 @@ struct Record {
     is_handed: bool,
 }
 
+/// What came of a write.
+enum Tried {
+    Taken(Revision),
+    /// What was taken before is to be on disk first.
+    Settle,
+    Again,
+    /// The store has what it is compared with.
+    Ask,
+}
+
 impl Fresh {
     fn get(&self, key: &str) -> Option<Option<Versioned>> {
         self.records.get(key).map(Record::versioned)
     }
 
     /// `is_new`: whether the store is known to have nothing at this key, if it is not among the records.
-    fn put(&mut self, key: &str, value: Option<Vec<u8>>, is_new: bool) -> Revision {
+    fn put(&mut self, key: &str, value: Option<Vec<u8>>, is_new: bool) {
         self.writes += 1;
         let revision = FRESH + self.writes;
         let last = self.records.remove(key);
@@ -80,7 +93,50 @@ impl Fresh {
             self.bytes += record.bytes();
             self.records.insert(key.to_owned(), record);
         }
-        revision
+    }
+
+    /// Takes a write, if `expect` holds. The last two say whether the store had the key,
+    /// and how much had settled before.
+    fn write(
+        &mut self,
+        key: &str,
+        expect: Expect,
+        value: &mut Option<Vec<u8>>,
+        (is_there, settled): (bool, u64),
+    ) -> Result<Tried, StoreError> {
+        if self.bytes > MAX_SOON {
+            return Ok(Tried::Settle);
+        }
+        let holds = match (expect, self.records.get(key)) {
+            (Expect::Any, _) => true,
+            // Others may have seen it by now, and changed it: the store knows.
+            (_, Some(record)) if record.is_handed => return Ok(Tried::Settle),
+            (Expect::Absent, Some(record)) => record.value.is_none(),
+            (Expect::Revision(wanted), Some(record)) => record.value.is_some() && record.revision == wanted,
+            // It may have gone to the store after that was asked.
+            (Expect::Absent, None) if self.settled != settled => return Ok(Tried::Again),
+            (Expect::Absent, None) => !is_there,
+            (Expect::Revision(_), None) => return Ok(Tried::Ask),
+        };
+        if !holds {
+            return Err(StoreError::Conflict { key: key.to_owned() });
+        }
+        self.take([(key.to_owned(), value.take())], expect == Expect::Absent).map(Tried::Taken)
+    }
+
+    /// Takes these over, unless what was taken before can't be written. Gives the last one's revision.
+    fn take(
+        &mut self,
+        records: impl IntoIterator<Item = (String, Option<Vec<u8>>)>,
+        is_new: bool,
+    ) -> Result<Revision, StoreError> {
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        for (key, value) in records {
+            self.put(&key, value, is_new);
+        }
+        Ok(FRESH + self.writes)
     }
 
     /// The records of a folder, after `after` and before `before`.
@@ -142,69 +198,52 @@ impl Shared {
     }
 
     /// Takes a write, if `expect` holds.
-    async fn write(&self, key: &str, expect: Expect, value: Option<Vec<u8>>) -> Result<Revision, StoreError> {
+    async fn write(&self, key: &str, expect: Expect, mut value: Option<Vec<u8>>) -> Result<Revision, StoreError> {
         check(key, value.as_deref().unwrap_or_default())?;
         loop {
             let settled = self.lock().settled;
-            let there = match expect {
-                Expect::Any => None,
-                _ => self.store.get(key).await?.map(|found| found.revision),
+            let is_there = match expect {
+                Expect::Absent => self.store.get(key).await?.is_some(),
+                Expect::Any | Expect::Revision(_) => false,
             };
-            let fresh = self.lock();
-            let there = match fresh.records.get(key) {
-                Some(record) => record.value.is_some().then_some(record.revision),
-                // It may have gone to the store after that was asked.
-                None if fresh.settled != settled => continue,
-                None => there,
-            };
-            let wanted = match expect {
-                Expect::Any => there,
-                Expect::Absent => None,
-                Expect::Revision(revision) => Some(revision),
-            };
-            if wanted != there {
-                return Err(StoreError::Conflict { key: key.to_owned() });
+            let tried = self.lock().write(key, expect, &mut value, (is_there, settled))?;
+            match tried {
+                Tried::Taken(revision) => {
+                    self.wake.notify_one();
+                    return Ok(revision);
+                }
+                Tried::Settle => self.flush().await?,
+                Tried::Again => {}
+                Tried::Ask => return self.store.write(key, expect, value).await,
             }
-            return self.take(fresh, key, value, expect == Expect::Absent);
         }
     }
 
-    fn take(
-        &self,
-        mut fresh: MutexGuard<'_, Fresh>,
-        key: &str,
-        value: Option<Vec<u8>>,
-        is_new: bool,
-    ) -> Result<Revision, StoreError> {
-        if let Some(failed) = &fresh.failed {
-            return Err(failed.clone());
+    fn soon(&self, records: Vec<(String, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        for (key, value) in &records {
+            check(key, value.as_deref().unwrap_or_default())?;
         }
-        if fresh.bytes > MAX_SOON {
+        let mut fresh = self.lock();
+        // Nobody can be made to wait here, so there is more room than for those who can.
+        if fresh.bytes > 2 * MAX_SOON {
             return Err(StoreError::Failed("the disk is too slow for what is to be written; try again".to_owned()));
         }
-        let revision = fresh.put(key, value, is_new);
+        fresh.take(records, false)?;
         drop(fresh);
         self.wake.notify_one();
-        Ok(revision)
+        Ok(())
     }
 
-    fn soon(&self, key: &str, value: Option<Vec<u8>>) -> Result<(), StoreError> {
-        check(key, value.as_deref().unwrap_or_default())?;
-        self.take(self.lock(), key, value, false).map(drop)
-    }
-
-    /// Gives the store what it has not, in the order in which it was written.
+    /// Gives the store what it has not: all of it at once.
     fn hand_over(&self) -> Result<(), StoreError> {
         let mut fresh = self.lock();
         let mut news: Vec<_> = fresh.records.iter_mut().filter(|(_, record)| !record.is_handed).collect();
-        news.sort_unstable_by_key(|(_, record)| record.revision);
-        for (key, record) in news {
-            match &record.value {
-                Some(value) => self.store.write_soon(key, value.clone())?,
-                None => self.store.remove_soon(key)?,
-            }
-            record.is_handed = true;
+        if news.is_empty() {
+            return Ok(());
         }
+        let records = news.iter().map(|(key, record)| ((*key).clone(), record.value.clone())).collect();
+        self.store.write_all_soon(records)?;
+        news.iter_mut().for_each(|(_, record)| record.is_handed = true);
         Ok(())
     }
 
@@ -301,15 +340,15 @@ impl Store for WriteBehind {
     }
 
     fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError> {
-        self.shared.soon(key, Some(value))
+        self.shared.soon(vec![(key.to_owned(), Some(value))])
     }
 
-    fn remove_soon(&self, key: &str) -> Result<(), StoreError> {
-        self.shared.soon(key, None)
+    fn write_all_soon(&self, records: Vec<(String, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        self.shared.soon(records)
     }
 
     fn append(&self, key: &str, value: Vec<u8>) -> Result<Durable, StoreError> {
-        self.shared.soon(key, Some(value))?;
+        self.shared.soon(vec![(key.to_owned(), Some(value))])?;
         let shared = Arc::clone(&self.shared);
         Ok(async move { shared.flush().await }.boxed())
     }

@@ -111,11 +111,12 @@ pub trait Store: Send + Sync + 'static {
     /// kept and tried again, and until it is on disk every later call fails.
     fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError>;
 
-    /// Deletes `key` as [`Store::write_soon`] writes: within 50 ms, without waiting.
+    /// Puts each value at its key, or deletes what is there for `None`, as [`Store::write_soon`] writes. Whoever reads
+    /// sees all of it or nothing, also after a kill.
     ///
     /// # Errors
     /// As [`Store::write_soon`].
-    fn remove_soon(&self, key: &str) -> Result<(), StoreError>;
+    fn write_all_soon(&self, records: Vec<(String, Option<Vec<u8>>)>) -> Result<(), StoreError>;
 
     /// Puts `value` at `key`. Taken over, in the order of the calls, before this returns;
     /// on disk once the future it returns has ended. When that fails, it is kept and tried again as

@@ -74,16 +74,18 @@ impl RedbStore {
         self.jobs.push(job).map_err(|_| writer_gone())
     }
 
-    /// Hands over a write that nobody waits for, or a deletion for `None`.
-    fn soon(&self, key: &str, value: Option<Vec<u8>>) -> Result<(), StoreError> {
-        check(key, value.as_deref().unwrap_or_default())?;
+    /// Hands over writes that nobody waits for, and deletions for `None`.
+    fn soon(&self, records: Vec<(String, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        for (key, value) in &records {
+            check(key, value.as_deref().unwrap_or_default())?;
+        }
         if let Some(failed) = self.shared.soon_failed() {
             return Err(failed);
         }
         if self.soon.load(Ordering::Relaxed) > MAX_SOON {
             return Err(StoreError::Failed("the disk is too slow for what is to be written; try again".to_owned()));
         }
-        let job = Job::Soon { key: key.to_owned(), value };
+        let job = Job::Soon { records };
         self.soon.fetch_add(job.bytes(), Ordering::Relaxed);
         self.send(job)
     }
@@ -262,11 +264,11 @@ impl Store for RedbStore {
     }
 
     fn write_soon(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError> {
-        self.soon(key, Some(value))
+        self.soon(vec![(key.to_owned(), Some(value))])
     }
 
-    fn remove_soon(&self, key: &str) -> Result<(), StoreError> {
-        self.soon(key, None)
+    fn write_all_soon(&self, records: Vec<(String, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        self.soon(records)
     }
 
     fn append(&self, key: &str, value: Vec<u8>) -> Result<Durable, StoreError> {

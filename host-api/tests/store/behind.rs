@@ -80,7 +80,7 @@ proptest! {
                         model.insert(KEYS[key], value);
                     }
                     Do::Soon(key, None) => {
-                        behind.remove_soon(KEYS[key]).unwrap();
+                        behind.write_all_soon(vec![(KEYS[key].to_owned(), None)]).unwrap();
                         model.remove(KEYS[key]);
                     }
                     Do::Flush => behind.flush().await.unwrap(),
@@ -137,10 +137,37 @@ async fn what_was_deleted_meanwhile_never_gets_to_the_disk() {
     for number in 0..100 {
         let key = format!("pending/{number}");
         behind.write(&key, Expect::Absent, Some(vec![1])).await.unwrap();
-        behind.remove_soon(&key).unwrap();
+        behind.write_all_soon(vec![(key, None)]).unwrap();
     }
     behind.flush().await.unwrap();
     assert_eq!(store.revision().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn what_others_may_have_seen_is_compared_with_what_they_made_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (behind, store) = behind(dir.path());
+    behind.write("runs/1", Expect::Absent, Some(b"ours".to_vec())).await.unwrap();
+    behind.flush().await.unwrap();
+    let seen = behind.get("runs/1").await.unwrap().unwrap().revision;
+    // As another process does that has the same file.
+    store.write("runs/1", Expect::Revision(seen), Some(b"theirs".to_vec())).await.unwrap();
+    let late = behind.write("runs/1", Expect::Revision(seen), Some(b"ours again".to_vec())).await;
+    assert!(matches!(late, Err(StoreError::Conflict { .. })), "{late:?}");
+    behind.flush().await.unwrap();
+    assert_eq!(store.get("runs/1").await.unwrap().unwrap().value, b"theirs");
+}
+
+#[tokio::test]
+async fn a_slow_disk_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (behind, store) = behind(dir.path());
+    // Four times what it holds at most.
+    for number in 0..256 {
+        behind.write(&format!("large/{number:03}"), Expect::Any, Some(vec![7; 1 << 20])).await.unwrap();
+    }
+    behind.flush().await.unwrap();
+    assert_eq!(store.revisions("large/", None, 1000).await.unwrap().len(), 256);
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{Broker, Egress};
 use keyhole_host_api::data::DataStores;
 use keyhole_host_api::members::{MemberId, Members};
+use keyhole_host_api::store::Store;
 use keyhole_host_api::store::redb::{FILE_NAME, RedbStore};
-use keyhole_host_api::store::{Store, WriteBehind};
 use keyhole_host_api::vault::Vault;
 use keyhole_host_api::workspace;
 
@@ -129,12 +129,11 @@ impl Home {
             public_url: public_url.clone(),
         });
         let workflows = Arc::new(Workflows::new(self.store.clone(), work));
-        let runs: Arc<dyn Store> = match settings.runs.durability {
+        let history = match settings.runs.durability {
             // One that accepts an event and ends has nothing to gain.
-            Durability::Relaxed if serves => Arc::new(WriteBehind::new(self.store.clone())),
-            _ => self.store.clone(),
+            Durability::Relaxed if serves => History::behind(self.store.clone()),
+            _ => History::new(self.store.clone()),
         };
-        let history = History::new(runs);
         let runner = Runner::new(self.store.clone(), history, workflows.clone(), Arc::new(SystemClock));
         runner.set_most_started(settings.runs.most_per_event.unwrap_or(RUNS_PER_EVENT));
         let (members, accounts) = (self.members.clone(), self.accounts.clone());

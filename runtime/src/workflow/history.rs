@@ -14,7 +14,7 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use keyhole_host_api::store::records::Records;
-use keyhole_host_api::store::{Expect, Revision, Store, StoreError};
+use keyhole_host_api::store::{Expect, Revision, Store, StoreError, WriteBehind};
 
 use tokio::sync::watch;
 
@@ -31,6 +31,8 @@ const NOTHING: &[u8] = b"{\"v\":1}";
 #[derive(Clone)]
 pub struct History {
     store: Arc<dyn Store>,
+    /// The pending runs on disk: where another process may accept the same event, one of them is to be told.
+    shared: Records<Pending>,
     pub(super) pending: Records<Pending>,
     progress: Records<StepRecord>,
     runs: Records<Run>,
@@ -44,6 +46,7 @@ impl History {
     /// Those in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self {
+            shared: Records::new(store.clone()),
             pending: Records::new(store.clone()),
             progress: Records::new(store.clone()),
             runs: Records::new(store.clone()),
@@ -52,6 +55,11 @@ impl History {
             store,
             written: Arc::default(),
         }
+    }
+
+    /// Those in `store`, of which what is younger than 50 ms may not be on disk.
+    pub fn behind(store: Arc<dyn Store>) -> Self {
+        Self { shared: Records::new(store.clone()), ..Self::new(Arc::new(WriteBehind::new(store))) }
     }
 
     /// Returns once all that was kept is on disk.
@@ -69,7 +77,11 @@ impl History {
     pub async fn accept(&self, run: &str, pending: &Pending) -> Result<(), StoreError> {
         // Listed first, without which the rest never stands: what is listed and not there is passed over.
         drop(self.store.append(&by_workflow(&pending.workflow, run), NOTHING.to_vec())?);
-        self.pending.put(run, Expect::Absent, pending).await.map(drop)
+        let records = match pending.cause {
+            Cause::Cron(_) => &self.shared,
+            _ => &self.pending,
+        };
+        records.put(run, Expect::Absent, pending).await.map(drop)
     }
 
     /// Keeps the result of the step that is `done`th. On disk when this returns.
@@ -159,9 +171,8 @@ impl History {
     /// Takes away, soon, what made a run pending. That it has ended is on disk, and whoever finds both knows it.
     pub(super) fn forget_pending(&self, run: &str, steps: usize) -> Result<(), StoreError> {
         let steps = (0..steps).map(|step| Records::<StepRecord>::key(&step_key(run, step)));
-        // Last: whoever finds it takes the others away.
         let gone = steps.chain([Records::<Live>::key(run), Records::<Pending>::key(run)]);
-        gone.into_iter().try_for_each(|key| self.store.remove_soon(&key))
+        self.store.write_all_soon(gone.map(|key| (key, None)).collect())
     }
 
     /// Whether a run has ended.

@@ -40,9 +40,8 @@ pub(super) enum Job {
         answer: oneshot::Sender<Result<Revision, StoreError>>,
     },
     Soon {
-        key: String,
         /// None deletes.
-        value: Option<Vec<u8>>,
+        records: Vec<(String, Option<Vec<u8>>)>,
     },
     Append {
         key: String,
@@ -69,7 +68,8 @@ impl Job {
     /// Bytes that it writes.
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Write { value, .. } | Self::Soon { value, .. } => value.as_ref().map_or(0, Vec::len),
+            Self::Write { value, .. } => value.as_ref().map_or(0, Vec::len),
+            Self::Soon { records } => records.iter().filter_map(|(_, value)| value.as_ref()).map(Vec::len).sum(),
             Self::Append { value, .. } => value.len(),
             Self::Replace { records, .. } => records.iter().map(|(key, value)| key.len() + value.len()).sum(),
             Self::Flush { .. } | Self::Stop => 0,
@@ -189,9 +189,11 @@ impl Writer {
             }
             for job in batch {
                 match job {
-                    Job::Soon { key, value } => {
-                        revision += 1;
-                        put(&mut records, key, revision, value.as_deref()).map_err(fail)?;
+                    Job::Soon { records: all } => {
+                        for (key, value) in all {
+                            revision += 1;
+                            put(&mut records, key, revision, value.as_deref()).map_err(fail)?;
+                        }
                     }
                     Job::Append { key, value, .. } => {
                         revision += 1;
@@ -297,9 +299,9 @@ impl Writer {
                     self.kept.push((key, Some(value)));
                     waiters.push(answer);
                 }
-                Job::Soon { key, value } => {
-                    self.soon_bytes.fetch_sub(value.as_ref().map_or(0, Vec::len), Ordering::Relaxed);
-                    self.kept.push((key, value));
+                ref job @ Job::Soon { ref records } => {
+                    self.soon_bytes.fetch_sub(job.bytes(), Ordering::Relaxed);
+                    self.kept.extend(records.iter().cloned());
                 }
                 Job::Stop => {}
             }

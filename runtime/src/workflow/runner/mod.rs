@@ -289,7 +289,12 @@ impl Runner {
             looking.abort();
             let _ = looking.await;
         }
-        if let Err(error) = self.0.instances.leave(cut).await {
+        // Whoever takes over what it leaves reads how far that came from the disk.
+        let leaves = match self.0.history.flush().await {
+            Ok(()) => self.0.instances.leave(cut).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = leaves {
             tracing::warn!(%error, "this process could not be taken off the list of those that run workflows");
         }
         left
