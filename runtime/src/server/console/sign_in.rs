@@ -268,10 +268,11 @@ fn signed_out(api: &Api) -> Response {
     response
 }
 
-/// The fields of a form that no other site's page sent: it could sign a browser in as somebody else.
+/// The fields of a form that no other site's page sent: it could sign a browser in as somebody else, or connect for
+/// somebody else what whoever sits at it has at a service.
 pub(super) async fn ours(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
-    if is_foreign(request.headers()) {
-        return Err(Problem::not_allowed("another site's page sent this").help("nobody was signed in"));
+    if is_foreign(api, request.headers()) {
+        return Err(Problem::not_allowed("another site's page sent this").help("nothing was done"));
     }
     form(request, api).await
 }
