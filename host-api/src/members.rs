@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Departed, Sweep};
+use crate::oauth;
 use crate::oidc::Bindings;
 use crate::passkeys::Passkeys;
 use crate::store::records::{Kept, Listing, Record, Records};
@@ -324,6 +325,7 @@ impl Members {
         Sessions::sweep(&self.store, id).await?;
         Bindings::sweep(&self.store, id, gone.added).await?;
         Passkeys::sweep(&self.store, id, gone.added).await?;
+        oauth::sweep(&self.store, id, gone.added).await?;
         let swept = |member: &mut Member| {
             if member.added == gone.added {
                 member.swept = member.removed.is_some();

@@ -5,7 +5,7 @@ use keyhole_host_api::store::{Expect, Store as _};
 use keyhole_tests::program::KEY;
 use serde_json::{Value, json};
 
-use crate::rig::{Served, by, client_at};
+use crate::rig::{Served, by, call, client_at};
 
 #[tokio::test]
 async fn an_admin_sees_and_deletes_what_they_may_not_use_and_speaks_for_nobody() {
@@ -161,6 +161,51 @@ async fn who_has_nothing_yet_is_invited_again_and_nobody_else() {
     assert!(said.stdout.contains("/sign-in/khi_"), "{}", said.stdout);
     served.keyhole.connect("mallory", KEY);
     refused("mallory", "an account of theirs").await;
+}
+
+#[tokio::test]
+async fn an_invite_is_over_once_its_member_has_come_in_another_way() {
+    let served = Served::with_members();
+    let (admin, _) = served.token("alice", &[]);
+    let invite = async |name: &str| {
+        let new = json!({"name": name, "invite": true});
+        let added = by(&admin, "post", &format!("{}/api/members", served.url), Some(&new)).await.ok().json();
+        added["invite"].as_str().expect("a link").to_owned()
+    };
+    let open = async |link: &str| {
+        let kind = "application/x-www-form-urlencoded";
+        client_at(1).post(link).header("content-type", kind).send().await.unwrap().status().as_u16()
+    };
+
+    // A token, and it stays so when that is gone.
+    let link = invite("dave").await;
+    let (_, token) = served.token("dave", &[]);
+    served.keyhole.call(&["tokens", "revoke", &token]).ok();
+    assert_eq!(open(&link).await, 404);
+    // An account.
+    let link = invite("erin").await;
+    served.keyhole.connect("erin", KEY);
+    let page = call(&client_at(1), "get", &link, None, None).await;
+    assert!(page.status == 404 && page.text.contains("erin has an account"), "{}", page.text);
+    assert_eq!(open(&link).await, 404);
+    let link = invite("frank").await;
+    served.keyhole.connect("frank", KEY);
+    assert_eq!(open(&link).await, 404, "nor does it open without a look at it first");
+
+    // What others give somebody who is yet to come in takes nothing away.
+    let link = invite("grace").await;
+    let account = served.keyhole.connect("alice", KEY);
+    served.keyhole.call(&["accounts", "access", &account, "members", "grace", "--as", "alice"]).ok();
+    assert_eq!(open(&link).await, 303);
+    // Nor does a token take away the link that the operator makes.
+    let made = served.keyhole.call(&["--json", "sign-in", "--as", "bob"]).ok().json();
+    served.token("bob", &[]);
+    assert_eq!(open(&format!("{}{}", served.url, path_of(made["url"].as_str().expect("a link")))).await, 303);
+}
+
+/// The path of an address, or of what is one already.
+fn path_of(address: &str) -> &str {
+    address.find("/sign-in/").map_or(address, |at| &address[at..])
 }
 
 /// Makes the account's proof of ownership as old as it is given.

@@ -121,6 +121,21 @@ async fn an_app_that_an_admin_adds_is_connected_at_once_and_there_after_the_next
     let added = alice.post("/apps", &[("definition", &parcels)]).await;
     assert_eq!((added.status, added.header("location")), (303, "/apps/parcels?done=added"), "{}", added.text);
     assert_eq!(std::fs::read_to_string(folder.join("parcels.toml")).unwrap(), parcels);
+    // Whoever is about to give it a credential is told where that goes.
+    let made = served.keyhole.call(&["--json", "accounts", "links", "create", "parcels", "--as", "bob"]).ok().json();
+    let link = made["url"].as_str().and_then(|url| url.strip_prefix(&*served.url)).expect("an address of ours");
+    for path in ["/accounts/new/parcels", link] {
+        let page = bob.get(path).await.text;
+        assert!(page.contains("did not come with Keyhole") && page.contains("<code>api.acme.example</code>"), "{page}");
+    }
+    for path in ["/accounts/new?q=parcels", "/apps?q=parcels"] {
+        let page = bob.get(path).await.text;
+        assert!(page.contains("added here, for api.acme.example"), "{page}");
+    }
+    for path in ["/accounts/new/sendgrid", "/accounts/new?q=sendgrid", "/apps?q=sendgrid"] {
+        let page = bob.get(path).await.text;
+        assert!(!page.contains("did not come with") && !page.contains("added here"), "{page}");
+    }
     let connected = bob.post("/accounts/new/parcels", &[("key", KEY)]).await;
     assert!(connected.header("location").ends_with("?done=connected"), "{} {}", connected.status, connected.text);
     assert!(alice.get("/apps?q=parcels").await.text.contains("1 app<"));
@@ -150,6 +165,8 @@ async fn no_app_is_added_that_would_lead_the_credentials_of_another_elsewhere() 
         let refused = alice.post("/apps", &[("definition", &definition(name, host))]).await;
         assert_eq!(refused.status, 409, "{name}: {}", refused.text);
     }
+    let lookalike = definition("post", "evil.acme-of-tests.com").replace("Parcels", "SLACK ");
+    assert_eq!(alice.post("/apps", &[("definition", &lookalike)]).await.status, 409);
     let loose =
         definition("loose", "api.loose-of-tests.com").replace("keyhole = 1\n", "keyhole = 1\ninsecure_http = true\n");
     assert_eq!(alice.post("/apps", &[("definition", &loose)]).await.status, 403);

@@ -5,6 +5,7 @@ mod account;
 mod audit;
 mod browser;
 mod connect;
+mod connect_link;
 mod custom;
 mod hostile;
 mod house;

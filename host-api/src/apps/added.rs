@@ -56,6 +56,9 @@ pub enum AddError {
     /// An app that is there stays as it is.
     #[error("there is an app {0}, and one that is there is not changed; give this one another name")]
     Taken(String),
+    /// Two that look alike are taken for each other.
+    #[error("the app {0} has that title; give this one another, by which people can tell the two apart")]
+    Title(String),
     /// It would let credentials go where only the operator may let them.
     #[error(
         "{0} has {1}, which only whoever runs Keyhole may give; leave it out, or have them put the file into the folder"
@@ -84,6 +87,9 @@ impl Catalog {
         if self.get(&app.name).is_some() {
             return Err(AddError::Taken(app.name));
         }
+        if let Some(other) = self.iter().find(|other| folded(&other.title) == folded(&app.title)) {
+            return Err(AddError::Title(other.name.clone()));
+        }
         for (loose, what) in [(app.insecure_http, "insecure_http"), (app.allow_ip, "allow_ip")] {
             if loose {
                 return Err(AddError::Loose(app.name, what));
@@ -102,7 +108,7 @@ impl Catalog {
         let NewApp { mut app, text } = new;
         let folder = self.folder().ok_or(AddError::NoFolder)?;
         let path = folder.join(format!("{}.toml", app.name));
-        match keep(folder, &path, &text) {
+        match keep(folder, &path, &text, |folder| File::open(folder)?.sync_all()) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(AddError::Taken(app.name)),
             Err(source) => return Err(AddError::Write { path, source }),
@@ -114,8 +120,14 @@ impl Catalog {
     }
 }
 
-/// Writes a file that is not there yet: whole, or not at all. Half of one would keep the next start from its folder.
-fn keep(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
+/// What people see of a title at a glance: neither case nor blanks, nor what has no width.
+fn folded(title: &str) -> String {
+    title.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// Writes a file that is not there yet: whole, or not at all. Half of one would keep the next start from its folder. `sync`
+/// puts the folder on disk.
+fn keep(folder: &Path, path: &Path, text: &str, sync: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     // No definition by its name, which is nobody else's.
     let half = folder.join(format!(".{}.new", ulid::Ulid::generate()));
     let written = OpenOptions::new().write(true).create_new(true).open(&half).and_then(|mut file| {
@@ -126,7 +138,8 @@ fn keep(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     let linked = written.and_then(|()| std::fs::hard_link(&half, path));
     let _ = std::fs::remove_file(&half);
     linked?;
-    File::open(folder)?.sync_all()
+    // What is said not to be kept must not be an app at the next start.
+    sync(folder).inspect_err(|_| drop(std::fs::remove_file(path)))
 }
 
 #[cfg(test)]
@@ -135,7 +148,7 @@ mod tests {
 
     fn definition(name: &str, more: &str) -> String {
         format!(
-            "keyhole = 1\nname = {name:?}\ntitle = \"N\"\nhosts = [\"api.example.com\"]\n{more}[[field]]\nname = \"key\"\n\
+            "keyhole = 1\nname = {name:?}\ntitle = \"The {name}\"\nhosts = [\"api.example.com\"]\n{more}[[field]]\nname = \"key\"\n\
              secret = true\n[[place]]\nheader = \"x-key\"\ntemplate = \"{{key}}\"\n"
         )
     }
@@ -173,6 +186,35 @@ mod tests {
         assert!(matches!(catalog.add(two.unwrap()), Err(AddError::Taken(_))));
         let kept = std::fs::read_to_string(dir.path().join("mine.toml")).unwrap();
         assert_eq!(kept, definition("mine", ""));
+    }
+
+    #[test]
+    fn no_app_is_added_that_looks_like_one_that_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Catalog::embedded().with_dir(dir.path()).unwrap();
+        catalog.add(catalog.prepare(definition("mine", "")).unwrap()).unwrap();
+        for (title, there) in [
+            ("Slack", "slack"),
+            ("sLACK", "slack"),
+            (" Slack ", "slack"),
+            ("Sl\u{200b}ack", "slack"),
+            ("the  MINE", "mine"),
+        ] {
+            let refused = catalog.prepare(definition("yours", "").replace("The yours", title));
+            assert!(matches!(&refused, Err(AddError::Title(other)) if other == there), "{title:?}");
+        }
+        catalog.prepare(definition("yours", "")).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_kept_for_certain_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mine.toml");
+        let failed = keep(dir.path(), &path, "text", |_| Err(io::Error::other("the disk")));
+        assert_eq!(failed.unwrap_err().to_string(), "the disk");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        keep(dir.path(), &path, "text", |_| Ok(())).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "text");
     }
 
     #[test]

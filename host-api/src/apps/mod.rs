@@ -20,7 +20,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -287,6 +287,17 @@ impl App {
     /// The field `name`.
     pub fn field(&self, name: &str) -> Option<&FieldDef> {
         self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// Every host to which what an account consists of may go: those of the API, and those by which it is connected.
+    pub fn destinations(&self) -> Vec<String> {
+        let oauth = self.oauth.iter().flat_map(|def| {
+            let endpoints = [&def.authorization, &def.token, &def.device, &def.revocation].into_iter().flatten();
+            endpoints.chain(def.userinfo.iter().map(|userinfo| &userinfo.url)).map(Endpoint::host)
+        });
+        let mut known = BTreeSet::new();
+        let all = self.hosts.iter().chain(oauth).map(ToString::to_string);
+        all.filter(|host| known.insert(host.clone())).collect()
     }
 
     /// The hosts of an account with these plain fields.

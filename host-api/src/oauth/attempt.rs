@@ -5,6 +5,7 @@
 //! store can't finish somebody else's connection.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,16 +16,17 @@ use super::error::OAuthError;
 use crate::accounts::AccountId;
 use crate::members::MemberId;
 use crate::store::records::{Record, Records};
-use crate::store::{Expect, Revision, StoreError};
-use crate::tokens::KeyId;
+use crate::store::{Expect, Revision, Store, StoreError};
+use crate::tokens::{KeyId, LinkError};
 use crate::vault::{Binding, Report, Sealed, Secret, VaultError};
 
 /// How long a member has to come back from the browser.
 pub(super) const LIFETIME: Duration = Duration::from_secs(600);
-/// Connections that one member can have under way.
+/// Connections that one member can have under way, besides those by connect links: whoever has one must not keep its
+/// member from connecting.
 const AT_ONCE: usize = 100;
-/// How many of those may be begun by one connect link: whoever has it must not keep its member from connecting.
-const BY_LINK: usize = 10;
+/// How many may be begun by one connect link, ever.
+const BY_LINK: u32 = 50;
 /// Before the names of the member's own secret fields.
 const FIELD: &str = "field.";
 /// Where the browser goes on. Sealed, since it may be a link that opens something.
@@ -34,6 +36,10 @@ const NEXT: &str = "next";
 #[derive(Serialize, Deserialize)]
 pub(super) struct Attempt {
     pub member: MemberId,
+    /// Since when they are one: a later bearer of the name is somebody else. Before 3 it was not kept, and none of those
+    /// goes on.
+    #[serde(default)]
+    member_since: Option<Timestamp>,
     pub app: String,
     pub nickname: Option<String>,
     /// The account that is to be connected anew.
@@ -68,13 +74,26 @@ pub(super) enum Way {
 
 impl Record for Attempt {
     const FOLDER: &'static str = "oauth-attempts";
-    // Since 2 one may use up a link, which a program that knows 1 would leave as it is.
-    const VERSION: u32 = 2;
+    // Since 2 one may use up a link, which a program that knows 1 would leave as it is; since 3 it ends with its member.
+    const VERSION: u32 = 3;
+}
+
+/// What was tried by the connect link that has the same id. It is counted here and not in the link, which is used up at the
+/// revision at which it was found.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Tries {
+    begun: u32,
+}
+
+impl Record for Tries {
+    const FOLDER: &'static str = "connect-link-attempts";
+    const VERSION: u32 = 1;
 }
 
 /// What is new about an attempt.
 pub(super) struct NewAttempt {
     pub member: MemberId,
+    pub member_since: Timestamp,
     pub app: String,
     pub nickname: Option<String>,
     pub account: Option<AccountId>,
@@ -137,7 +156,10 @@ fn terms(member: &MemberId, app: &str) -> Vec<u8> {
 impl OAuth {
     /// Keeps an attempt under `token`, which the outside knows it by.
     pub(super) async fn keep(&self, token: &str, new: NewAttempt) -> Result<Timestamp, OAuthError> {
-        self.clear(&new.member, new.link.as_ref()).await?;
+        self.clear(&new.member, new.link.is_some()).await?;
+        if let Some(link) = &new.link {
+            self.count(link).await?;
+        }
         let id = id_of(token);
         let mut secrets: BTreeMap<String, Secret> =
             new.secrets.into_iter().map(|(name, secret)| (format!("{FIELD}{name}"), secret)).collect();
@@ -150,6 +172,7 @@ impl OAuth {
         let attempt = Attempt {
             sealed: vault.sealer().await?.seal(&bound, &secrets)?,
             member: new.member,
+            member_since: Some(new.member_since),
             app: new.app,
             nickname: new.nickname,
             account: new.account,
@@ -170,8 +193,10 @@ impl OAuth {
     pub(super) async fn under_way(&self, by: &MemberId, token: &str) -> Result<UnderWay, OAuthError> {
         let id = id_of(token);
         let found = self.attempts.get(&id).await?;
+        let member = self.accounts.members().get(by).await?.ok_or(OAuthError::NotUnderWay)?;
+        let theirs = |attempt: &Attempt| attempt.member == *by && attempt.member_since == Some(member.added);
         let (attempt, revision) = found
-            .filter(|(attempt, _)| attempt.member == *by && attempt.expires > Timestamp::now())
+            .filter(|(attempt, _)| theirs(attempt) && attempt.expires > Timestamp::now())
             .ok_or(OAuthError::NotUnderWay)?;
         let mut secrets = BTreeMap::new();
         for field in attempt.sealed.fields().map(str::to_owned).collect::<Vec<_>>() {
@@ -246,29 +271,74 @@ impl OAuth {
         }
     }
 
-    /// Deletes attempts that are over, and refuses a member or a link that begins too many.
-    async fn clear(&self, member: &MemberId, link: Option<&KeyId>) -> Result<(), OAuthError> {
+    /// Deletes what is over, and refuses a member who begins too many, where it is not `by_link`.
+    async fn clear(&self, member: &MemberId, by_link: bool) -> Result<(), OAuthError> {
         let now = Timestamp::now();
-        let (mut theirs, mut by_link) = (0, 0);
+        let mut theirs = 0;
         for (id, attempt, revision) in self.attempts.all().await? {
             if attempt.expires <= now {
                 match self.attempts.delete(&id, Expect::Revision(revision)).await {
                     Ok(()) | Err(StoreError::Conflict { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
-            } else if attempt.member == *member {
+            } else if attempt.member == *member && attempt.link.is_none() {
                 theirs += 1;
-                by_link += usize::from(link.is_some() && attempt.link.as_ref() == link);
             }
         }
-        if by_link >= BY_LINK {
-            return Err(OAuthError::TooMany(BY_LINK));
+        match by_link {
+            true => self.clear_tries().await,
+            false if theirs >= AT_ONCE => Err(OAuthError::TooMany(AT_ONCE)),
+            false => Ok(()),
         }
-        if theirs >= AT_ONCE {
-            return Err(OAuthError::TooMany(AT_ONCE));
+    }
+
+    /// Forgets what was tried by links that are gone.
+    async fn clear_tries(&self) -> Result<(), OAuthError> {
+        for (id, ..) in self.tries.all().await? {
+            let there = match id.parse::<KeyId>() {
+                Ok(link) => self.links.look_by_id(&link).await,
+                Err(_) => Err(LinkError::NotValid),
+            };
+            match there {
+                Ok(()) => {}
+                Err(LinkError::NotValid) => self.tries.delete(&id, Expect::Any).await?,
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
+
+    /// Counts one more that is begun by `link`. However many begin at once, no more than may come past this.
+    async fn count(&self, link: &KeyId) -> Result<(), OAuthError> {
+        self.links.look_by_id(link).await?;
+        match self.tries.put(link.as_str(), Expect::Absent, &Tries { begun: 0 }).await {
+            Ok(_) | Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let one_more = |tries: &mut Tries| match tries.begun < BY_LINK {
+            true => {
+                tries.begun += 1;
+                Ok(())
+            }
+            false => Err(OAuthError::TooManyByLink(BY_LINK)),
+        };
+        // Not there any more: nor is the link.
+        self.tries.try_update(link.as_str(), one_more).await?.ok_or(LinkError::NotValid)?;
+        Ok(())
+    }
+}
+
+/// Deletes what is under way of `member`'s, who was one since `since` and is being removed. What a later bearer of the name
+/// began stays.
+pub(crate) async fn sweep(store: &Arc<dyn Store>, member: &MemberId, since: Timestamp) -> Result<(), StoreError> {
+    let attempts = Records::<Attempt>::new(store.clone());
+    let theirs = |attempt: &Attempt| attempt.member == *member && attempt.member_since.is_none_or(|then| then <= since);
+    for (id, attempt, _) in attempts.all().await? {
+        if theirs(&attempt) {
+            attempts.delete_if(&id, theirs).await?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -72,6 +72,7 @@ pub struct Begun {
 
 /// A start that was checked.
 pub(super) struct Ready {
+    member_since: Timestamp,
     pub app: Arc<App>,
     pub plain: BTreeMap<String, String>,
     pub secrets: BTreeMap<String, Secret>,
@@ -88,6 +89,7 @@ impl Ready {
     pub(super) fn attempt(self, by: &MemberId, way: Way, lifetime: std::time::Duration) -> NewAttempt {
         NewAttempt {
             member: by.clone(),
+            member_since: self.member_since,
             app: self.app.name.clone(),
             nickname: self.start.nickname,
             account: self.start.account,
@@ -246,9 +248,7 @@ impl OAuth {
 
     /// Checks what a member wants before anyone else hears of it.
     pub(super) async fn ready(&self, by: &MemberId, mut start: Start) -> Result<Ready, OAuthError> {
-        if self.accounts.members().get(by).await?.is_none() {
-            return Err(ConnectError::NotMember(by.clone()).into());
-        }
+        let member = self.accounts.members().get(by).await?.ok_or_else(|| ConnectError::NotMember(by.clone()))?;
         if let Some(id) = &start.account {
             let account = self.accounts.owned(by, id).await?;
             if !start.app.is_empty() && start.app != account.app {
@@ -283,7 +283,7 @@ impl OAuth {
         let Prepared { plain, secrets, .. } = self.accounts.prepare_all_but(given, &later)?;
         let scopes = start.scopes.clone().unwrap_or_else(|| def.scopes.clone());
         let keys = self.keys(&app, def, &plain, |name| Ok(secrets.get(name).cloned())).await?;
-        Ok(Ready { app, plain, secrets, scopes, keys, start })
+        Ok(Ready { member_since: member.added, app, plain, secrets, scopes, keys, start })
     }
 
     pub(super) fn app(&self, name: &str) -> Result<Arc<App>, OAuthError> {

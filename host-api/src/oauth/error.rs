@@ -51,6 +51,9 @@ pub enum OAuthError {
     /// A member who begins without end.
     #[error("{0} connections of yours are under way; finish one, or wait 10 minutes")]
     TooMany(usize),
+    /// Whoever has a connect link begins by it without end.
+    #[error("{0} connections were begun by this link, which is as many as may be; ask whoever sent it for another one")]
+    TooManyByLink(u32),
     /// The answer came to another place than it was asked to.
     #[error("the answer came to another redirect URI than the one that was asked for; begin again")]
     OtherRedirect,

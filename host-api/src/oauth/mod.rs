@@ -52,6 +52,7 @@ use std::sync::Arc;
 pub use answer::AnswerError;
 pub(crate) use answer::line;
 pub use attempt::Origin;
+pub(crate) use attempt::sweep;
 pub use clients::{ClientSummary, NewClient};
 pub use connect::{Begun, Start};
 pub use device::{DeviceBegun, DevicePoll};
@@ -68,7 +69,7 @@ use crate::store::Store;
 use crate::store::records::Records;
 use crate::tokens::{ConnectAccount, Links};
 use crate::vault::Secret;
-use attempt::Attempt;
+use attempt::{Attempt, Tries};
 use clients::Client;
 use lease::Lease;
 use wire::ClientKeys;
@@ -79,6 +80,7 @@ pub struct OAuth {
     calls: OwnCalls,
     clients: Records<Client>,
     attempts: Records<Attempt>,
+    tries: Records<Tries>,
     leases: Records<Lease>,
     links: Links<ConnectAccount>,
     flights: refresh::Flights,
@@ -92,6 +94,7 @@ impl OAuth {
             calls,
             clients: Records::new(store.clone()),
             attempts: Records::new(store.clone()),
+            tries: Records::new(store.clone()),
             leases: Records::new(store.clone()),
             links: Links::new(store),
             flights: refresh::Flights::default(),

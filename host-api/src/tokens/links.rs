@@ -49,12 +49,16 @@ pub struct SignIn {
     /// What made it, without which nobody is signed in by it.
     #[serde(flatten)]
     pub basis: Basis,
+    /// Whether an admin made it, for a member who had not come in yet: for nobody else may they.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub invite: bool,
 }
 
 impl Purpose for SignIn {
     const FOLDER: &'static str = "sign-in-links";
-    // Since 2 what made one may be more than a token, which a program that knows 1 would overlook.
-    const VERSION: u32 = 2;
+    // Since 2 what made one may be more than a token, since 3 it may be an invite, which a program that knows less would
+    // overlook.
+    const VERSION: u32 = 3;
     const LIFETIME: Duration = Duration::from_secs(15 * 60);
     const KIND: Kind = Kind::SignIn;
 }
@@ -273,6 +277,19 @@ impl<P: Purpose> Links<P> {
             if stored.member == *member {
                 records.delete(&id, Expect::Any).await?;
             }
+        }
+        Ok(())
+    }
+}
+
+impl Links<SignIn> {
+    /// Takes back every invite for `member`, who has come in.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn revoke_invites(&self, member: &MemberId) -> Result<(), StoreError> {
+        for link in self.list(member).await?.into_iter().filter(|link| link.opens.invite) {
+            self.records.delete(link.id.as_str(), Expect::Any).await?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Connecting: in a browser, from a device, as a client; reconnecting and deleting.
 
+use futures_util::future::join_all;
 use keyhole_host_api::accounts::{AccountId, ChangeError};
 use keyhole_host_api::apps::REFRESH_TOKEN;
 use keyhole_host_api::oauth::{DevicePoll, NewClient, OAuthError, Start, Upstream};
@@ -325,13 +326,57 @@ async fn a_connect_link_is_used_up_by_the_one_connection_that_comes_to_an_accoun
     assert_eq!(server.count("token requests").await, before);
     assert_eq!(house.accounts.list(&alice).await.unwrap().len(), 1);
     assert!(matches!(links.look(made.text.expose()).await, Err(LinkError::NotValid)));
+    assert!(matches!(begin().await, Err(OAuthError::Link(LinkError::NotValid))));
+}
 
-    // Whoever has a link can't keep its member from connecting.
-    for _ in 0..10 {
-        begin().await.unwrap();
+#[tokio::test(flavor = "multi_thread")]
+async fn so_many_are_begun_by_a_link_however_many_try_at_once_and_none_keeps_its_member_from_connecting() {
+    let (_dir, _server, house) = new().await;
+    let (alice, oauth) = (who("alice"), house.oauth());
+    let links = Links::<ConnectAccount>::new(house.store.clone());
+    let link = async || {
+        let opens = ConnectAccount { app: "notes".to_owned() };
+        links.create(&alice, opens, ConnectAccount::LIFETIME).await.unwrap().link.id
+    };
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let id = link().await;
+        let start = || Start { link: Some(id.clone()), ..Start::of("notes") };
+        let ended = join_all((0..60).map(|_| oauth.begin(&alice, start(), CALLBACK))).await;
+        let begun = ended.iter().filter(|one| one.is_ok()).count();
+        let refused = ended.iter().filter(|one| matches!(one, Err(OAuthError::TooManyByLink(50)))).count();
+        assert_eq!((begun, refused), (50, 10));
+        all.push(id);
     }
-    assert!(matches!(begin().await, Err(OAuthError::TooMany(10))));
     oauth.begin(&alice, Start::of("notes"), CALLBACK).await.unwrap();
+
+    // What was tried is forgotten with its link, and not before.
+    links.revoke(&alice, all[0].as_str()).await.unwrap();
+    let start = Start { link: Some(link().await), ..Start::of("notes") };
+    oauth.begin(&alice, start, CALLBACK).await.unwrap();
+    assert_eq!(house.store.scan("connect-link-attempts/", None, 10).await.unwrap().len(), 3);
+    let start = Start { link: Some(all[1].clone()), ..Start::of("notes") };
+    let again = oauth.begin(&alice, start, CALLBACK).await;
+    assert!(matches!(again, Err(OAuthError::TooManyByLink(50))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_member_began_ends_with_them_and_no_later_bearer_of_the_name_finishes_it() {
+    let (_dir, server, house) = new().await;
+    let (bob, oauth) = (who("bob"), house.oauth());
+    let begun = oauth.begin(&bob, Start::of("notes"), CALLBACK).await.unwrap();
+    let back = server.browser().open(begun.url.as_str(), "ann", Decision::Allow).await;
+    let (key, record) = house.store.scan("oauth-attempts/", None, 10).await.unwrap().remove(0);
+    house.members.remove(&bob).await.unwrap();
+    assert!(house.store.scan("oauth-attempts/", None, 10).await.unwrap().is_empty());
+
+    // One that was written while they were removed.
+    house.store.write(&key, Expect::Absent, Some(record.value.clone())).await.unwrap();
+    house.members.add(bob.clone(), None).await.unwrap();
+    assert!(matches!(oauth.finish(&bob, &back).await, Err(OAuthError::NotUnderWay)));
+    assert_eq!(server.count("token requests").await, 0);
+    let own = oauth.begin(&bob, Start::of("notes"), CALLBACK).await.unwrap();
+    assert!(oauth.origin(&bob, &own.state).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

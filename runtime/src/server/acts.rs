@@ -7,6 +7,7 @@ use keyhole_host_api::oauth::Origin;
 
 use super::Api;
 use super::caller::{Caller, LocalOperator, Peer};
+use super::guard::ToldFailures;
 use super::problem::Problem;
 
 impl Api {
@@ -34,12 +35,17 @@ impl Api {
         reason: impl ToString,
     ) -> Result<(), Problem> {
         self.failed.note(peer.0)?;
-        self.refused(Act::refused(act, reason).by(by).from(peer.address())).await
+        self.tell(&self.told, Act::refused(act, reason).by(by).from(peer.address())).await
     }
 
-    /// Records what somebody was kept from, unless there was too much of that.
-    pub(super) async fn refused(&self, act: Act) -> Result<(), Problem> {
-        let Some(untold) = self.told.count() else { return Ok(()) };
+    /// Records that a connection came to nothing, unless there was too much of that. It is no limit of the others: whoever
+    /// has a link must not keep a failed sign-in from being told of.
+    pub(super) async fn came_to_nothing(&self, act: Act) -> Result<(), Problem> {
+        self.tell(&self.told_connecting, act).await
+    }
+
+    async fn tell(&self, within: &ToldFailures, act: Act) -> Result<(), Problem> {
+        let Some(untold) = within.count() else { return Ok(()) };
         self.record(match untold {
             0 => act,
             more => act.detail(format!("{more} more before it are not recorded")),

@@ -28,7 +28,7 @@ const BURST: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 /// After how many failed attempts addresses that failed long ago are forgotten.
 const TIDY: u32 = 1024;
 
-/// How many failed attempts the audit tells of at once, and again in a minute, of all addresses together.
+/// How many failed attempts of one kind the audit tells of at once, and again in a minute, of all addresses together.
 const TOLD: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
 
 /// How many sign-ins an address may begin at once, and gets back in a minute.

@@ -75,6 +75,7 @@ pub struct Api {
     pub set_up: SetUp,
     failed: FailedAttempts,
     told: ToldFailures,
+    told_connecting: ToldFailures,
     begun: BegunSignIns,
     /// Places for those who follow the audit.
     followers: Arc<Semaphore>,
@@ -120,6 +121,7 @@ impl Api {
             set_up: SetUp::default(),
             failed: FailedAttempts::default(),
             told: ToldFailures::default(),
+            told_connecting: ToldFailures::default(),
             begun: BegunSignIns::default(),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
             watchers: Arc::new(Semaphore::new(WATCHERS)),

@@ -326,7 +326,7 @@ impl From<OAuthError> for Problem {
             OAuthError::Link(error) => error.into(),
             OAuthError::Vault(error) => error.into(),
             OAuthError::Store(error) => error.into(),
-            OAuthError::TooMany(_) => {
+            OAuthError::TooMany(_) | OAuthError::TooManyByLink(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many at a time", error.to_string())
             }
             OAuthError::NotConfigured(_) => {

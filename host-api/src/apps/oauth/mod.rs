@@ -225,6 +225,11 @@ impl Endpoint {
         self.template.fields()
     }
 
+    /// Its host.
+    pub(super) fn host(&self) -> &HostTemplate {
+        &self.host
+    }
+
     /// Whether an account's owner chooses the whole host.
     fn is_the_members(&self) -> bool {
         self.host.whole().is_some()

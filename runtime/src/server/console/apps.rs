@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use super::accounts::Search;
 use super::connect_link::callback;
 use super::frame::{self, Part, Wrong, alert};
-use super::parts::{ago, icon, matches, of_page, pages};
+use super::parts::{added_in_short, ago, icon, matches, of_page, pages};
 use super::session::{Posted, Visitor};
 use crate::server::Api;
 use crate::server::caller::Act;
@@ -54,7 +54,7 @@ pub(super) async fn list(
                             (icon(&app.title))
                             div .what {
                                 a href=(format!("/apps/{}", app.name)) { (app.title) }
-                                small { @if app.oauth.is_some() { "with OAuth" } @else { "with a key" } }
+                                small { @if app.oauth.is_some() { "with OAuth" } @else { "with a key" } (added_in_short(app)) }
                             }
                             div .facts {
                                 @if visitor.is_admin() && needs_client(app) {

@@ -16,7 +16,7 @@ use super::accounts::Search;
 use super::connect_link::{asked, callback, to_service};
 use super::frame::{self, Part, Wrong, alert};
 use super::members::admins;
-use super::parts::{field, icon, matches, of_page, pages_of};
+use super::parts::{added, added_in_short, field, icon, matches, of_page, pages_of};
 use super::session::{Posted, Visitor, with_next};
 use super::sign_in::Next;
 use crate::server::extract::{Body, Path, Query};
@@ -63,7 +63,7 @@ pub(super) async fn choose(
                             (icon(&app.title))
                             div .what {
                                 a href=(with_next(&format!("/accounts/new/{}", app.name), next)) { (app.title) }
-                                small { @if leaves(app) { "you allow it at the service" } @else { "with a key" } }
+                                small { @if leaves(app) { "you allow it at the service" } @else { "with a key" } (added_in_short(app)) }
                             }
                         }
                     }
@@ -145,6 +145,7 @@ impl<'a> Connecting<'a> {
             @if let Some(problem) = problem { (alert(problem)) }
             @if let Some(unready) = &self.unready { (unready) }
             @else {
+                (added(self.app))
                 form .card method="post" autocomplete="off" {
                     (visitor.key())
                     @if self.account.is_none() {

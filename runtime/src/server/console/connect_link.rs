@@ -22,8 +22,9 @@ use url::Url;
 
 use super::connect::{again, came_back, came_to_nothing, leaves};
 use super::frame::{Wrong, alert, bare};
-use super::parts::field;
-use super::session::{self, Form, form, with_next};
+use super::parts::{added, field};
+use super::session::{self, Form, with_next};
+use super::sign_in::ours;
 use crate::server::caller::Peer;
 use crate::server::extract::Path;
 use crate::server::model::{AppView, ConnectedView, FieldView};
@@ -76,6 +77,7 @@ async fn page(
         @if let Some(problem) = problem { (alert(problem)) }
         p { "The account will belong to " b { (link.member) } " in Keyhole. Steps can use it; none can see its keys. \
              Go on only if you expected this." }
+        (added(app))
         form method="post" autocomplete="off" {
             @for one in asked(app) { (field(&one, value(&one.name))) }
             div .buttons { button .act { @if goes_on { "Go to " (app.title) } @else { "Connect" } } }
@@ -94,7 +96,7 @@ async fn connect(
     request: Request,
 ) -> Result<Response, Wrong> {
     let (link, app) = open(&api, &text, peer).await?;
-    let given = form(request, &api).await?;
+    let given = ours(request, &api).await?;
     match connect_by(&api, &text, &link, &app, &given, peer).await {
         Ok(response) => Ok(response),
         // There is no use in giving anything again.
@@ -196,8 +198,13 @@ async fn come_back(State(api): State<Arc<Api>>, peer: Peer, uri: Uri, headers: H
         });
     };
     let origin = api.oauth().origin(&member, &state).await?;
-    let ended = api.oauth().finish(&member, &address).await.map_err(Problem::from);
-    // Who is signed in may be another: it is the browser that began it, or whoever has the link.
+    let has_link = origin.as_ref().is_some_and(Origin::is_by_link);
+    let ended = match &visitor {
+        // Whoever is at the browser now may not be who began it.
+        Some(visitor) if origin.is_some() && !has_link && visitor.member.id != member => Err(others(&member)),
+        _ => api.oauth().finish(&member, &address).await.map_err(Problem::from),
+    };
+    // Who is signed in may be another, or nobody: it is the browser that began it, or whoever has the link.
     let told = |act: Act| match origin.as_ref().and_then(|origin| origin.link.as_ref()) {
         Some(link) => act.by(by_link(link)).from(peer.address()),
         None => act.member(&member).by("browser").from(peer.address()),
@@ -206,27 +213,38 @@ async fn come_back(State(api): State<Arc<Api>>, peer: Peer, uri: Uri, headers: H
         (Ok(connected), _) => api.record(told(acts::connected(connected))).await?,
         // What Keyhole could not do is nobody's act.
         (Err(problem), Some(origin)) if !problem.code().is_server_error() => {
-            api.refused(told(acts::not_connected(origin, &member, problem))).await?;
+            // What fails is no way to try without end.
+            if has_link {
+                api.failed.note(peer.0)?;
+            }
+            api.came_to_nothing(told(acts::not_connected(origin, &member, problem))).await?;
         }
         (Err(_), _) => {}
     }
     let ended = ended.map(ConnectedView::from);
     let visitor = visitor.filter(|visitor| visitor.member.id == member);
-    let by_link = origin.as_ref().is_some_and(Origin::is_by_link);
     let mut response = match (ended, visitor, &origin) {
-        (Ok(connected), Some(visitor), Some(origin)) if !by_link => came_back(&visitor, &connected, origin),
+        (Ok(connected), Some(visitor), Some(origin)) if !has_link => came_back(&visitor, &connected, origin),
         (Ok(connected), ..) => done(&connected),
         // A link that somebody else was faster with leads nowhere any more.
-        (Err(problem), ..) if problem.code().is_server_error() || (by_link && problem.is("not-there")) => {
+        (Err(problem), ..) if problem.code().is_server_error() || (has_link && problem.is("not-there")) => {
             Wrong::from(problem).into_response()
         }
-        (Err(problem), Some(visitor), origin) if !by_link => came_to_nothing(&visitor, &problem, origin.as_ref()),
+        (Err(problem), Some(visitor), origin) if !has_link => came_to_nothing(&visitor, &problem, origin.as_ref()),
         (Err(problem), _, Some(origin)) => not_connected(&problem, origin, &member),
         (Err(problem), _, None) => Wrong::from(problem).into_response(),
     };
     let gone = HeaderValue::from_static("keyhole-connect=; Path=/oauth/callback; Max-Age=0; HttpOnly; SameSite=Lax");
     response.headers_mut().append(header::SET_COOKIE, gone);
     Ok(response)
+}
+
+/// Why nothing comes of what `member` began in this browser.
+fn others(member: &MemberId) -> Problem {
+    Problem::not_allowed(format!(
+        "{member} began this connection, and somebody else is signed in with this browser now"
+    ))
+    .help("begin again, for yourself; nothing was connected")
 }
 
 /// The state and the member of what this browser began, and the address at which it came back with an answer to that.

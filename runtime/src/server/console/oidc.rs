@@ -75,7 +75,7 @@ pub(super) async fn begin(
 ) -> Result<Response, Wrong> {
     let next = local(to.next.as_deref());
     // Another site must not choose when one is signed in, nor as whom.
-    if is_foreign(&headers) {
+    if is_foreign(&api, &headers) {
         return Ok(sign_in::again(&api, Some(next), None));
     }
     // Before anything is kept for it.

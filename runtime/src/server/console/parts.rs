@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use keyhole_host_api::accounts::{Access, Health};
+use keyhole_host_api::apps::{App, Source};
 use maud::{Markup, html};
 
 use crate::server::Api;
@@ -13,6 +14,28 @@ pub(super) const ROWS: usize = 50;
 /// What people call the app.
 pub(super) fn title_of(api: &Api, app: &str) -> String {
     api.catalog().get(app).map_or_else(|| app.to_owned(), |app| app.title.clone())
+}
+
+/// Where what is given goes, for an app that did not come with Keyhole: its title proves nothing.
+pub(super) fn added(app: &App) -> Markup {
+    html! {
+        @if matches!(app.source, Source::File(_)) {
+            p {
+                bdi { (app.title) } " did not come with Keyhole: an admin or whoever runs it added it. What you give goes to "
+                @for (at, host) in app.destinations().iter().enumerate() { @if at > 0 { ", " } code { (host) } } "."
+            }
+        }
+    }
+}
+
+/// The same, in a list of apps.
+pub(super) fn added_in_short(app: &App) -> Markup {
+    let hosts = app.destinations();
+    html! {
+        @if let (Source::File(_), Some(host)) = (&app.source, hosts.first()) {
+            ", added here, for " (host) @if hosts.len() > 1 { " and " (hosts.len() - 1) " more" }
+        }
+    }
 }
 
 /// A letter on a colour, both of the name alone. Nothing that a screen reader should read.

@@ -127,9 +127,18 @@ fn stranger() -> Problem {
         .help("nothing was changed; open the page again, and send it from there")
 }
 
-/// Whether a browser says that another site's page made this request. One that says nothing is known by its form's key.
-pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
-    headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
+/// Whether a browser says that another site's page made this request. Over plain HTTP, and of old, browsers tell only the
+/// origin of what sends a form. One that says nothing is known by its form's key.
+pub(super) fn is_foreign(api: &Api, headers: &HeaderMap) -> bool {
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return site != "same-origin" && site != "none";
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else { return false };
+    let origin = origin.to_str().unwrap_or_default();
+    // A proxy may ask for another host than the browser did.
+    let public = api.public_url.as_ref().is_some_and(|url| url.origin().ascii_serialization() == origin);
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    !public && host.is_none_or(|host| origin.split_once("://").is_none_or(|(_, from)| from != host))
 }
 
 /// Lets past who is signed in; others are led to sign in, and back.
@@ -140,7 +149,7 @@ pub(super) async fn sign_in_first(
     next: Next,
 ) -> Response {
     let changes = request.method() != Method::GET;
-    if changes && is_foreign(request.headers()) {
+    if changes && is_foreign(&api, request.headers()) {
         return Wrong::from(stranger()).into_response();
     }
     let opened = match key_of(&api, request.headers()) {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use data_encoding::BASE64URL_NOPAD;
 use keyhole_host_api::broker::audit::Act;
 use keyhole_host_api::members::{MemberId, MemberIdError, Role};
-use keyhole_host_api::tokens::Basis;
+use keyhole_host_api::tokens::{Basis, Link, SignIn};
 use keyhole_host_api::vault::Secret;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -132,13 +132,7 @@ pub(super) async fn ask_link(
     peer: Peer,
     Path(text): Path<String>,
 ) -> Result<Response, Wrong> {
-    let link = match api.sign_ins.look(&text).await {
-        Ok(link) => link,
-        Err(error) => {
-            api.failed_to(SIGN_IN, peer, "link", &error).await?;
-            return Err(error.into());
-        }
-    };
+    let link = look(&api, peer, &text).await?;
     let content = html! {
         h1 { "Sign in to Keyhole" }
         p { "This link signs you in as " strong { (link.member) } ". It can be used once." }
@@ -155,6 +149,7 @@ pub(super) async fn by_link(
 ) -> Result<Response, Wrong> {
     let headers = request.headers().clone();
     ours(request, &api).await?;
+    look(&api, peer, &text).await?;
     match api.sign_ins.redeem(&text).await {
         Ok(link) => {
             let by = format!("link {}", link.id);
@@ -165,6 +160,28 @@ pub(super) async fn by_link(
             Err(error.into())
         }
     }
+}
+
+/// The link. An invite whose member came in by another way opens nothing: whoever made it could use what they have by now.
+async fn look(api: &Api, peer: Peer, text: &str) -> Result<Link<SignIn>, Problem> {
+    let link = match api.sign_ins.look(text).await {
+        Ok(link) => link,
+        Err(error) => {
+            api.failed_to(SIGN_IN, peer, "link", &error).await?;
+            return Err(error.into());
+        }
+    };
+    if link.opens.invite {
+        let member = routes::members::known(api, link.member.as_str()).await?;
+        if let Some(what) = routes::members::came_in(api, &member).await? {
+            api.sign_ins.revoke_invites(&member.id).await?;
+            let over = Problem::not_there(format!("this invite is over: {} has {what} by now", member.id))
+                .help(format!("whoever has the data directory makes a link: keyhole sign-in --as {}", member.id));
+            api.failed_to(SIGN_IN, peer, "link", &over.detail).await?;
+            return Err(over);
+        }
+    }
+    Ok(link)
 }
 
 /// Asks who the first member is.
@@ -251,10 +268,11 @@ fn signed_out(api: &Api) -> Response {
     response
 }
 
-/// The fields of a form that no other site's page sent: it could sign a browser in as somebody else.
+/// The fields of a form that no other site's page sent: it could sign a browser in as somebody else, or connect for
+/// somebody else what whoever sits at it has at a service.
 pub(super) async fn ours(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
-    if is_foreign(request.headers()) {
-        return Err(Problem::not_allowed("another site's page sent this").help("nobody was signed in"));
+    if is_foreign(api, request.headers()) {
+        return Err(Problem::not_allowed("another site's page sent this").help("nothing was done"));
     }
     form(request, api).await
 }

@@ -57,7 +57,9 @@ pub(in crate::server) async fn add(
 }
 
 async fn invite_link(api: &Api, caller: &Caller, member: &Member) -> Result<Hidden, Problem> {
-    Ok(sessions::link(api, caller, &member.id, SignIn::default(), SignIn::LONGEST).await?.url)
+    Ok(sessions::link(api, caller, &member.id, SignIn { invite: true, ..SignIn::default() }, SignIn::LONGEST)
+        .await?
+        .url)
 }
 
 /// Make the link by which a member comes in anew; those before open nothing any more. Only for a member who has nothing
@@ -91,6 +93,21 @@ pub(in crate::server) async fn invite(
 pub(in crate::server) async fn belongings(api: &Api, member: &Member) -> Result<Option<&'static str>, Problem> {
     let id = &member.id;
     let named = |access: &Access| matches!(access, Access::Members(members) if members.contains(id));
+    Ok(if let Some(what) = came_in(api, member).await? {
+        Some(what)
+    } else if api.accounts.rows(id).await?.iter().any(|one| named(one.access())) {
+        Some("an account that was opened to them by name")
+    } else if !api.workflows.list(Some(id)).await?.is_empty() {
+        Some("a workflow")
+    } else {
+        None
+    })
+}
+
+/// What only a member has who came in. Not what others may give them while their invite is on its way, nor workflows, which
+/// those who bore the name before may have left.
+pub(in crate::server) async fn came_in(api: &Api, member: &Member) -> Result<Option<&'static str>, Problem> {
+    let id = &member.id;
     Ok(if !api.sessions.list(id).await?.is_empty() {
         Some("a session")
     } else if !api.tokens.list(Some(id)).await?.is_empty() {
@@ -99,10 +116,8 @@ pub(in crate::server) async fn belongings(api: &Api, member: &Member) -> Result<
         Some("a passkey")
     } else if api.oidc.bindings().of(id, member.added).await?.is_some() {
         Some("a way in at the OpenID provider")
-    } else if api.accounts.rows(id).await?.iter().any(|one| one.owner() == id || named(one.access())) {
-        Some("an account of theirs, or one that was opened to them by name")
-    } else if !api.workflows.list(Some(id)).await?.is_empty() {
-        Some("a workflow")
+    } else if api.accounts.rows(id).await?.iter().any(|one| one.owner() == id) {
+        Some("an account of theirs")
     } else {
         None
     })

@@ -100,7 +100,7 @@ pub(in crate::server) async fn create_link(
         }
         Caller::Operator(_) => Basis::Itself,
     };
-    Ok((StatusCode::CREATED, Json(link(&api, &caller, member, SignIn { basis }, lifetime).await?)))
+    Ok((StatusCode::CREATED, Json(link(&api, &caller, member, SignIn { basis, invite: false }, lifetime).await?)))
 }
 
 /// A link that signs `member` in once. Whether `caller` may have it is for whoever calls this to see to.

@@ -52,6 +52,8 @@ pub(in crate::server) async fn create(
     caller.must(Act::CreateTokenFor(member))?;
     let lifetime = new.expires_in.map_or(LIFETIME, |seconds| Duration::from_secs(seconds.into()));
     let made = api.tokens.create(member, &new.name, lifetime).await?;
+    // The member has a way in from now on, even if it ends before their invite does.
+    api.sign_ins.revoke_invites(member).await?;
     api.did(&caller, done("tokens_create", &made.token)).await?;
     Ok((StatusCode::CREATED, Json(CreatedToken { token: made.token.into(), text: Hidden(made.text) })))
 }
