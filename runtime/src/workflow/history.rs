@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 pub use list::{Listed, Of, Page, Within};
 
-use super::record::{Cause, Details, Live, Pending, Run, RunStatus, Started, StepRecord, Waits, WorkflowId};
+use super::record::{Cause, Details, Live, Pending, Run, RunStatus, Started, StepRecord, Tried, Waits, WorkflowId};
 
 /// The runs of each workflow: `<owner>/<name>/<run>`.
 const BY_WORKFLOW: &str = "workflow-runs/";
@@ -243,7 +243,7 @@ impl History {
             for id in ids {
                 // It may have ended meanwhile.
                 let Some((pending, revision)) = self.pending.get(&id).await? else { continue };
-                events += pending.event.get().len();
+                events += pending.event.get().len() + pending.tried.iter().map(Tried::bytes).sum::<usize>();
                 page.push((id, pending, revision));
                 if events >= EVENTS {
                     return Ok(page);
@@ -402,7 +402,7 @@ enum Prune {
 
 /// Records that are read at a time.
 const PAGE: usize = 200;
-/// Bytes of events from which on a page of runs has no more of them.
+/// Bytes of events, and of what was tried, from which on a page of runs has no more of them.
 const EVENTS: usize = 4 << 20;
 
 fn by_workflow(workflow: &WorkflowId, run: &str) -> String {
