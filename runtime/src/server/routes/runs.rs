@@ -22,7 +22,7 @@ use crate::server::model::{NewRun, RetryRun, RunDetail, RunView, RunsQuery, Star
 use crate::server::problem::Problem;
 use crate::workflow::Told;
 use crate::workflow::history::{Listed, Of, Page, Within};
-use crate::workflow::record::{Cause, Run, Waits, WorkflowId};
+use crate::workflow::record::{Cause, Run, RunStatus, Waits, WorkflowId};
 
 /// How long a caller who waits for a run is kept.
 const WAIT: Duration = Duration::from_secs(60);
@@ -69,7 +69,9 @@ async fn wait_for(api: &Api, run: &str, mut told: tokio::sync::oneshot::Receiver
     let mut look = Duration::from_millis(100);
     loop {
         match tokio::time::timeout(look, &mut told).await {
-            Ok(Ok(Told::Ended(status, _))) => return Ok(status.word().to_owned()),
+            Ok(Ok(Told::Ended(status, _))) if status != RunStatus::Failed => return Ok(status.word().to_owned()),
+            // Others may have to be told of it before it has ended.
+            Ok(Ok(Told::Ended(..))) => told = tokio::sync::oneshot::channel().1,
             // A response comes before the end, and nothing after it.
             Ok(_) => {
                 told = tokio::sync::oneshot::channel().1;
