@@ -18,7 +18,7 @@ use keyhole_host_api::store::{Expect, Revision, Store, StoreError};
 
 use tokio::sync::watch;
 
-pub use list::{Listed, Of, Page, Within};
+pub use list::{Listed, Of, Page, Within, came};
 
 use super::record::{Cause, Details, Live, Pending, Run, RunStatus, Started, StepRecord, Tried, Waits, WorkflowId};
 
@@ -318,10 +318,11 @@ impl History {
     /// # Errors
     /// Whatever the store says.
     pub async fn prune(&self, before: Timestamp) -> Result<usize, StoreError> {
-        // In the order in which their events were accepted: none that follows can have ended earlier.
-        self.delete(|_, run| match run.ended {
+        // In the order of their ids, none of which is of a time after its run was accepted: of those that follow, none can
+        // have ended earlier.
+        self.delete(|id, run| match run.ended {
             Some(ended) if ended < before => Prune::Delete,
-            _ if run.accepted >= before => Prune::Stop,
+            _ if !super::blobs::is_older(id, before) => Prune::Stop,
             _ => Prune::Keep,
         })
         .await

@@ -21,7 +21,7 @@ use crate::server::extract::{Body, Path, Query};
 use crate::server::model::{NewRun, RetryRun, RunDetail, RunView, RunsQuery, StartedRun, status_of};
 use crate::server::problem::Problem;
 use crate::workflow::Told;
-use crate::workflow::history::{Listed, Of, Page, Within};
+use crate::workflow::history::{Listed, Of, Page, Within, came};
 use crate::workflow::record::{Cause, Run, RunStatus, Waits, WorkflowId};
 
 /// How long a caller who waits for a run is kept.
@@ -163,11 +163,11 @@ pub(in crate::server) async fn page(
     let limit = usize::try_from(query.limit.clamp(1, 1000)).unwrap_or(1000);
     let wanted = |run: &Run| {
         status.is_none_or(|status| run.status == status)
-            && query.since.is_none_or(|since| run.accepted >= since)
-            && query.until.is_none_or(|until| run.accepted < until)
+            && query.since.is_none_or(|since| came(run) >= since)
+            && query.until.is_none_or(|until| came(run) < until)
             && also(run)
     };
-    // No run was accepted before the time in its id, so those with a later one need not be read.
+    // No run came before the time in its id, so those with a later one need not be read.
     let first = query.until.and_then(first_id_after);
     let before = query.before.as_ref().into_iter().chain(&first).min();
     let page = Page { before: before.map(String::as_str), limit, looks };
