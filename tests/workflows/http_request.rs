@@ -124,6 +124,19 @@ fn the_next_page_of_a_link_header_is_followed_whatever_stands_in_its_url() {
     assert_eq!(returned(&run)["a"], json!({"items": [1, 2], "pages": 2, "more": true}), "{run:#}");
 }
 
+#[test]
+fn a_next_page_at_no_url_fails_only_what_would_go_there() {
+    let house = house(|_| {
+        let mut page = answer(200, &json!([1]));
+        page.headers_mut().insert("link", "<https://[>; rel=next".parse().unwrap());
+        page
+    });
+    let run = house.run("url = \"v1/list\", pages = { link = true, max = 1 }", &json!({}));
+    assert_eq!(returned(&run)["a"], json!({"items": [1], "pages": 1, "more": true}), "{run:#}");
+    let run = house.run("url = \"v1/list\", pages = { link = true }", &json!({}));
+    assert!(run["run"]["error"]["message"].as_str().unwrap().contains("the next page is at no URL"), "{run:#}");
+}
+
 /// The bodies that a step without code sends, and what it makes of those that it is answered.
 #[test]
 fn each_kind_of_body_is_sent_as_it_is_and_an_answer_is_read_by_its_type() {

@@ -71,3 +71,39 @@ async fn what_a_dead_account_holds_goes_on_in_order_when_it_is_reconnected_also_
     assert_eq!(first["steps"][1]["earlier"][0]["error"]["kind"], "access", "{first:#}");
     assert_eq!(server.received().len(), 2);
 }
+
+#[tokio::test]
+async fn what_an_account_holds_is_let_go_with_it_whatever_becomes_of_the_others() {
+    let mut keyhole = keyhole();
+    let server = acme(&keyhole.authority, KEY);
+    keyhole.lead("api.acme.example", &server);
+    let [account, other] = ["one", "other"].map(|nickname| {
+        let args = ["--json", "accounts", "connect", "acme", "--as", "alice", "--stdin", "--no-test"];
+        let connected = keyhole.call_with(&[args.as_slice(), &["--nickname", nickname]].concat(), KEY);
+        connected.ok().json()["id"].as_str().expect("an id").to_owned()
+    });
+    let asks = |name: &str, account: &str, more: &str| {
+        let links = format!("links = {{ account = {account:?} }}");
+        format!("[[steps]]\nname = {name:?}\nuses = \"http-request\"\n{more}{links}\nprops = {{ url = \"v1/me\" }}\n")
+    };
+    let steps = asks("asks", &account, "") + &asks("never", &other, "if = \"{{ run.id == 'x' }}\"\n");
+    deploy(&keyhole, &[HEAD, "limits = { concurrency = 1 }\n", &steps].concat()).ok();
+    die(&keyhole, &account).await;
+    die(&keyhole, &other).await;
+    let _serving = Serving::on(&keyhole);
+    let held = |run: &str| {
+        until("it to be held", || {
+            Some(show(&keyhole, run)).filter(|shown| shown["run"]["waits_for"] == account.as_str())
+        })
+    };
+    let first = start(&keyhole, "w");
+    held(&first);
+    let [second, third] = [start(&keyhole, "w"), start(&keyhole, "w")];
+    // With nothing held any more, the next one finds out.
+    keyhole.call(&["runs", "cancel", &first, "--as", "alice"]).ok();
+    held(&second);
+    assert_eq!(show(&keyhole, &third)["run"]["status"], "queued");
+    keyhole.call_with(&["accounts", "reconnect", &account, "--as", "alice", "--stdin", "--no-test"], KEY).ok();
+    until_status(&keyhole, &second, "ok");
+    until_status(&keyhole, &third, "ok");
+}

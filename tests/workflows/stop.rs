@@ -93,3 +93,31 @@ async fn what_takes_too_long_is_begun_again_at_the_next_start_and_what_was_queue
         assert_eq!(given(1), place + 1, "in the order of the events");
     }
 }
+
+#[tokio::test]
+async fn a_url_that_is_still_to_be_told_of_a_failure_is_told_by_whoever_comes_next() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut keyhole = keyhole();
+    let up = std::sync::Arc::new(AtomicBool::new(false));
+    let is_up = up.clone();
+    let server = Server::http(&keyhole.authority, &["alarm.example"], move |_| {
+        keyhole_tests::server::json(if is_up.load(Ordering::SeqCst) { 200 } else { 503 }, &json!({}))
+    });
+    keyhole.lead("alarm.example", &server);
+    let head = "on_error = \"https://alarm.example/x\"\ntrigger.http = { respond = \"workflow\" }\n";
+    deploy(&keyhole, &[HEAD, head, &verb("a", "fail", "\"no luck\"")].concat()).ok();
+    let serving = Serving::on(&keyhole);
+    let url = format!("{}{}", serving.url, hook(&keyhole, "w"));
+    // Who waits for the run does not wait for that.
+    assert_eq!(Client::new().post(&url).json(&json!({})).send().await.unwrap().status(), 500);
+    let run = list(&keyhole, &["--status", "running"]).pop().expect("it is being told");
+    let id = run["id"].as_str().unwrap();
+    until("it to be told once", || (!server.received().is_empty()).then_some(()));
+    assert_eq!(serving.stop().0, Some(0));
+    up.store(true, Ordering::SeqCst);
+    let _again = Serving::on(&keyhole);
+    let failed = until_status(&keyhole, id, "failed");
+    assert_eq!((&failed["run"]["error"]["message"], &failed["steps"][0]["attempts"]), (&json!("no luck"), &json!(1)));
+    assert_eq!((&failed["steps"][1]["name"], &failed["steps"][1]["status"]), (&json!("on_error"), &json!("ok")));
+}

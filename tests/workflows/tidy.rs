@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use keyhole::engine::{Engine, EngineConfig};
-use keyhole::workflow::history::History;
+use keyhole::workflow::history::{History, Of, Page, Within, came};
 use keyhole::workflow::record::{Cause, Details, Run, RunStatus, Workflow, WorkflowId};
 use keyhole::workflow::render::Renderers;
 use keyhole::workflow::{
@@ -315,13 +315,25 @@ async fn no_component_goes_while_a_workflow_is_deployed_that_needs_it() {
 
 /// A run of alice's workflow `w` that was accepted and has ended at that time.
 async fn ended_at(history: &History, at: Timestamp) -> String {
-    let id = ulid::Ulid::from_parts(u64::try_from(at.as_millisecond()).unwrap(), 1).to_string();
-    let event = RawValue::from_string("{}".to_owned()).unwrap();
-    let workflow = WorkflowId("alice/w".to_owned());
+    ended_when(history, at, at).await
+}
+
+/// A run of this workflow that was accepted at that time, whose event was due then.
+async fn accepted(history: &History, workflow: &str, due: Timestamp, at: Timestamp) -> String {
+    let number = 1 + u128::from(workflow != "alice/w");
+    let id = ulid::Ulid::from_parts(u64::try_from(due.as_millisecond()).unwrap(), number).to_string();
     let pending = serde_json::json!({
-        "workflow": workflow, "version": 1, "cause": "http", "accepted": at, "instance": "test", "event": event,
+        "workflow": workflow, "version": 1, "cause": "http", "accepted": at, "instance": "test", "event": {},
     });
     history.accept(&id, &serde_json::from_str(&pending.to_string()).unwrap()).await.unwrap();
+    id
+}
+
+/// A run of alice's workflow `w` that was accepted and has ended at that time, whose event was due then.
+async fn ended_when(history: &History, due: Timestamp, at: Timestamp) -> String {
+    let event = RawValue::from_string("{}".to_owned()).unwrap();
+    let workflow = WorkflowId("alice/w".to_owned());
+    let id = accepted(history, &workflow.0, due, at).await;
     let run = Run {
         id: id.clone(),
         workflow,
@@ -359,4 +371,48 @@ async fn serve_removes_the_runs_that_ended_longer_ago_than_the_operator_keeps_th
     std::fs::write(&config, "[runs]\nkeep = \"1h\"\n").unwrap();
     let _serving = Serving::with(&keyhole, &["--config", config.to_str().unwrap()]);
     crate::rig::until("the old run to be gone", || (ids() == [young.clone()]).then_some(()));
+}
+
+#[tokio::test]
+async fn a_run_that_was_made_up_for_keeps_no_older_one_and_is_listed_by_when_it_was_due() {
+    let host = Host::new().await;
+    let history = History::new(host.store.clone());
+    let now = Timestamp::now();
+    let ago = |minutes: i64| now - SignedDuration::from_mins(minutes);
+    let late = ended_when(&history, ago(90), ago(1)).await;
+    let old = ended_at(&history, ago(80)).await;
+    let young = ended_at(&history, ago(50)).await;
+    history.flush().await.unwrap();
+    let run = history.run(&late).await.unwrap().unwrap();
+    assert_eq!(came(&run).as_second(), ago(90).as_second());
+    let run = history.run(&young).await.unwrap().unwrap();
+    assert_eq!(came(&run), run.accepted);
+    assert_eq!(history.prune(ago(60)).await.unwrap(), 1);
+    assert!(history.run(&old).await.unwrap().is_none());
+    assert!(history.run(&late).await.unwrap().is_some() && history.run(&young).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_others_have_under_way_is_no_part_of_a_list() {
+    let host = Host::new().await;
+    let history = History::new(host.store.clone());
+    let now = Timestamp::now();
+    let ago = |minutes: i64| now - SignedDuration::from_mins(minutes);
+    let mine = accepted(&history, "alice/w", ago(900), ago(900)).await;
+    // More than are read at a time.
+    let mut others = Vec::new();
+    for minutes in 0..300 {
+        others.push(accepted(&history, "bob/w", ago(minutes), ago(minutes)).await);
+    }
+    let open = Within { since: None, open: true };
+    let owner = |name: &str| Of::Owner(name.to_owned());
+    for of in [owner("alice"), Of::Workflow(WorkflowId("alice/w".to_owned()))] {
+        let page = Page { before: None, limit: 10, looks: 10 };
+        let listed = history.list_within(&of, page, open, |_| true).await.unwrap();
+        let ids: Vec<_> = listed.runs.iter().map(|run| &run.id).collect();
+        assert_eq!((ids, listed.more), (vec![&mine], None), "{of:?}");
+    }
+    let page = Page { before: None, limit: 1000, looks: 1000 };
+    let listed = history.list_within(&owner("bob"), page, open, |_| true).await.unwrap();
+    assert!(listed.runs.iter().map(|run| &run.id).eq(&others), "all of them, the newest first");
 }

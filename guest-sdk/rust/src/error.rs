@@ -187,15 +187,20 @@ fn outside(at: &'static Location<'static>) -> Option<&'static Location<'static>>
 }
 
 /// A source file as its crate has it, without the folders of the machine that it was built on.
-fn in_crate(file: &str) -> &str {
-    let folder = |at: usize| file[..at].rfind('/').map_or(0, |slash| slash + 1);
-    match (file.starts_with('/'), file.rfind("/src/"), file.find("/src/")) {
-        // Another crate's, whose folder is its name.
-        (true, Some(at), _) => &file[folder(at)..],
-        (true, None, _) => file.rsplit('/').next().unwrap_or(file),
-        (false, _, Some(at)) if !file.starts_with("src/") => &file[at + 1..],
-        (false, ..) => file,
-    }
+fn in_crate(file: &str) -> String {
+    let file = file.replace('\\', "/");
+    let after_slash = |end: usize| file[..end].rfind('/').map_or(0, |slash| slash + 1);
+    // Those of crates.io and of Rust itself lie in a folder that is called as they are.
+    let is_known = |at: usize| ["/registry/src/", "/library/"].iter().any(|folder| file[..at].contains(folder));
+    let is_absolute = file.starts_with('/') || file.get(1..3) == Some(":/");
+    let begins = match (is_absolute, file.rfind("/src/"), file.find("/src/")) {
+        (true, Some(at), _) if is_known(at) => after_slash(at),
+        (true, Some(at), _) => at + 1,
+        (true, None, _) => after_slash(file.len()),
+        (false, _, Some(at)) if !file.starts_with("src/") => at + 1,
+        (false, ..) => 0,
+    };
+    file[begins..].to_owned()
 }
 
 impl fmt::Display for Error {
@@ -344,7 +349,12 @@ mod tests {
             ("examples/mail/src/a/b.rs", "src/a/b.rs"),
             ("step.rs", "step.rs"),
             ("/home/ann/.cargo/registry/src/index-1/csv-1.3.0/src/reader.rs", "csv-1.3.0/src/reader.rs"),
+            ("/rustc/1a2b/library/core/src/option.rs", "core/src/option.rs"),
+            ("/home/ann/secret-plan/src/lib.rs", "src/lib.rs"),
             ("/home/ann/step.rs", "step.rs"),
+            ("C:\\Users\\ann\\secret-plan\\src\\a\\b.rs", "src/a/b.rs"),
+            ("C:\\Users\\ann\\.cargo\\registry\\src\\index-1\\csv-1.3.0\\src\\reader.rs", "csv-1.3.0/src/reader.rs"),
+            ("src\\lib.rs", "src/lib.rs"),
         ] {
             assert_eq!(in_crate(file), told);
         }

@@ -31,10 +31,11 @@ pub enum Runs {
         /// Only these: queued, running, waiting, ok, failed or cancelled
         #[arg(long, value_parser = ["queued", "running", "waiting", "ok", "failed", "cancelled"])]
         status: Option<String>,
-        /// Only since then: 2h, 3d, 2026-03-01, or a whole timestamp
+        /// Only those that came since then: 2h, 3d, 2026-03-01, or a whole timestamp. One that was made up for came when
+        /// it was due
         #[arg(long, value_name = "WHEN", value_parser = parse_since)]
         since: Option<Timestamp>,
-        /// Only before then
+        /// Only those that came before then
         #[arg(long, value_name = "WHEN", value_parser = parse_since)]
         until: Option<Timestamp>,
         /// Only those before this run, for the next page

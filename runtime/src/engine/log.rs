@@ -37,7 +37,7 @@ pub struct LogLine {
 }
 
 /// What a line costs beside its text, so that empty lines are not free.
-const LINE_BYTES: usize = 32;
+pub(crate) const LINE_BYTES: usize = 32;
 
 /// The lines so far. What a stream has begun and not yet ended is in `open`.
 #[derive(Debug)]

@@ -55,6 +55,7 @@ pub use host::{Attempt, NoHost, Observer, StepHost};
 pub use inspect::{InspectError, Inspection, inspect};
 pub use json::Json;
 pub use limits::{Limit, Limits, MAX_DEADLINE, MAX_MEMORY};
+pub(crate) use log::LINE_BYTES;
 pub use log::{Level, LiveLog, LogLine};
 pub use outcome::{FailureKind, RunOutcome, StepFailure};
 pub use run::{Engine, Instances, runtime_builder};

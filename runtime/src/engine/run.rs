@@ -288,15 +288,20 @@ fn panicked_at(log: &[LogLine]) -> Option<String> {
 }
 
 /// A source file as its crate has it, without the folders of the machine that it was built on.
-fn in_crate(file: &str) -> &str {
-    let folder = |at: usize| file[..at].rfind('/').map_or(0, |slash| slash + 1);
-    match (file.starts_with('/'), file.rfind("/src/"), file.find("/src/")) {
-        // Another crate's, whose folder is its name.
-        (true, Some(at), _) => &file[folder(at)..],
-        (true, None, _) => file.rsplit('/').next().unwrap_or(file),
-        (false, _, Some(at)) if !file.starts_with("src/") => &file[at + 1..],
-        (false, ..) => file,
-    }
+fn in_crate(file: &str) -> String {
+    let file = file.replace('\\', "/");
+    let after_slash = |end: usize| file[..end].rfind('/').map_or(0, |slash| slash + 1);
+    // Those of crates.io and of Rust itself lie in a folder that is called as they are.
+    let is_known = |at: usize| ["/registry/src/", "/library/"].iter().any(|folder| file[..at].contains(folder));
+    let is_absolute = file.starts_with('/') || file.get(1..3) == Some(":/");
+    let begins = match (is_absolute, file.rfind("/src/"), file.find("/src/")) {
+        (true, Some(at), _) if is_known(at) => after_slash(at),
+        (true, Some(at), _) => at + 1,
+        (true, None, _) => after_slash(file.len()),
+        (false, _, Some(at)) if !file.starts_with("src/") => at + 1,
+        (false, ..) => 0,
+    };
+    file[begins..].to_owned()
 }
 
 /// Starts the thread that moves the engine's epoch on. It ends with the engine.

@@ -175,16 +175,28 @@ impl Work {
     }
 
     /// Runs `step` as often as its setting says, waiting in between: for what is no step of a workflow's file. The run that it
-    /// belongs to is pending meanwhile, so that a process that goes away does not end it.
-    pub async fn insist(&self, who: &Who<'_>, step: &PlannedStep, event: &RawValue) -> Attempted {
+    /// belongs to is pending meanwhile, so that a process that goes away does not end it. None if it was to leave while
+    /// it waited.
+    pub async fn insist(
+        &self,
+        who: &Who<'_>,
+        step: &PlannedStep,
+        event: &RawValue,
+        leave: impl Future<Output = ()>,
+    ) -> Option<Attempted> {
+        let mut leave = std::pin::pin!(leave);
         let mut turn = Turn::default();
         loop {
             let attempted = self.attempt(who, step, event, &[], turn).await;
             turn.attempts += 1;
             let may_pass = attempted.failed.as_ref().is_some_and(|failed| failed.may_pass);
             let retry = step.retry.as_ref().filter(|retry| may_pass && turn.attempts < retry.attempts);
-            let Some(retry) = retry else { return attempted };
-            tokio::time::sleep(retry.wait.saturating_mul(1 << (turn.attempts - 1).min(16)).min(retry.max_wait)).await;
+            let Some(retry) = retry else { return Some(attempted) };
+            let wait = retry.wait.saturating_mul(1 << (turn.attempts - 1).min(16)).min(retry.max_wait);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = &mut leave => return None,
+            }
         }
     }
 

@@ -18,9 +18,9 @@ use keyhole_host_api::store::{Expect, Revision, Store, StoreError, WriteBehind};
 
 use tokio::sync::watch;
 
-pub use list::{Listed, Of, Page, Within};
+pub use list::{Listed, Of, Page, Within, came};
 
-use super::record::{Cause, Details, Live, Pending, Run, RunStatus, Started, StepRecord, Waits, WorkflowId};
+use super::record::{Cause, Details, Live, Pending, Run, RunStatus, Started, StepRecord, Tried, Waits, WorkflowId};
 
 /// The runs of each workflow: `<owner>/<name>/<run>`.
 const BY_WORKFLOW: &str = "workflow-runs/";
@@ -254,7 +254,7 @@ impl History {
             for id in ids {
                 // It may have ended meanwhile.
                 let Some((pending, revision)) = self.pending.get(&id).await? else { continue };
-                events += pending.event.get().len();
+                events += pending.event.get().len() + pending.tried.iter().map(Tried::bytes).sum::<usize>();
                 page.push((id, pending, revision));
                 if events >= EVENTS {
                     return Ok(page);
@@ -329,10 +329,11 @@ impl History {
     /// # Errors
     /// Whatever the store says.
     pub async fn prune(&self, before: Timestamp) -> Result<usize, StoreError> {
-        // In the order in which their events were accepted: none that follows can have ended earlier.
-        self.delete(|_, run| match run.ended {
+        // In the order of their ids, none of which is of a time after its run was accepted: of those that follow, none can
+        // have ended earlier.
+        self.delete(|id, run| match run.ended {
             Some(ended) if ended < before => Prune::Delete,
-            _ if run.accepted >= before => Prune::Stop,
+            _ if !super::blobs::is_older(id, before) => Prune::Stop,
             _ => Prune::Keep,
         })
         .await
@@ -413,7 +414,7 @@ enum Prune {
 
 /// Records that are read at a time.
 const PAGE: usize = 200;
-/// Bytes of events from which on a page of runs has no more of them.
+/// Bytes of events, and of what was tried, from which on a page of runs has no more of them.
 const EVENTS: usize = 4 << 20;
 
 fn by_workflow(workflow: &WorkflowId, run: &str) -> String {

@@ -170,10 +170,14 @@ async fn ask(
             Some(Value::Array(page)) => items.extend(page.iter().cloned()),
             _ => return Err(input(format!("the answer has no list at '{}' (pages.items)", pages.items))),
         }
-        let after = pages.after(&answer, &next.url)?.filter(|url| *url != next.url);
-        match after {
-            Some(url) if count < pages.max => next.url = url,
-            more => return Ok(json!({ "items": items, "pages": count, "more": more.is_some() })),
+        let after = pages.after(&answer, &next.url).map(|after| after.filter(|url| *url != next.url));
+        if count == pages.max {
+            // One that can't be followed is more, too, and nobody is to follow it.
+            return Ok(json!({ "items": items, "pages": count, "more": !matches!(after, Ok(None)) }));
+        }
+        match after? {
+            Some(url) => next.url = url,
+            None => return Ok(json!({ "items": items, "pages": count, "more": false })),
         }
     }
 }

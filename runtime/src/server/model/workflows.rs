@@ -180,11 +180,11 @@ pub struct RunsQuery {
     /// Only those that are `queued`, `running`, `waiting`, `ok`, `failed` or `cancelled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// Only those that were accepted since then.
+    /// Only those that came since then. One that was made up for after an outage came when it was due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, format = DateTime)]
     pub since: Option<Timestamp>,
-    /// Only those that were accepted before then.
+    /// Only those that came before then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,

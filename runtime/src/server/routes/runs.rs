@@ -21,8 +21,8 @@ use crate::server::extract::{Body, Path, Query};
 use crate::server::model::{NewRun, RetryRun, RunDetail, RunView, RunsQuery, StartedRun, status_of};
 use crate::server::problem::Problem;
 use crate::workflow::Told;
-use crate::workflow::history::{Listed, Of, Page, Within};
-use crate::workflow::record::{Cause, Run, Waits, WorkflowId};
+use crate::workflow::history::{Listed, Of, Page, Within, came};
+use crate::workflow::record::{Cause, Run, RunStatus, Waits, WorkflowId};
 
 /// How long a caller who waits for a run is kept.
 const WAIT: Duration = Duration::from_secs(60);
@@ -69,7 +69,9 @@ async fn wait_for(api: &Api, run: &str, mut told: tokio::sync::oneshot::Receiver
     let mut look = Duration::from_millis(100);
     loop {
         match tokio::time::timeout(look, &mut told).await {
-            Ok(Ok(Told::Ended(status, _))) => return Ok(status.word().to_owned()),
+            Ok(Ok(Told::Ended(status, _))) if status != RunStatus::Failed => return Ok(status.word().to_owned()),
+            // Others may have to be told of it before it has ended.
+            Ok(Ok(Told::Ended(..))) => told = tokio::sync::oneshot::channel().1,
             // A response comes before the end, and nothing after it.
             Ok(_) => {
                 told = tokio::sync::oneshot::channel().1;
@@ -161,11 +163,11 @@ pub(in crate::server) async fn page(
     let limit = usize::try_from(query.limit.clamp(1, 1000)).unwrap_or(1000);
     let wanted = |run: &Run| {
         status.is_none_or(|status| run.status == status)
-            && query.since.is_none_or(|since| run.accepted >= since)
-            && query.until.is_none_or(|until| run.accepted < until)
+            && query.since.is_none_or(|since| came(run) >= since)
+            && query.until.is_none_or(|until| came(run) < until)
             && also(run)
     };
-    // No run was accepted before the time in its id, so those with a later one need not be read.
+    // No run came before the time in its id, so those with a later one need not be read.
     let first = query.until.and_then(first_id_after);
     let before = query.before.as_ref().into_iter().chain(&first).min();
     let page = Page { before: before.map(String::as_str), limit, looks };

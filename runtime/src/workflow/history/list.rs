@@ -21,6 +21,15 @@ pub enum Of {
     Owner(String),
 }
 
+impl Of {
+    fn takes(&self, run: &Run) -> bool {
+        match self {
+            Self::Workflow(workflow) => run.workflow == *workflow,
+            Self::Owner(owner) => run.workflow.parts().0 == owner,
+        }
+    }
+}
+
 /// Which of them.
 #[derive(Clone, Debug)]
 pub struct Page<'q> {
@@ -35,14 +44,23 @@ pub struct Page<'q> {
 /// Which of them need no look at all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Within {
-    /// Not those that were accepted before.
+    /// Not those that [`came`] before.
     pub since: Option<Timestamp>,
     /// Not those that have ended.
     pub open: bool,
 }
 
-/// How long before it was accepted a run may have got its id, which tells of the time, too.
+/// How long before it was accepted a run may have got its id, which tells of the time, too, and still be said to have
+/// come when it was accepted.
 const NAMED_BEFORE: SignedDuration = SignedDuration::from_mins(1);
+
+/// When a run's event came. For one that was accepted long after it was due, as the clock's are that came due while no
+/// process was there: when it was due. So runs that came at a time lie together.
+pub fn came(run: &Run) -> Timestamp {
+    let named = run.id.parse::<ulid::Ulid>().ok().and_then(|id| i64::try_from(id.timestamp_ms()).ok());
+    let named = named.and_then(|named| Timestamp::from_millisecond(named).ok());
+    named.filter(|named| run.accepted.duration_since(*named) > NAMED_BEFORE).unwrap_or(run.accepted)
+}
 
 /// Runs, the newest first.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +95,7 @@ impl History {
         wanted: impl Fn(&Run) -> bool,
     ) -> Result<Listed, StoreError> {
         let since = within.since.and_then(|since| since.checked_sub(NAMED_BEFORE).ok());
-        let mut back = if within.open { Back::open(self, page.before) } else { Back::new(self, of, page.before) };
+        let mut back = Back::new(self, of, page.before, within.open);
         let mut listed = Listed::default();
         for look in 1..=page.looks {
             if look.is_multiple_of(PAGE) {
@@ -93,11 +111,7 @@ impl History {
                 return Ok(listed);
             };
             // What is listed and not there was never acknowledged, or is being deleted.
-            let theirs = |run: &Run| match of {
-                Of::Workflow(workflow) => run.workflow == *workflow,
-                Of::Owner(owner) => run.workflow.parts().0 == owner,
-            };
-            listed.runs.extend(self.run(&id).await?.filter(|run| theirs(run) && wanted(run)));
+            listed.runs.extend(self.run(&id).await?.filter(|run| of.takes(run) && wanted(run)));
             listed.more = Some(id);
         }
         Ok(listed)
@@ -108,50 +122,53 @@ impl History {
 enum Back<'h> {
     /// In one folder.
     One { store: &'h Arc<dyn Store>, folder: Folder },
-    /// Of all runs, as long as most of the newest are the owner's: then nothing else need be read.
-    All { history: &'h History, owner: String, before: Option<String>, page: VecDeque<String> },
+    /// Of all runs, or all that are `open`, as long as most of the newest are theirs: then nothing else need be read.
+    All { history: &'h History, of: Of, open: bool, before: Option<String>, page: VecDeque<String> },
     /// In the folder of each workflow of an owner.
     Merged { store: &'h Arc<dyn Store>, folders: Vec<Folder>, next: BinaryHeap<(String, usize)> },
 }
 
 impl<'h> Back<'h> {
-    /// Those that have not ended, whosever they are: they may be a thousandth of all.
-    fn open(history: &'h History, before: Option<&str>) -> Self {
-        Self::One { store: &history.store, folder: Folder::new(Records::<Pending>::key(""), before, PAGE) }
-    }
-
-    fn new(history: &'h History, of: &Of, before: Option<&str>) -> Self {
+    /// If those that are `open` will do, which may be a thousandth of all, others may be left out.
+    fn new(history: &'h History, of: &Of, before: Option<&str>, open: bool) -> Self {
         match of {
-            Of::Workflow(workflow) => Self::One {
-                store: &history.store,
-                folder: Folder::new(format!("{BY_WORKFLOW}{workflow}/"), before, PAGE),
-            },
-            Of::Owner(owner) => {
-                Self::All { history, owner: owner.clone(), before: before.map(str::to_owned), page: VecDeque::new() }
+            Of::Workflow(workflow) if !open => Self::of_one(history, workflow, before),
+            _ => {
+                let before = before.map(str::to_owned);
+                Self::All { history, of: of.clone(), open, before, page: VecDeque::new() }
             }
         }
     }
 
+    fn of_one(history: &'h History, workflow: &WorkflowId, before: Option<&str>) -> Self {
+        let folder = Folder::new(format!("{BY_WORKFLOW}{workflow}/"), before, PAGE);
+        Self::One { store: &history.store, folder }
+    }
+
     async fn next(&mut self) -> Result<Option<String>, StoreError> {
-        if let Self::All { history, owner, before, page } = self {
+        if let Self::All { history, of, open, before, page } = self {
             if let Some(id) = page.pop_front() {
                 *before = Some(id.clone());
                 return Ok(Some(id));
             }
-            let newest = history.newest(before.as_deref()).await?;
+            let newest = history.newest(before.as_deref(), *open).await?;
             let mut theirs = VecDeque::new();
             for id in &newest {
-                if history.run(id).await?.is_some_and(|run| run.workflow.parts().0 == owner.as_str()) {
+                if history.run(id).await?.is_some_and(|run| of.takes(&run)) {
                     theirs.push_back(id.clone());
                 }
             }
-            if theirs.len() * 2 >= newest.len() {
+            // Or if these are the last.
+            if theirs.len() * 2 >= newest.len() || newest.len() < PAGE {
                 let Some(first) = theirs.pop_front() else { return Ok(None) };
                 *page = theirs;
                 *before = Some(first.clone());
                 return Ok(Some(first));
             }
-            *self = Self::merged(&history.store, owner, before.as_deref()).await?;
+            *self = match of {
+                Of::Workflow(workflow) => Self::of_one(history, workflow, before.as_deref()),
+                Of::Owner(owner) => Self::merged(&history.store, owner, before.as_deref()).await?,
+            };
         }
         match self {
             Self::One { store, folder } => folder.next(store).await,
@@ -214,13 +231,17 @@ impl Folder {
 }
 
 impl History {
-    /// The ids of the newest runs of all workflows, under way or ended, merged by their ids, which sort by time.
-    async fn newest(&self, before: Option<&str>) -> Result<Vec<String>, StoreError> {
+    /// The ids of the newest runs of all workflows, under way or, unless they are to be `open`, ended, merged by their
+    /// ids, which sort by time.
+    async fn newest(&self, before: Option<&str>, open: bool) -> Result<Vec<String>, StoreError> {
         let key = |folder: &str| before.map(|run| format!("{folder}{run}"));
         // Without what they hold: events may be long, and most may be others'.
         let (pending, runs) = (Records::<Pending>::key(""), Records::<Run>::key(""));
         let waiting = self.store.revisions_back(&pending, key(&pending).as_deref(), PAGE).await?;
-        let ended = self.store.revisions_back(&runs, key(&runs).as_deref(), PAGE).await?;
+        let ended = match open {
+            true => Vec::new(),
+            false => self.store.revisions_back(&runs, key(&runs).as_deref(), PAGE).await?,
+        };
         let mut ids: Vec<String> = waiting.iter().map(|(key, _)| key[pending.len()..].to_owned()).collect();
         ids.extend(ended.iter().map(|(key, _)| key[runs.len()..].to_owned()));
         ids.sort_unstable_by(|one, other| other.cmp(one));

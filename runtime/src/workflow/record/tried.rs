@@ -6,7 +6,7 @@ use keyhole_host_api::broker::Brokered;
 use serde::{Deserialize, Serialize};
 
 use super::{RunError, StepRecord};
-use crate::engine::LogLine;
+use crate::engine::{LINE_BYTES, LogLine};
 
 /// The last so many are kept.
 const MOST: usize = 10;
@@ -41,6 +41,12 @@ pub struct Tried {
 }
 
 impl Tried {
+    /// About how long it is in the run's record.
+    pub(in crate::workflow) fn bytes(&self) -> usize {
+        let log: usize = self.log.iter().map(|line| LINE_BYTES + line.text.len()).sum();
+        log + self.requests.len() * size_of::<Brokered>()
+    }
+
     fn did_nothing(&self) -> bool {
         self.log.is_empty() && self.requests.is_empty()
     }
@@ -50,7 +56,7 @@ impl Tried {
 pub(in crate::workflow) fn and(record: StepRecord) -> Vec<Tried> {
     let StepRecord { name, earlier: mut tried, attempts, started, duration_ms, mut log, mut log_cut, .. } = record;
     let mut room = LOG;
-    let fits = log.iter().position(|line| match room.checked_sub(line.text.len()) {
+    let fits = log.iter().position(|line| match room.checked_sub(LINE_BYTES + line.text.len()) {
         Some(rest) => {
             room = rest;
             false
@@ -80,7 +86,11 @@ mod tests {
     use crate::engine::Level;
 
     fn record(attempts: u32, lines: usize) -> StepRecord {
-        let line = LogLine { time: Timestamp::UNIX_EPOCH, level: Level::Info, text: "x".repeat(1000) };
+        logged(attempts, lines, &"x".repeat(1000))
+    }
+
+    fn logged(attempts: u32, lines: usize, text: &str) -> StepRecord {
+        let line = LogLine { time: Timestamp::UNIX_EPOCH, level: Level::Info, text: text.to_owned() };
         StepRecord { log: vec![line; lines], ..StepRecord::begun("a", attempts, Timestamp::UNIX_EPOCH) }
     }
 
@@ -92,7 +102,9 @@ mod tests {
         }
         assert_eq!(tried.iter().map(|one| one.attempt).collect::<Vec<_>>(), (3..=12).collect::<Vec<_>>());
         assert_eq!((tried[0].log.len(), tried[0].log_cut), (1, false));
-        assert_eq!((tried[9].log.len(), tried[9].log_cut), (16, true));
+        assert_eq!((tried[9].log.len(), tried[9].log_cut), (15, true));
+        let empty = and(logged(1, 8000, ""));
+        assert_eq!((empty[0].log.len(), empty[0].log_cut), (512, true), "an empty line takes room, too");
     }
 
     #[test]

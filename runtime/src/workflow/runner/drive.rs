@@ -3,6 +3,7 @@
 //! A step's result is on disk before the next step begins. Whatever is kept for the step that is next goes when
 //! that step is done.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,6 +133,11 @@ impl Runner {
         };
         if self.0.workflows.work().accounts.members().get(&member).await?.is_none() {
             let error = gone("its owner is no member any more; another one has to deploy the workflow");
+            return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
+        }
+        // Its process went away while it told others of the failure.
+        if let Some(failed) = done.last().filter(|step| step.status == StepStatus::Failed) {
+            let error = failed.error.clone();
             return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
         }
         if pending.cancelled {
@@ -394,7 +400,10 @@ impl Runner {
         // Before the run has ended: a cut in between starts it twice, and never not at all.
         let returned = done.last().and_then(|step| step.return_value.clone());
         if status == RunStatus::Failed {
-            done.extend(self.tell_of_failure(pending, &ended).await?);
+            let ControlFlow::Continue(told) = self.tell_of_failure(pending, &ended, &done).await? else {
+                return Ok(());
+            };
+            done.extend(told);
         }
         let details = Details { event: pending.event.clone(), steps: done, tried: Vec::new(), exit };
         self.0.history.end(&ended, &details).await?;
@@ -411,14 +420,19 @@ impl Runner {
                 self.go_on(&workflow, caller.clone()).await;
             }
         }
+        self.tell_caller(run, Told::Ended(status, returned.filter(|_| status == RunStatus::Ok)));
+        Ok(())
+    }
+
+    /// Tells whoever waits for the run how it ended, or what a step of it wants them told if it ended well.
+    pub(super) fn tell_caller(&self, run: &str, ended: Told) {
         let response = lock(&self.0.responses).remove(run);
         if let Some(tell) = lock(&self.0.told).remove(run) {
-            let _ = tell.send(match response.filter(|_| status == RunStatus::Ok) {
-                Some(response) => Told::Response(response),
-                None => Told::Ended(status, returned.filter(|_| status == RunStatus::Ok)),
+            let _ = tell.send(match (response, ended) {
+                (Some(response), Told::Ended(RunStatus::Ok, _)) => Told::Response(response),
+                (_, ended) => ended,
             });
         }
-        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The runs that a run leads to: of the workflows that its steps call, and of what is told of its failure.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
@@ -10,11 +11,11 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::drive::null;
-use super::{EventError, Origin, Runner, new_id};
+use super::{EventError, Origin, Runner, Stage, Told, new_id};
 use crate::telemetry::Parent;
 use crate::workflow::attempt::Who;
 use crate::workflow::file::RetryOn;
-use crate::workflow::record::{Cause, Pending, Run, RunStatus, StepRecord, WorkflowId};
+use crate::workflow::record::{Cause, Pending, Run, RunStatus, StepRecord, StepStatus, WorkflowId};
 use crate::workflow::{call, deploy, trace};
 
 /// How far the workflow is that a step called.
@@ -120,36 +121,53 @@ impl Runner {
         Box::pin(self.cancel(child))
     }
 
-    /// Starts the workflow that is for failures of this one, or tells the URL that is. Gives what came of that.
-    pub(super) async fn tell_of_failure(&self, pending: &Pending, run: &Run) -> Result<Option<StepRecord>, StoreError> {
+    /// Starts the workflow that is for failures of this one, or tells the URL that is. Gives what came of that; a break
+    /// if the process is on its way out before the URL was told.
+    pub(super) async fn tell_of_failure(
+        &self,
+        pending: &Pending,
+        run: &Run,
+        done: &[StepRecord],
+    ) -> Result<ControlFlow<(), Option<StepRecord>>, StoreError> {
+        let nothing = Ok(ControlFlow::Continue(None));
         let version = self.0.workflows.version(&pending.workflow, pending.version).await?;
-        let Some(name) = version.and_then(|version| version.on_error.clone()) else { return Ok(None) };
+        let Some(name) = version.and_then(|version| version.on_error.clone()) else { return nothing };
         let (owner, failed) = pending.workflow.parts();
         let event = json!({ "failed_run": run.id, "workflow": failed, "error": run.error, "event": pending.event });
-        let Ok(event) = to_raw_value(&event) else { return Ok(None) };
+        let Ok(event) = to_raw_value(&event) else { return nothing };
         if let (Some(step), Ok(member)) = (deploy::told(&name), owner.parse::<MemberId>()) {
+            // It may take minutes. Nobody waits for it, and no process that comes meanwhile runs the step again.
+            if let Some(failed) = done.last().filter(|step| step.status == StepStatus::Failed) {
+                self.0.history.step_done(&run.id, done.len() - 1, failed).await?;
+            }
+            self.tell_caller(&run.id, Told::Ended(run.status, None));
             let books = self.0.workflows.work().broker.books(Spent::default());
             let who = Who { run: &run.id, workflow: &pending.workflow, member: &member, books, observer: None };
-            let told = self.0.workflows.work().insist(&who, &step, &event).await;
+            let mut stage = self.0.stage.subscribe();
+            let leave = async move { drop(stage.wait_for(|stage| *stage >= Stage::Stopping).await) };
+            // Whoever comes next tells it.
+            let Some(told) = self.0.workflows.work().insist(&who, &step, &event, leave).await else {
+                return Ok(ControlFlow::Break(()));
+            };
             if let (Some(tracer), Some(trace)) = (self.tracer(), &pending.trace) {
                 trace::attempted(tracer, trace, &run.id, &told.record, None);
             }
-            return Ok(Some(told.record));
+            return Ok(ControlFlow::Continue(Some(told.record)));
         }
         let depth = pending.cause.depth() + 1;
         if depth > call::DEEP {
-            return Ok(None);
+            return nothing;
         }
         let id = WorkflowId(format!("{owner}/{name}"));
         let Some(workflow) = self.0.workflows.get(&id).await? else {
             tracing::warn!(workflow = %pending.workflow, on_error = name, "there is no such workflow to be told of the failure");
-            return Ok(None);
+            return nothing;
         };
         // Also while the process is being stopped: whoever comes next runs it.
         let cause = Cause::Error { run: run.id.clone(), depth };
         if !self.may_start(&run.id, pending).await? {
             tracing::warn!(workflow = %id, error = self.too_many(), "it could not be told of a failure");
-            return Ok(None);
+            return nothing;
         }
         let parent = pending.trace.as_ref().map(|trace| trace.parent(trace.run));
         let origin = origin(&run.id, pending, parent);
@@ -158,6 +176,6 @@ impl Runner {
             Err(error) => tracing::warn!(workflow = %id, %error, "it could not be told of a failure"),
             Ok(_) => {}
         }
-        Ok(None)
+        nothing
     }
 }

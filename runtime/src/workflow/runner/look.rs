@@ -29,8 +29,8 @@ impl Runner {
             {
                 tracing::warn!(%error, "the clock's workflows could not be looked at");
             }
-            if takes_more && let Err(error) = self.held_look().await {
-                tracing::warn!(%error, "accounts that runs wait for could not be looked at");
+            if takes_more {
+                self.held_look().await;
             }
             let due = beat.elapsed() >= BEAT;
             if due {
@@ -71,28 +71,23 @@ impl Runner {
 
     /// Lets what waits for an account go on when it was reconnected, in the order of the events: first what had begun,
     /// then what was queued behind it.
-    async fn held_look(&self) -> Result<(), StoreError> {
+    async fn held_look(&self) {
         let mut held: Vec<_> = lock(&self.0.held).iter().map(|(run, of)| (run.clone(), of.clone())).collect();
         held.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let lines = lock(&self.0.queue).held();
         let mut asked = HashMap::new();
         for (run, (workflow, account)) in held {
             if !self.is_dead(&account, &workflow, &mut asked).await && lock(&self.0.held).remove(&run).is_some() {
                 self.go_on(&workflow, run).await;
             }
         }
-        for id in lines {
-            let workflow = self.0.workflows.get(&id).await?;
-            let mut dead = false;
-            for account in workflow.iter().flat_map(|workflow| &workflow.accounts) {
-                dead = dead || self.is_dead(account, &id, &mut asked).await;
-            }
-            if !dead {
-                lock(&self.0.queue).hold(&id, false);
+        // Also when the last one that was held has been cancelled; what is next finds out for itself.
+        let mut queue = lock(&self.0.queue);
+        for id in queue.held() {
+            if !lock(&self.0.held).values().any(|(held, _)| *held == id) {
+                queue.hold(&id, false);
                 self.0.wake.notify_one();
             }
         }
-        Ok(())
     }
 
     /// Whether the owner of the workflow can't use the account before it is reconnected.
@@ -188,23 +183,31 @@ impl Runner {
         &self,
         run: String,
         mut pending: Pending,
-        revision: u64,
+        mut revision: u64,
         cut: Option<bool>,
     ) -> Result<(), StoreError> {
         if let Some(ended) = self.0.history.ended(&run).await? {
             return self.0.history.forget_pending(&run, ended.steps as usize);
         }
         let begun = pending.started.is_some() || cut == Some(true) || self.0.history.has_progress(&run).await?;
-        pending.instance = self.0.instances.id.clone();
-        pending.cuts += u32::from(pending.waits.is_none() && !pending.left && cut != Some(false));
-        pending.left = false;
-        match self.0.history.pending.put(&run, Expect::Revision(revision), &pending).await {
-            Ok(_) => {}
-            // Another process was first.
-            Err(StoreError::Conflict { .. }) => return Ok(()),
-            Err(error) => {
-                self.look_at_it_soon(&pending.workflow, &run);
-                return Err(error);
+        let gone = std::mem::replace(&mut pending.instance, self.0.instances.id.clone());
+        loop {
+            pending.cuts += u32::from(pending.waits.is_none() && !pending.left && cut != Some(false));
+            pending.left = false;
+            match self.0.history.pending.put(&run, Expect::Revision(revision), &pending).await {
+                Ok(_) => break,
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => {
+                    self.look_at_it_soon(&pending.workflow, &run);
+                    return Err(error);
+                }
+            }
+            // Another process was first, or somebody has cancelled it meanwhile.
+            match self.0.history.pending.get(&run).await? {
+                Some((there, now)) if there.instance == gone => {
+                    (pending, revision) = (Pending { instance: self.0.instances.id.clone(), ..there }, now);
+                }
+                _ => return Ok(()),
             }
         }
         match pending.waits {

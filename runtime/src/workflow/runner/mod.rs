@@ -74,7 +74,7 @@ pub enum EventError {
 pub enum Told {
     /// What a step gave to `respond`.
     Response(FlowResponse),
-    /// The run has ended. What the last step returned, if it was ok.
+    /// The run has ended, or, if it failed, is about to. What the last step returned, if it was ok.
     Ended(RunStatus, Option<Box<RawValue>>),
 }
 
@@ -450,9 +450,9 @@ impl Runner {
                 lock(&self.0.timers).insert((at, run, workflow));
             }
             Waits::Reconnect(account) => {
+                lock(&self.0.held).insert(run, (workflow.clone(), account));
                 // Nor need the others get as far as this one.
                 lock(&self.0.queue).hold(&workflow, true);
-                lock(&self.0.held).insert(run, (workflow, account));
             }
             Waits::Run(child) => drop(lock(&self.0.callers).insert(run, (workflow, child))),
         }
@@ -504,10 +504,12 @@ impl Runner {
             let next = lock(&self.0.queue).next();
             let wait = match next {
                 Next::Run(workflow, run) => {
-                    let Ok(slot) = self.0.slots.clone().acquire_owned().await else { break };
-                    if self.is_stopping() {
-                        break;
-                    }
+                    let slot = tokio::select! {
+                        biased;
+                        _ = stage.wait_for(|stage| *stage >= Stage::Stopping) => break,
+                        slot = self.0.slots.clone().acquire_owned() => slot,
+                    };
+                    let Ok(slot) = slot else { break };
                     let runner = self.clone();
                     runs.spawn(async move {
                         let place = Place { runner: &runner, workflow: &workflow, _slot: slot };

@@ -28,9 +28,10 @@ pub(super) fn check(text: &str, earlier: &[&str]) -> Result<(), TemplateError> {
                 };
                 (format!("no step before this one is called `{step}`{there}"), step)
             }
-            ["steps", step, left, ..] if left.starts_with('$') && !KEPT.contains(left) => {
-                (format!("`{step}` leaves no `{left}`; a step leaves {} and its exports", KEPT.join(", ")), left)
-            }
+            ["steps", step, left, ..] => match misspelt(left) {
+                Some(meant) => (format!("`{step}` leaves no `{left}`; did you mean `{meant}`?"), left),
+                None => continue,
+            },
             ["steps", ..] => continue,
             [root, rest @ ..] => match (KNOWN.iter().find(|(known, _)| known == root), rest) {
                 (Some((_, known)), [key, ..]) if !known.contains(key) => {
@@ -53,6 +54,11 @@ pub(super) fn check(text: &str, earlier: &[&str]) -> Result<(), TemplateError> {
         });
     }
     Ok(())
+}
+
+/// Which of what the host keeps is meant by a name that is almost the same. Any other may be that of an export.
+fn misspelt(left: &str) -> Option<&'static str> {
+    KEPT.into_iter().find(|kept| (1..=2).contains(&strsim::damerau_levenshtein(kept, left)))
 }
 
 /// `steps['a'].$b` as `steps.a.hex_2462`: the language tells which names are read after which if dots stand between them.
@@ -109,6 +115,7 @@ mod tests {
             "{{ steps['a'][\"$return_value\"].x }}",
             "{{ steps['my-step'].x }}",
             "{{ steps['my-step'].$return_value }}",
+            "{{ steps.a.$summary }} {{ steps['a']['$x'] }}",
             "{{ steps.a.anything }} {{ steps.a.$resume_data.query.x }}",
             "{{ steps[event.name] }}",
             "{{ event.x in['a', 'b'] }}",
@@ -125,7 +132,7 @@ mod tests {
             ("{{ steps['nosuch'].x }}", "no step before this one is called `nosuch`"),
             ("{{ event.x + steps[\"no.such\"].x }}", "is called `no.such`"),
             ("{{ steps.a.$retrun_value }}", "`a` leaves no `$retrun_value`"),
-            ("{{ steps['a']['$x'] }}", "`a` leaves no `$x`"),
+            ("{{ steps['a']['$resume_dat'].x }}", "`a` leaves no `$resume_dat`; did you mean `$resume_data`?"),
             ("{{ run.idd }}", "there is no `run.idd`; there is `run.id`"),
             (
                 "{{ workflow.nmae | upper }}",
