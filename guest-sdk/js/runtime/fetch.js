@@ -88,6 +88,7 @@ export function installFetch() {
     for (let followed = 0; ; followed++) {
       const response = await send(target, options);
       const location = response.headers.get("location");
+      if (followed > 0) Object.defineProperty(response, "redirected", { value: true, configurable: true });
       if (mode === "manual" || !REDIRECTS.includes(response.status) || location === null) return response;
       if (mode === "error") throw new TypeError(`fetch failed: ${response.status} redirects, and redirect is "error"`);
       if (followed === MOST_REDIRECTS) throw new TypeError(`fetch failed: more than ${MOST_REDIRECTS} redirects`);
