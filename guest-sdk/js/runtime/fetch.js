@@ -82,6 +82,9 @@ export function installFetch() {
   globalThis.fetch = async function fetch(input, init) {
     let target = input instanceof Request ? input : String(input?.href ?? input);
     const { dispatcher: _dispatcher, agent: _agent, ...options } = init ?? {};
+    if (options.body != null && /^(GET|HEAD)$/i.test(options.method ?? (input instanceof Request ? input.method : "GET"))) {
+      throw new TypeError("Request with GET/HEAD method cannot have body. node:http and axios can send one");
+    }
     if (options.body !== undefined) options.body = await bodyOf(options.body);
     const mode = options.redirect ?? (input instanceof Request ? input.redirect : undefined) ?? "follow";
     const spare = input instanceof Request && mode === "follow" && input.body === null ? input : undefined;

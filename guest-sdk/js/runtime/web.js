@@ -1,6 +1,5 @@
 // What the engine's own classes of the web lack of what Node.js has.
 
-/** An object of its own name, which libraries take for the class. */
 function put(target, name, value) {
   Object.defineProperty(target, name, { value, writable: true, configurable: true, enumerable: false });
 }
@@ -62,6 +61,8 @@ class MessageChannel {
   }
 }
 
+const LACKING = { TextDecoderStream, TextEncoderStream, MessagePort, MessageChannel };
+
 /** A copy with the type that its bytes were sent with. */
 async function blob() {
   const bytes = await this.arrayBuffer();
@@ -69,7 +70,7 @@ async function blob() {
 }
 
 export function installWeb() {
-  for (const one of [TextDecoderStream, TextEncoderStream, MessagePort, MessageChannel]) if (globalThis[one.name] === undefined) put(globalThis, one.name, one);
+  for (const [name, value] of Object.entries(LACKING)) if (globalThis[name] === undefined) put(globalThis, name, value);
   if (URL.canParse === undefined) {
     put(URL, "canParse", (url, base) => {
       try {
