@@ -64,6 +64,9 @@ const BARE = /^(?:@[^/@]+\/)?[^./@][^/@]*/;
 /** Whether a source uses `crypto.subtle`, of which the engine has the digests alone. */
 const SUBTLE = /\bsubtle\s*[.,}[?]/;
 
+/** Whether a source asks for a time zone. */
+const ZONED = /\btimeZone\b/;
+
 /** `name`, `version` and the rest of `name@version/path`. */
 function parts(specifier) {
   const [name] = BARE.exec(specifier) ?? [];
@@ -149,7 +152,11 @@ function plugin(state) {
 
       build.onLoad({ filter: /.*/, namespace: "file" }, ({ path }) => {
         state.inputs.add(path);
-        if (!state.subtle && !roots.isTools(path) && /\.[cm]?[jt]sx?$/.test(path)) state.subtle = SUBTLE.test(readFileSync(path, "utf8"));
+        if (!(state.subtle && state.zoned) && !roots.isTools(path) && /\.[cm]?[jt]sx?$/.test(path)) {
+          const text = readFileSync(path, "utf8");
+          state.subtle ||= SUBTLE.test(text);
+          state.zoned ||= ZONED.test(text);
+        }
         if (roots.allows(path)) return undefined;
         return { errors: [{ text: `${path} lies outside of the step's source, ${roots.root}`, notes: [{ text: "put it in there, or make a package.json in the folder that holds both" }] }] };
       });
@@ -179,6 +186,7 @@ export async function bundle({ entry, sdk, roots, cache }) {
     inputs: new Set(),
     missing: new Map(),
     subtle: false,
+    zoned: false,
     folders: () => [...installed.values()],
   };
   const name = basename(entry, extname(entry));
@@ -241,7 +249,7 @@ export async function bundle({ entry, sdk, roots, cache }) {
       const authors = [...state.inputs].filter((file) => roots.isAuthors(file));
       // Also those that are not there: one that appears changes what is installed.
       const manifests = new Set(authors.flatMap((file) => manifestsAbove(dirname(file), roots.root)).flatMap((file) => [file, file.replace(/package\.json$/, "package-lock.json")]));
-      return { code, map: JSON.parse(map), inputs: [...state.inputs], manifests: [...manifests], folder: process.cwd() };
+      return { code, map: JSON.parse(map), zoned: state.zoned, inputs: [...state.inputs], manifests: [...manifests], folder: process.cwd() };
     }
     for (const [missing, { version, importer }] of state.missing) {
       const manifest = manifestsAbove(dirname(importer), roots.root).find((file) => existsSync(file));
