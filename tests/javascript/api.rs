@@ -27,7 +27,7 @@ fn a_step_uses_the_whole_of_the_component_api() {
         "counts=[1, 2]",
         r#"things=[{"b": 1}]"#,
     ];
-    let given: Vec<_> = given.iter().flat_map(|one| ["--prop", one]).collect();
+    let given: Vec<_> = given.iter().flat_map(|one| ["--prop", *one]).collect();
     let run = house.run(&api(), &json!({"a": 5}), &[&store[..], &given].concat());
     assert_eq!(run["status"], "ok", "{run:#}");
     assert_eq!((&run["step"], &run["version"]), (&json!("api-step-v2"), &json!("1.2.3")));
