@@ -19,14 +19,8 @@ fn line_of(text: &str) -> usize {
 fn a_step_uses_the_whole_of_the_component_api() {
     let house = House::new();
     let store = ["--prop", "store=of-the-test"];
-    let given = [
-        "text=hi",
-        r#"tags=["x"]"#,
-        "ratio=0.5",
-        r#"settings={"a": [1]}"#,
-        "counts=[1, 2]",
-        r#"things=[{"b": 1}]"#,
-    ];
+    let given =
+        ["text=hi", r#"tags=["x"]"#, "ratio=0.5", r#"settings={"a": [1]}"#, "counts=[1, 2]", r#"things=[{"b": 1}]"#];
     let given: Vec<_> = given.iter().flat_map(|one| ["--prop", *one]).collect();
     let run = house.run(&api(), &json!({"a": 5}), &[&store[..], &given].concat());
     assert_eq!(run["status"], "ok", "{run:#}");

@@ -197,6 +197,7 @@ fn the_types_know_what_a_step_may_say() {
         .map(|entry| entry.expect("an entry").path().join("node_modules/typescript/bin/tsc"))
         .find(|path| path.is_file())
         .expect("the tool chain has TypeScript");
-    let checked = std::process::Command::new("node").arg(compiler).arg("-p").arg(file("steps")).output().expect("node starts");
+    let checked =
+        std::process::Command::new("node").arg(compiler).arg("-p").arg(file("steps")).output().expect("node starts");
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }
