@@ -289,7 +289,7 @@ impl Definition {
     }
 }
 
-const ANY: PropType = PropType { base: BaseType::Any, list: false };
+pub(super) const ANY: PropType = PropType { base: BaseType::Any, list: false };
 
 impl PropDef {
     /// What is wrong with `value` for this prop, in words that go behind its name.
@@ -362,7 +362,7 @@ fn props_of(props: IndexMap<String, Map<String, Value>>, faults: &mut Vec<String
     checked
 }
 
-fn prop_of(mut fields: Map<String, Value>, faults: &mut Vec<String>) -> Option<PropDef> {
+pub(super) fn prop_of(mut fields: Map<String, Value>, faults: &mut Vec<String>) -> Option<PropDef> {
     let kind = match fields.remove("type") {
         Some(Value::String(text)) => match PropType::parse(&text) {
             Some(PropType { base: BaseType::App, list: true }) => {
