@@ -117,6 +117,7 @@ export function describe(name, declared) {
     if (described.default === undefined || [described.default].flat().every((value) => values.includes(value))) described.options = options;
   }
   if (typeof prop.options === "function" || prop.reloadProps) described.configure = true;
+  if (prop.reloadProps) described.reload = true;
   if (prop.secret && type === "string") described.secret = true;
   return described;
 }

@@ -18,7 +18,8 @@ const NAME_BYTES: usize = 256;
 const PROPS_ONLY: &str = "$propsOnly";
 
 impl Engine {
-    /// The step's definition with the props that it adds for what is `given`.
+    /// The step's definition with the props that it adds for what is `given`. A step that does not say which of its
+    /// props decide on that (`reload`) is asked only if something is given that its definition does not name.
     ///
     /// # Errors
     /// The prop that could not be asked, and why, if that leaves something given that nothing declares.
@@ -30,11 +31,16 @@ impl Engine {
         limits: &Limits,
     ) -> Result<Definition, (String, StepFailure)> {
         let mut whole = step.definition.clone();
+        let says = whole.props.values().any(|prop| prop.reload);
+        if !says && declares_all(&whole, given) {
+            return Ok(whole);
+        }
         let mut failed = None;
         let mut state = filled_in(&step.definition, given);
         state.insert(PROPS_ONLY.to_owned(), Value::Bool(true));
         let state = Value::Object(state).to_string();
-        for (asked, _) in step.definition.props.iter().filter(|(_, prop)| prop.configure) {
+        let asked = step.definition.props.iter().filter(|(_, prop)| if says { prop.reload } else { prop.configure });
+        for (asked, _) in asked {
             match self.configure(step, host.clone(), asked, &state, limits).await.result {
                 Ok(answer) => {
                     let Some(added) = added(answer.as_str()) else { continue };
@@ -100,6 +106,7 @@ fn one(prop: Value) -> Option<PropDef> {
             options: Vec::new(),
             secret: prop.is_some_and(|prop| prop.secret),
             configure: false,
+            reload: false,
         }),
     }
 }

@@ -66,6 +66,9 @@ pub struct PropDef {
     /// Whether `configure` is to be asked for options or additional props.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub configure: bool,
+    /// Whether its value decides which props the step adds.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reload: bool,
 }
 
 /// The type of a prop.
@@ -426,6 +429,7 @@ pub(super) fn prop_of(mut fields: Map<String, Value>, faults: &mut Vec<String>) 
         options: options_of(fields.remove("options"), faults),
         secret: flag_of(fields.remove("secret"), "secret", faults),
         configure: flag_of(fields.remove("configure"), "configure", faults),
+        reload: flag_of(fields.remove("reload"), "reload", faults),
     };
     for key in fields.keys() {
         faults.push(format!("`{}` is not a key of a prop", brief_text(key)));

@@ -33,7 +33,13 @@ export default {
     },
   },
   async additionalProps(existing) {
-    return this.more ? { extra: { type: "string", label: `After ${Object.keys(existing).length}` } } : {};
+    if (!this.more) return {};
+    return {
+      extra: { type: "string", label: `After ${Object.keys(existing).length}`, optional: true },
+      "Due Date.1": { type: "string", optional: true },
+      "8f3a": { type: "integer", default: 7 },
+      "": { type: "string" },
+    };
   },
   async run({ steps, $, event }) {
     console.debug("fine", { a: [1] });
@@ -57,6 +63,7 @@ export default {
       count: this.count,
       tags: this.tags,
       extra: this.extra,
+      added: [this["Due Date.1"], this["8f3a"]],
       greeting: this.shared.greet(),
       store: [this.store.get("k"), this.store.get("none", "otherwise"), this.db.get("n")],
       entries: await Array.fromAsync(this.store),
