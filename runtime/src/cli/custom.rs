@@ -1,7 +1,7 @@
 //! What the flags say of a service that has no definition: its hosts, and where its secrets go.
 
 use clap::Args;
-use keyhole_host_api::apps::{CUSTOM, CustomApp, CustomPlace, Template};
+use keyhole_host_api::apps::{CUSTOM, CustomApp, CustomPlace, Encoded, Template};
 
 use super::error::{Error, Result};
 
@@ -95,7 +95,11 @@ impl CustomFlags {
             let Some((name, value)) = header.split_once(':') else {
                 return Err(Error::usage("a --header is not of the form 'NAME: VALUE'"));
             };
-            let template = template(value.trim(), "--header")?;
+            let value = value.trim();
+            let template = match Encoded::parse(value) {
+                Some(Ok(_)) => value.to_owned(),
+                _ => template(value, "--header")?,
+            };
             places.push(CustomPlace::Header { name: name.trim().to_owned(), template });
         }
         if let Some(basic) = &self.basic {
