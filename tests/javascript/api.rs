@@ -77,14 +77,17 @@ fn the_definition_names_every_prop_that_is_filled_in() {
     assert_eq!(props["db"], json!({"type": "data_store", "optional": true, "secret": false}));
     assert_eq!((&props["store"]["type"], &props["store"]["default"]), (&json!("data_store"), &json!("of-the-step")));
     assert_eq!(props["shared"]["app"], "bearer_crm");
-    assert_eq!((&props["shared"]["optional"], &props["shared"]["configure"]), (&json!(true), &json!(true)));
+    for key in ["optional", "configure", "reload"] {
+        assert_eq!(props["shared"][key], true, "{key}");
+    }
     assert_eq!(props["shared"]["scopes"], json!(["contacts.read"]));
     assert_eq!(props["text"]["description"], "Some text");
     assert_eq!(props["count"]["default"], 3, "a number in a text is one");
     assert_eq!(props["colour"]["options"][1], json!({"label": "Blue", "value": "blue"}));
     assert_eq!(props["secret"]["secret"], true);
     assert_eq!(props["list"]["configure"], true, "from the app's propDefinition");
-    assert_eq!(props["more"]["configure"], true);
+    assert_eq!((&props["more"]["configure"], &props["more"]["reload"]), (&json!(true), &json!(true)));
+    assert!(props["list"].get("reload").is_none());
     assert!(props["text"].get("configure").is_none());
 }
 
@@ -134,8 +137,11 @@ fn options_and_additional_props_are_asked_of_the_step() {
     assert_eq!(asked("list", &["--prop", "text=hi"])["options"], json!(["hi-0-shared"]));
     assert_eq!(asked("more", &[])["props"], json!({}));
     let added = json!({
-        "extra": {"type": "string", "label": "After 18, List"},
+        "extra": {"type": "string", "label": "After 18, List", "optional": true},
         "again": {"type": "string", "label": "List", "optional": true, "configure": true},
+        "Due Date.1": {"type": "string", "optional": true},
+        "8f3a": {"type": "integer", "default": 7},
+        "": {"type": "string"},
     });
     assert_eq!(asked("more", &["--prop", "more=true"])["props"], added);
     assert_eq!(asked("shared", &["--prop", "more=true"])["props"], added, "asked by the account");
@@ -145,6 +151,9 @@ fn options_and_additional_props_are_asked_of_the_step() {
     // An additional prop is taken when the step asks for it, and only then; nobody's options are asked for.
     let run = house.run(&api(), &json!({}), &["--prop", "more=true", "--prop", "extra=42"]);
     assert_eq!((&run["status"], &run["return_value"]["extra"]), (&json!("ok"), &json!("42")), "{run:#}");
+    // Its name is the service's own, and its default holds where nothing is given. One that can't be is left out.
+    let run = house.run(&api(), &json!({}), &["--prop", "more=true", "--prop", "Due Date.1=tomorrow"]);
+    assert_eq!((&run["status"], &run["return_value"]["added"]), (&json!("ok"), &json!(["tomorrow", 7])), "{run:#}");
     let refused = house.end_of_run(&api(), &json!({}), &["--prop", "more=false", "--prop", "extra=42"]);
     assert!(
         refused.json_error()["message"].as_str().is_some_and(|text| text.contains("no prop 'extra'")),

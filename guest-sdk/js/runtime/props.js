@@ -95,7 +95,7 @@ export function describe(name, declared) {
     if (prop.description) described.description = text(prop.description);
     if (prop.optional) described.optional = true;
     if (prop.scopes?.length > 0) described.scopes = [prop.scopes].flat();
-    if (prop.reloadProps) described.configure = true;
+    if (prop.reloadProps) Object.assign(described, { configure: true, reload: true });
     return described;
   }
   if (isBuiltIn(prop)) return undefined;
@@ -118,6 +118,7 @@ export function describe(name, declared) {
     if (described.default === undefined || [described.default].flat().every((value) => values.includes(value))) described.options = options;
   }
   if (typeof prop.options === "function" || prop.reloadProps) described.configure = true;
+  if (prop.reloadProps) described.reload = true;
   if (prop.secret && type === "string") described.secret = true;
   return described;
 }

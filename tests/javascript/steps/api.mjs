@@ -42,8 +42,11 @@ export default {
     existing.note.hidden = !this.more;
     if (!this.more) return {};
     return {
-      extra: { type: "string", label: `After ${Object.keys(existing).length}, ${existing.list.label}` },
+      extra: { type: "string", label: `After ${Object.keys(existing).length}, ${existing.list.label}`, optional: true },
       again: { propDefinition: [this.shared, "list", () => ({ prefix: "again" })], optional: true },
+      "Due Date.1": { type: "string", optional: true },
+      "8f3a": { type: "integer", default: 7 },
+      "": { type: "string" },
     };
   },
   async run({ steps, $, event }) {
@@ -73,6 +76,7 @@ export default {
       count: this.count,
       tags: this.tags,
       extra: this.extra,
+      added: [this["Due Date.1"], this["8f3a"]],
       greeting: this.shared.greet(),
       store: [await this.store.get("k").then((value) => value), await this.store.get("none", "otherwise"), this.db.get("n")],
       refused: await this.store.set("k", 1, { ttl: -1 }).catch((error) => error.message),
