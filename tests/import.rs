@@ -1,9 +1,10 @@
-//! `keyhole apps import`: drafts that the program takes itself, from files and from servers.
+//! `keyhole apps import` and `apps new`: drafts that the program takes itself, from files, from servers and from people.
 
 use http::Response;
 use keyhole_host_api::apps::Catalog;
-use keyhole_tests::program::{Ended, Keyhole};
-use keyhole_tests::server::{Body, Server, answer, json as json_answer};
+use keyhole_tests::program::{Ended, KEY, Keyhole};
+use keyhole_tests::server::{Body, Server, acme, answer, json as json_answer};
+use keyhole_tests::workspace::component;
 use serde_json::{Value, json};
 
 const DOCUMENT: &str = "\
@@ -191,4 +192,116 @@ fn metadata(issuer: &str) -> Value {
         "scopes_supported": ["openid", "email", "notes.read"],
         "code_challenge_methods_supported": ["S256"],
     })
+}
+
+#[test]
+fn an_app_that_the_catalog_lacks_is_named_drafted_connected_and_used() {
+    let mut keyhole = Keyhole::default();
+    keyhole.member("alice");
+    let server = acme(&keyhole.authority, KEY);
+    keyhole.lead("api.acme.example", &server);
+    std::fs::remove_file(keyhole.own_apps().join("acme.toml")).unwrap();
+
+    let step = component("echo-key").display().to_string();
+    let said = keyhole.call(&["run", &step, "--as", "alice", "--link", "acme=mine"]).failed(2);
+    says(&said, &["the catalog has no app acme", "at prop acme", "keyhole apps new acme"]);
+    let unlinked = keyhole.call(&["run", &step, "--as", "alice"]);
+    says(&unlinked.stderr, &["the catalog has no app acme", "keyhole apps new acme"]);
+
+    let draft = ["apps", "new", "acme", "--host", "api.acme.example", "--base-url", "https://api.acme.example/"];
+    let place = ["--header", "Authorization: Bearer {api_key}"];
+    let drafted = keyhole.call(&[&draft[..], &place].concat()).ok();
+    says(&drafted.stdout, &["acme.toml", "defines the app acme"]);
+    says(&drafted.stderr, &["next: keyhole accounts connect acme"]);
+    // It is there now, and stays as it is.
+    let again = keyhole.call(&[&draft[..], &["--header", "x-key: {api_key}"]].concat()).failed(2);
+    says(&again, &["there is an app acme already", "--out"]);
+
+    let link = format!("acme={}", keyhole.connect("alice", KEY));
+    let run = keyhole.run(&component("echo-key"), &json!({}), &["--as", "alice", "--link", &link]);
+    assert_eq!(run["status"], "ok", "{run:#}");
+    assert!(server.received().iter().any(|request| request.header("authorization") == Some(&format!("Bearer {KEY}"))));
+    assert!(!run.to_string().contains(KEY));
+}
+
+#[test]
+fn every_place_that_a_credential_can_have_is_drafted() {
+    let keyhole = Keyhole::default();
+    let out = keyhole.data.path().join("wiki.toml").display().to_string();
+    let flags = [
+        "--host",
+        "{subdomain}.wiki-service.com",
+        "--title",
+        "Wiki",
+        "--plain",
+        "email",
+        "--out",
+        &out,
+        "--header",
+        "X-Client: {email}",
+        "--header",
+        "Authorization: Token {token}",
+        "--basic",
+        "{email}/token:{token}",
+        "--query",
+        "key={token}",
+        "--segment",
+        "2=bot{token}",
+        "--json-body",
+        "/auth/key={token}",
+        "--form",
+        "key={token}",
+    ];
+    let drafted = keyhole.call(&[&["apps", "new", "wiki"][..], &flags].concat()).ok();
+    says(&drafted.stderr, &[&format!("keyhole apps add {out}")]);
+    let app = keyhole.call(&["--json", "apps", "check", &out]).ok().json()["app"].clone();
+    assert_eq!(app["title"], "Wiki");
+    let places = app["places"].to_string();
+    says(&places, &["Token {token}", "{email}/token", "key", "bot{token}", "/auth/key"]);
+    let secret = |name: &str| {
+        app["fields"].as_array().unwrap().iter().find(|field| field["name"] == name).unwrap()["secret"].clone()
+    };
+    assert_eq!([secret("token"), secret("email"), secret("subdomain")], [json!(true), json!(false), json!(false)]);
+
+    // The same as a document, on standard output if there is nowhere to put it.
+    let document = json!({
+        "hosts": ["api.notes-service.com"],
+        "fields": [{"name": "api_key", "secret": true}],
+        "places": [{"header": {"name": "x-key", "template": "{api_key}"}}],
+    });
+    let kept = keyhole.data.path().join("notes.toml").display().to_string();
+    let new = ["--json", "apps", "new", "notes", "--stdin", "--out", &kept];
+    let said = keyhole.call_with(&new, &document.to_string()).ok().json();
+    assert_eq!(said, json!({"path": kept, "name": "notes"}));
+    let text = std::fs::read_to_string(&kept).unwrap();
+    let again = keyhole.call_with(&new, &document.to_string());
+    assert_eq!(again.code, 2);
+    assert_eq!(again.json_error()["message"], "the file is there already, and is not written over");
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), text);
+}
+
+#[test]
+fn a_draft_that_would_be_no_good_is_not_written() {
+    let keyhole = Keyhole::default();
+    let out = keyhole.data.path().join("a.toml").display().to_string();
+    let new = |flags: &[&str]| keyhole.call(&[&["apps", "new", "a", "--out", &out][..], flags].concat()).failed(2);
+    let header = ["--header", "x-key: {key}"];
+    let with = |host: &'static str| [&header[..], &["--host", host]].concat();
+    for (flags, part) in [
+        // Without a terminal nobody is asked.
+        (vec![], "there is no terminal to ask on"),
+        (header.to_vec(), "no host is named"),
+        (vec!["--host", "api.example.com"], "nothing says where the app's credentials go"),
+        (with("co.uk"), "is a public suffix"),
+        (with("{any}.com"), "is a public suffix"),
+        (with("10.0.0.1"), "is an IP address"),
+        (with("{key}.example.com"), "key"),
+        ([&with("api.example.com")[..], &["--header", "cookie: {key}"]].concat(), "the broker's to set"),
+    ] {
+        says(&new(&flags), &[part]);
+        assert!(!std::path::Path::new(&out).exists(), "{flags:?}");
+    }
+    let said = keyhole.call_with(&["apps", "new", "a", "--stdin"], "{\"hosts\": 1}").failed(2);
+    says(&said, &["this does not describe an app", "at standard input"]);
+    says(&keyhole.call(&["apps", "new", "slack", "--host", "a.example"]).failed(2), &["there is an app slack already"]);
 }

@@ -58,13 +58,20 @@ export interface BooleansProp extends Input<boolean[]> { type: "boolean[]" }
 export interface ObjectsProp extends Input<Record<string, any>[]> { type: "object[]" }
 export interface AnysProp extends Input<any[]> { type: "any[]" }
 
+/** A request, as `$.send.http` takes it. */
+export interface HttpRequestProp extends Input<Record<string, any>> { type: "http_request" }
+
 /** Key-value pairs that outlive the run and that the whole workspace shares; the workflow names the store. */
 export interface DataStoreProp extends Described { type: "data_store"; optional?: boolean; default?: string }
-export interface DatabaseProp { type: "$.service.db" }
+export interface DatabaseProp extends Described { type: "$.service.db" }
 /** Answers the caller of the workflow's HTTP trigger. */
-export interface HttpProp { type: "$.interface.http"; customResponse?: boolean }
+export interface HttpProp extends Described { type: "$.interface.http"; customResponse?: boolean }
+/** When a source runs elsewhere; a step runs when its workflow does. */
+export interface TimerProp extends Described { type: "$.interface.timer"; default?: { intervalSeconds?: number; cron?: string }; static?: any }
+/** Files elsewhere; a step has a folder of its own, `/tmp`. */
+export interface DirProp extends Described { type: "dir"; accessMode?: "read" | "write" | "read-write"; sync?: boolean; optional?: boolean }
 /** A text that is shown beside the props. */
-export interface AlertProp { type: "alert"; alertType?: "info" | "neutral" | "warning" | "error"; content: string }
+export interface AlertProp { type: "alert"; alertType?: "info" | "neutral" | "warning" | "error"; content: string; hidden?: boolean }
 
 /** An app: its account is linked, never typed in. The default export of an app file, or written where it is used. */
 export interface App<Methods extends Record<string, any> = Record<string, any>> extends Described {
@@ -87,7 +94,8 @@ export type PropDefinition = Partial<Omit<AnyProp, "type">> & {
 export type Prop =
   | StringProp | IntegerProp | NumberProp | BooleanProp | ObjectProp | AnyProp
   | StringsProp | IntegersProp | NumbersProp | BooleansProp | ObjectsProp | AnysProp
-  | DataStoreProp | DatabaseProp | HttpProp | AlertProp | App<any> | PropDefinition;
+  | HttpRequestProp | DataStoreProp | DatabaseProp | HttpProp | TimerProp | DirProp | AlertProp | App<any> | PropDefinition
+  | keyof Values;
 
 export type Props = Record<string, Prop>;
 
@@ -114,21 +122,28 @@ export interface Expected {
   revision?: number | null;
 }
 
+/** A prop of type `data_store`. What it gives are promises. */
 export interface DataStore {
-  get(key: string, otherwise?: any): any;
-  entry(key: string): Entry | undefined;
+  get(key: string, otherwise?: any): Promise<any>;
+  entry(key: string): Promise<Entry | undefined>;
   /** `ttl` in seconds. Gives the new revision; null, and nothing was changed, if what was expected was not there. */
-  set(key: string, value: any, options?: { ttl?: number } & Expected): number | null;
-  has(key: string): boolean;
+  set(key: string, value: any, options?: { ttl?: number } & Expected): Promise<number | null>;
+  has(key: string): Promise<boolean>;
   /** Whether it was there, as expected. */
-  delete(key: string, options?: Expected): boolean;
+  delete(key: string, options?: Expected): Promise<boolean>;
   /** Adds to the integer at the key, 0 if there is none. No other change comes in between. */
-  increment(key: string, by?: number, options?: { ttl?: number }): number;
-  clear(): void;
-  keys(prefix?: string): string[];
-  entries(prefix?: string): [string, any][];
-  size(): number;
+  increment(key: string, by?: number, options?: { ttl?: number }): Promise<number>;
+  clear(): Promise<void>;
+  keys(prefix?: string): Promise<string[]>;
+  entries(prefix?: string): Promise<[string, any][]>;
+  size(): Promise<number>;
   [Symbol.asyncIterator](): AsyncIterator<[string, any]>;
+}
+
+/** A prop of type `$.service.db`: without promises. */
+export interface Database {
+  get(key: string): any;
+  set(key: string, value: any): number | null;
 }
 
 type Values = {
@@ -145,18 +160,23 @@ type Values = {
   "object[]": Record<string, any>[];
   "any[]": any[];
   data_store: DataStore;
-  "$.service.db": Pick<DataStore, "get" | "set">;
+  http_request: Record<string, any>;
+  "$.service.db": Database;
   "$.interface.http": { respond(response: Response): Promise<void> };
+  "$.interface.timer": any;
+  dir: any;
   alert: undefined;
 };
 
-type ValueOf<P> = P extends App<infer Methods>
-  ? Linked & Methods
-  : P extends { type: infer T extends keyof Values }
-    ? P extends { optional: true }
-      ? Values[T] | undefined
-      : Values[T]
-    : any;
+type ValueOf<P> = P extends keyof Values
+  ? Values[P]
+  : P extends App<infer Methods>
+    ? Linked & Methods
+    : P extends { type: infer T extends keyof Values }
+      ? P extends { optional: true }
+        ? Values[T] | undefined
+        : Values[T]
+      : any;
 
 /** `this` in `run`: the props' values and the methods. */
 export type Instance<P, M> = { [K in keyof P]: ValueOf<P[K]> } & M;

@@ -270,3 +270,56 @@ async fn b8_a_credential_can_be_stored_at_the_service_only_where_it_belongs() {
     let old = format!(r#"{{"auth":{{"token":"{p}"}}}}"#);
     later.refused("the earlier one", later.send(request("POST", url, &json_type, &old)).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b5_what_is_base64_after_its_scheme_is_substituted_there_and_refused_in_any_other_form() {
+    let scene = Scene::new().await;
+    let header =
+        |name: &str, template: &str| CustomPlace::Header { name: name.to_owned(), template: template.to_owned() };
+    let places = vec![header("authorization", "Basic {base64(key)}"), header("x-pair", "{base64(id-1:{key})}")];
+    let account = scene.custom("custom.example", AWKWARD, places).await;
+    let run = scene.run_with("custom", &account).await;
+    let (url, p) = ("https://custom.example/v1/echo", &run.placeholder);
+    let encoded = STANDARD.encode(p);
+
+    for (name, value, expected) in [
+        ("authorization", format!("Basic {encoded}"), format!("Basic {}", STANDARD.encode(AWKWARD))),
+        (
+            "authorization",
+            format!("basic {}", encoded.trim_end_matches('=')),
+            format!("Basic {}", STANDARD.encode(AWKWARD)),
+        ),
+        ("x-pair", STANDARD.encode(format!("id-1:{p}")), STANDARD.encode(format!("id-1:{AWKWARD}"))),
+    ] {
+        let answer = run.send(request("GET", url, &[(name, &value)], "")).await.unwrap();
+        assert_eq!(scene.service.received().pop().unwrap().header(name), Some(&*expected));
+        // What the service echoes comes back as the step sent it, whatever it is encoded in.
+        let text = seen(&answer);
+        assert!(!text.contains(AWKWARD) && !text.contains(&STANDARD.encode(AWKWARD)), "{text}");
+    }
+    let sent = scene.service.received().len();
+    let refused = [
+        ("authorization", format!("Basic {p}")),
+        ("authorization", format!("Bearer {encoded}")),
+        ("authorization", format!("Basic  {encoded}")),
+        ("authorization", format!("Basic {encoded} x")),
+        ("authorization", format!("Basic {}", STANDARD.encode(format!("{p}:")))),
+        ("authorization", format!("Basic {}", STANDARD.encode(format!("x{p}")))),
+        ("authorization", encoded.clone()),
+        ("x-pair", encoded.clone()),
+        ("x-pair", STANDARD.encode(format!("id-2:{p}"))),
+        ("x-other", encoded.clone()),
+    ];
+    for (name, value) in &refused {
+        let what = format!("{name}: {}", value.replace(p.as_str(), "P"));
+        run.refused(&what, run.send(request("GET", url, &[(name, value)], "")).await);
+    }
+    for request in [
+        request("GET", &format!("{url}?key={encoded}"), &[], ""),
+        request("POST", url, &[("content-type", "application/json")], &format!("{{\"key\":\"{encoded}\"}}")),
+        request("GET", &format!("https://{EVIL}/"), &[("authorization", &format!("Basic {encoded}"))], ""),
+    ] {
+        run.refused("elsewhere", run.send(request).await);
+    }
+    assert_eq!((scene.service.received().len(), scene.evil.accepted()), (sent, 0));
+}

@@ -1,5 +1,6 @@
 //! The component API: props, `$`, the log, errors.
 
+use keyhole_tests::server::answer;
 use serde_json::{Value, json};
 
 use crate::house::{House, file};
@@ -18,8 +19,10 @@ fn line_of(text: &str) -> usize {
 fn a_step_uses_the_whole_of_the_component_api() {
     let house = House::new();
     let store = ["--prop", "store=of-the-test"];
-    let run =
-        house.run(&api(), &json!({"a": 5}), &[&store[..], &["--prop", "text=hi", "--prop", r#"tags=["x"]"#]].concat());
+    let given =
+        ["text=hi", r#"tags=["x"]"#, "ratio=0.5", r#"settings={"a": [1]}"#, "counts=[1, 2]", r#"things=[{"b": 1}]"#];
+    let given: Vec<_> = given.iter().flat_map(|one| ["--prop", *one]).collect();
+    let run = house.run(&api(), &json!({"a": 5}), &[&store[..], &given].concat());
     assert_eq!(run["status"], "ok", "{run:#}");
     assert_eq!((&run["step"], &run["version"]), (&json!("api-step-v2"), &json!("1.2.3")));
     let value = &run["return_value"];
@@ -27,11 +30,15 @@ fn a_step_uses_the_whole_of_the_component_api() {
     assert_eq!(value["count"], 3);
     assert_eq!(value["tags"], json!(["x"]));
     assert_eq!(value["greeting"], "hello from shared");
+    assert_eq!(value["typed"], json!([0.5, {"a": [1]}, [1, 2], [{"b": 1}]]));
     assert_eq!(value["store"], json!([{"a": 1}, "otherwise", 1]));
+    assert_eq!(value["refused"], "ttl takes a number of seconds, not -1");
+    assert!(value["responded"].as_str().is_some_and(|text| text.contains("200 to 599")), "{run:#}");
     assert_eq!(value["event"], json!([5, 5]));
     assert_eq!(value["context"], json!([1, "string", "alice"]));
     let exports = &run["exports"];
     assert_eq!(exports["value"], json!({"when": "1970-01-01T00:00:00.000Z", "big": "10"}));
+    assert_eq!(exports["circle"], json!({"name": "circle", "list": ["[Circular]"]}));
     assert_eq!(exports["$summary"], "Done");
     assert_eq!(value["entries"], json!([["count", 5], ["k", {"a": 1}], ["only", 1]]));
     assert!((50_000..=60_000).contains(&value["expires"].as_i64().expect("milliseconds")), "{run:#}");
@@ -66,18 +73,21 @@ fn the_definition_names_every_prop_that_is_filled_in() {
     let inspected = house.call(&["--json", "inspect", &api().display().to_string()]).ok().json();
     let props = &inspected["definition"]["props"];
     let names: Vec<_> = props.as_object().expect("props").keys().map(String::as_str).collect();
-    assert_eq!(names.len(), 11, "no alert: {names:?}");
+    assert_eq!(names.len(), 16, "no alert and no interface: {names:?}");
     assert_eq!(props["db"], json!({"type": "data_store", "optional": true, "secret": false}));
     assert_eq!((&props["store"]["type"], &props["store"]["default"]), (&json!("data_store"), &json!("of-the-step")));
     assert_eq!(props["shared"]["app"], "bearer_crm");
-    assert_eq!(props["shared"]["optional"], true);
+    for key in ["optional", "configure", "reload"] {
+        assert_eq!(props["shared"][key], true, "{key}");
+    }
     assert_eq!(props["shared"]["scopes"], json!(["contacts.read"]));
     assert_eq!(props["text"]["description"], "Some text");
     assert_eq!(props["count"]["default"], 3, "a number in a text is one");
     assert_eq!(props["colour"]["options"][1], json!({"label": "Blue", "value": "blue"}));
     assert_eq!(props["secret"]["secret"], true);
     assert_eq!(props["list"]["configure"], true, "from the app's propDefinition");
-    assert_eq!(props["more"]["configure"], true);
+    assert_eq!((&props["more"]["configure"], &props["more"]["reload"]), (&json!(true), &json!(true)));
+    assert!(props["list"].get("reload").is_none());
     assert!(props["text"].get("configure").is_none());
 }
 
@@ -126,18 +136,43 @@ fn options_and_additional_props_are_asked_of_the_step() {
     // On the app that defines the prop, with what the component passes on.
     assert_eq!(asked("list", &["--prop", "text=hi"])["options"], json!(["hi-0-shared"]));
     assert_eq!(asked("more", &[])["props"], json!({}));
-    assert_eq!(
-        asked("more", &["--prop", "more=true"])["props"],
-        json!({"extra": {"type": "string", "label": "After 11"}})
-    );
+    let added = json!({
+        "extra": {"type": "string", "label": "After 18, List", "optional": true},
+        "again": {"type": "string", "label": "List", "optional": true, "configure": true},
+        "Due Date.1": {"type": "string", "optional": true},
+        "8f3a": {"type": "integer", "default": 7},
+        "": {"type": "string"},
+    });
+    assert_eq!(asked("more", &["--prop", "more=true"])["props"], added);
+    assert_eq!(asked("shared", &["--prop", "more=true"])["props"], added, "asked by the account");
+    let again = asked("again", &["--prop", "more=true"]);
+    assert_eq!(again["options"], json!(["again-0-shared"]), "of a prop definition of this.shared");
 
-    // An additional prop is taken when the step asks for it, and only then.
+    // An additional prop is taken when the step asks for it, and only then; nobody's options are asked for.
     let run = house.run(&api(), &json!({}), &["--prop", "more=true", "--prop", "extra=42"]);
     assert_eq!((&run["status"], &run["return_value"]["extra"]), (&json!("ok"), &json!("42")), "{run:#}");
+    // Its name is the service's own, and its default holds where nothing is given. One that can't be is left out.
+    let run = house.run(&api(), &json!({}), &["--prop", "more=true", "--prop", "Due Date.1=tomorrow"]);
+    assert_eq!((&run["status"], &run["return_value"]["added"]), (&json!("ok"), &json!(["tomorrow", 7])), "{run:#}");
     let refused = house.end_of_run(&api(), &json!({}), &["--prop", "more=false", "--prop", "extra=42"]);
     assert!(
         refused.json_error()["message"].as_str().is_some_and(|text| text.contains("no prop 'extra'")),
         "{}",
         refused.stderr
     );
+}
+
+#[test]
+fn a_request_that_nobody_waits_for_is_sent_before_the_step_ends() {
+    let mut house = House::new();
+    let server = house.serve(&["api.sent.example"], |_| answer(204, "text/plain", ""));
+    let event = json!({"send": "https://api.sent.example/hook"});
+    let run = house.run(&api(), &event, &["--allow-host", "api.sent.example"]);
+    assert_eq!(run["status"], "ok", "{run:#}");
+    let received = server.received();
+    let sent: Vec<_> = received.iter().map(|one| (one.method.as_str(), one.target.as_str())).collect();
+    assert_eq!(sent, [("PUT", "/hook?q=1")]);
+    assert_eq!(received[0].header("authorization"), Some("Basic dTpw"));
+    assert_eq!(received[0].header("content-type"), Some("application/json"));
+    assert_eq!(received[0].body, br#"{"a":1}"#.as_slice());
 }

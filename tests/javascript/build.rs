@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::house::House;
+use crate::house::{House, file};
 
 /// A folder with sources.
 struct Source {
@@ -167,14 +167,37 @@ fn an_unchanged_source_is_not_built_again() {
 #[test]
 fn common_js_and_typescript_are_built_without_configuration() {
     let source = Source::new();
+    // A package that lies beside the step, and has another file for bundlers than for Node.js.
+    source.write("node_modules/own/package.json", r#"{"name": "own", "main": "main.js", "module": "module.js"}"#);
+    source.write("node_modules/own/main.js", "module.exports = (text) => text.toUpperCase();\n");
+    source.write("node_modules/own/module.js", "export const upper = 1;\n");
     source.write(
         "old.cjs",
-        "const path = require('path');\nmodule.exports = { run() { return path.join('a', 'b'); } };\n",
+        "const path = require('path');\nconst own = require('own');\nmodule.exports = { run() { return own(path.join('a', 'b')); } };\n",
     );
     source.write(
         "new.mts",
-        "enum Kind { A = 'a' }\ninterface Answer { kind: Kind }\nexport default defineComponent({ async run(): Promise<Answer> { return { kind: Kind.A satisfies Kind }; } });\n",
+        "import own from 'own';\nenum Kind { A = 'a' }\ninterface Answer { kind: Kind; own: string }\nexport default defineComponent({ async run(): Promise<Answer> { return { kind: Kind.A satisfies Kind, own: own('b') }; } });\n",
     );
-    assert_eq!(source.house.value(&source.path("old.cjs"), &[]), "a/b");
-    assert_eq!(source.house.value(&source.path("new.mts"), &[])["kind"], "a");
+    assert_eq!(source.house.value(&source.path("old.cjs"), &[]), "A/B");
+    assert_eq!(source.house.value(&source.path("new.mts"), &[]), json!({"kind": "a", "own": "B"}));
+}
+
+#[test]
+fn the_types_know_what_a_step_may_say() {
+    // The TypeScript of the tool chain, which any build installs.
+    let source = Source::new();
+    source.write("warm.mjs", "export default { run() {} };\n");
+    let out = source.dir.path().display().to_string();
+    source.house.call(&["build", &source.path("warm.mjs").display().to_string(), "--output", &out]).ok();
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache"));
+    let tools = std::fs::read_dir(base.join("keyhole/javascript")).expect("the tool chain's cache");
+    let compiler = tools
+        .map(|entry| entry.expect("an entry").path().join("node_modules/typescript/bin/tsc"))
+        .find(|path| path.is_file())
+        .expect("the tool chain has TypeScript");
+    let checked =
+        std::process::Command::new("node").arg(compiler).arg("-p").arg(file("steps")).output().expect("node starts");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }

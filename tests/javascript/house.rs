@@ -108,3 +108,12 @@ pub fn echo(request: &Received) -> http::Response<Body> {
         }),
     )
 }
+
+/// Every check of a step, by its name.
+pub fn all(found: &Value, expected: &Value) {
+    let (Value::Object(found), Value::Object(expected)) = (found, expected) else { panic!("{found}") };
+    for (name, value) in expected {
+        assert_eq!(found.get(name), Some(value), "{name}");
+    }
+    assert_eq!(found.len(), expected.len(), "every check is expected");
+}

@@ -6,6 +6,7 @@ mod bytes;
 mod examples;
 mod house;
 mod libraries;
+mod node;
 mod packages;
 mod placing;
 mod signed;

@@ -4,16 +4,7 @@
 use keyhole_tests::server::{answer, json};
 use serde_json::{Value, json};
 
-use crate::house::{House, echo, file};
-
-/// Every check of a step, by its name.
-fn all(found: &Value, expected: &Value) {
-    let (Value::Object(found), Value::Object(expected)) = (found, expected) else { panic!("{found}") };
-    for (name, value) in expected {
-        assert_eq!(found.get(name), Some(value), "{name}");
-    }
-    assert_eq!(found.len(), expected.len(), "every check is expected");
-}
+use crate::house::{House, all, echo, file};
 
 /// An RSA key pair in PEM, by the Node.js that builds need anyway.
 fn rsa_keys() -> (String, String) {

@@ -25,7 +25,7 @@ pub fn component(package: &str) -> PathBuf {
 }
 
 /// Every crate that is built to a component for the tests.
-const PACKAGES: [&str; 10] = [
+const PACKAGES: [&str; 12] = [
     "bare-server",
     "hostile",
     "inert",
@@ -35,6 +35,8 @@ const PACKAGES: [&str; 10] = [
     "fetch",
     "echo-key",
     "slack-post",
+    "github-issue",
+    "raw-http",
     "definition-loop",
 ];
 

@@ -18,6 +18,8 @@ const OWN = {
   https: here("https.js"),
   module: here("module.js"),
   process: here("process.js"),
+  readline: here("readline.js"),
+  "readline/promises": here("readline-promises.js"),
   stream: here("stream.js"),
   "stream/consumers": here("stream-consumers.js"),
   "stream/promises": here("stream-promises.js"),
@@ -46,14 +48,15 @@ export const IMPOSSIBLE = {
   http2: "use fetch, or node:https",
   inspector: "use console.log",
   net: "a step has no sockets; use fetch",
-  readline: "a step has no terminal; take the input as a prop",
-  "readline/promises": "a step has no terminal; take the input as a prop",
   repl: "a step has no terminal",
   sqlite: "keep data in a service, or in a data_store prop",
   tls: "a step has no sockets; use fetch",
   vm: "use new Function",
   worker_threads: "a step is one thread; use promises",
 };
+
+/** Those of them that a step may import all the same, as long as it does not call them. */
+export const LATE = new Set(["dns", "dns/promises", "vm"]);
 
 const { alias } = defineEnv({ nodeCompat: true }).env;
 const NAMES = new Set([...builtinModules.filter((name) => !name.startsWith("_")), ...Object.keys(OWN)]);

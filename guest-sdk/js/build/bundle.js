@@ -1,11 +1,11 @@
 // The author's file, its packages and the runtime as one module, by esbuild.
 
 import { basename, dirname, extname, join } from "node:path";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 
 import * as esbuild from "esbuild";
 
-import { IMPOSSIBLE, UNDICI, builtinName, standIn, whole } from "./builtins.js";
+import { IMPOSSIBLE, LATE, UNDICI, builtinName, standIn, whole } from "./builtins.js";
 import { installManifest, installNamed } from "./packages.js";
 import { Problems, problem } from "./problem.js";
 import { manifestsAbove } from "./roots.js";
@@ -56,10 +56,16 @@ const UNFIT = {
   ws: "a step has no sockets; use fetch",
 };
 
+/** Those of them that have parts which work, such as one that composes a message. */
+const PARTS_FIT = new Set(["nodemailer"]);
+
 const BARE = /^(?:@[^/@]+\/)?[^./@][^/@]*/;
 
 /** Whether a source uses `crypto.subtle`, of which the engine has the digests alone. */
 const SUBTLE = /\bsubtle\s*[.,}[?]/;
+
+/** Whether a source asks for a time zone. */
+const ZONED = /\btimeZone\b/;
 
 /** `name`, `version` and the rest of `name@version/path`. */
 function parts(specifier) {
@@ -67,22 +73,6 @@ function parts(specifier) {
   if (name === undefined) return undefined;
   const [, version, path = ""] = /^(?:@([^/]+))?(\/.*)?$/.exec(specifier.slice(name.length)) ?? [];
   return { name, version, path };
-}
-
-/**
- * What `require` of a package gives in Node.js: its `main`, where a bundler takes `module`,
- * whose default export the caller would find one level too deep.
- */
-function required(found, name) {
-  const end = found.path.lastIndexOf(join("node_modules", name, "/"));
-  if (end < 0) return found;
-  const folder = join(found.path.slice(0, end), "node_modules", name);
-  const manifest = join(folder, "package.json");
-  if (!existsSync(manifest)) return found;
-  const { exports, module, main } = JSON.parse(readFileSync(manifest, "utf8"));
-  if (exports !== undefined || typeof module !== "string" || typeof main !== "string" || join(folder, module) !== found.path) return found;
-  const path = [main, `${main}.js`, join(main, "index.js")].map((file) => join(folder, file)).find((file) => statSync(file, { throwIfNoEntry: false })?.isFile());
-  return path === undefined ? found : { ...found, path };
 }
 
 function plugin(state) {
@@ -93,7 +83,7 @@ function plugin(state) {
       const { resolve } = build;
       const own = (path, kind) => resolve(path, { resolveDir: sdk, kind, pluginData: { plain: true } });
 
-      build.onResolve({ filter: /^keyhole:step\// }, ({ path }) => ({ path, external: true }));
+      build.onResolve({ filter: /^(keyhole:step|wasi:http)\// }, ({ path }) => ({ path, external: true }));
       build.onResolve({ filter: /^undici$/ }, () => ({ path: UNDICI }));
       build.onResolve({ filter: /^@keyhole\/sdk$/ }, () => ({ path: join(sdk, "index.js") }));
 
@@ -104,7 +94,7 @@ function plugin(state) {
         // A package of the same name as a built-in, asked for with a slash, is the package.
         if (builtin !== undefined) {
           const instead = IMPOSSIBLE[builtin];
-          if (instead !== undefined && authors) return { errors: [{ text: `node:${builtin} can't work in a step`, notes: [{ text: instead }] }] };
+          if (instead !== undefined && authors && !LATE.has(builtin)) return { errors: [{ text: `node:${builtin} can't work in a step`, notes: [{ text: instead }] }] };
           const found = standIn(builtin);
           if (found === undefined) {
             if (authors) return { errors: [{ text: `node:${builtin} can't work in a step`, notes: [{ text: "README.md of guest-sdk/js lists what can" }] }] };
@@ -119,10 +109,10 @@ function plugin(state) {
         const wanted = parts(path);
         if (wanted === undefined || path.startsWith("#")) return undefined;
         const { name, version, path: rest } = wanted;
-        if (authors && UNFIT[name] !== undefined) return { errors: [{ text: `the package ${name} can't work in a step`, notes: [{ text: UNFIT[name] }] }] };
+        if (authors && UNFIT[name] !== undefined && !(rest !== "" && PARTS_FIT.has(name))) return { errors: [{ text: `the package ${name} can't work in a step`, notes: [{ text: UNFIT[name] }] }] };
         const plain = name + rest;
         const tried = await resolve(plain, { resolveDir, kind, importer, pluginData: { plain: true } });
-        if (tried.errors.length === 0 && version === undefined) return kind === "require-call" && rest === "" ? required(tried, name) : tried;
+        if (tried.errors.length === 0 && version === undefined) return tried;
         // The fault of a package's own import is its author's, unless it is optional to it.
         if (!authors && !importer.includes("/node_modules/") && !roots.isTools(importer)) return tried;
         if (!authors) return { path: plain, namespace: "keyhole-missing" };
@@ -162,7 +152,11 @@ function plugin(state) {
 
       build.onLoad({ filter: /.*/, namespace: "file" }, ({ path }) => {
         state.inputs.add(path);
-        if (!state.subtle && !roots.isTools(path) && /\.[cm]?[jt]sx?$/.test(path)) state.subtle = SUBTLE.test(readFileSync(path, "utf8"));
+        if (!(state.subtle && state.zoned) && !roots.isTools(path) && /\.[cm]?[jt]sx?$/.test(path)) {
+          const text = readFileSync(path, "utf8");
+          state.subtle ||= SUBTLE.test(text);
+          state.zoned ||= ZONED.test(text);
+        }
         if (roots.allows(path)) return undefined;
         return { errors: [{ text: `${path} lies outside of the step's source, ${roots.root}`, notes: [{ text: "put it in there, or make a package.json in the folder that holds both" }] }] };
       });
@@ -192,6 +186,7 @@ export async function bundle({ entry, sdk, roots, cache }) {
     inputs: new Set(),
     missing: new Map(),
     subtle: false,
+    zoned: false,
     folders: () => [...installed.values()],
   };
   const name = basename(entry, extname(entry));
@@ -219,8 +214,9 @@ export async function bundle({ entry, sdk, roots, cache }) {
         format: "esm",
         platform: "neutral",
         target: "esnext",
-        mainFields: ["module", "main"],
-        conditions: ["node", "module"],
+        // As Node.js: what a default import gives depends on it.
+        mainFields: ["main", "module"],
+        conditions: ["node"],
         sourcemap: "external",
         sourcesContent: false,
         legalComments: "none",
@@ -230,7 +226,7 @@ export async function bundle({ entry, sdk, roots, cache }) {
         minifyWhitespace: true,
         minifySyntax: true,
         // A literal that may have \p{…} becomes a call, which runtime/unicode.js answers.
-        supported: { "regexp-sticky-and-unicode-flags": false },
+        supported: { "regexp-sticky-and-unicode-flags": false, "regexp-set-notation": false },
         define: {
           global: "globalThis",
           "process.env.NODE_ENV": '"production"',
@@ -253,7 +249,7 @@ export async function bundle({ entry, sdk, roots, cache }) {
       const authors = [...state.inputs].filter((file) => roots.isAuthors(file));
       // Also those that are not there: one that appears changes what is installed.
       const manifests = new Set(authors.flatMap((file) => manifestsAbove(dirname(file), roots.root)).flatMap((file) => [file, file.replace(/package\.json$/, "package-lock.json")]));
-      return { code, map: JSON.parse(map), inputs: [...state.inputs], manifests: [...manifests], folder: process.cwd() };
+      return { code, map: JSON.parse(map), zoned: state.zoned, inputs: [...state.inputs], manifests: [...manifests], folder: process.cwd() };
     }
     for (const [missing, { version, importer }] of state.missing) {
       const manifest = manifestsAbove(dirname(importer), roots.root).find((file) => existsSync(file));

@@ -15,6 +15,7 @@ import { Problems, problem } from "./problem.js";
 import { Roots } from "./roots.js";
 import { named, placeIn, reduced } from "./sourcemap.js";
 import { properties } from "./unicode.js";
+import { zones } from "./zones.js";
 
 /** This SDK's folder, and the packages that it is built with. */
 const sdk = realpathSync(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -65,7 +66,8 @@ async function build({ entry, work, wit, packages, memory }) {
   const roots = new Roots(entry, [sdk, modules]);
   const started = performance.now();
   const bundled = await bundle({ entry, sdk, roots, cache: packages });
-  const before = properties(bundled.code);
+  const tables = [properties(bundled.code), bundled.zoned ? zones(packages) : ""].join("");
+  const before = tables === "" ? "" : `${tables}\n`;
   // One line more, before the first.
   if (before !== "") bundled.map.mappings = `;${bundled.map.mappings}`;
   const map = named(bundled.map, bundled.folder, roots, sdk);

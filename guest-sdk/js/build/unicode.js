@@ -29,11 +29,11 @@ function classes(name) {
   return lists.map((ranges) => ranges.join(""));
 }
 
-/** A line that comes before the bundle, or nothing if it names no property. */
+/** A statement that comes before the bundle, or nothing if it names no property. */
 export function properties(code) {
   const found = {};
   // In a text a backslash is two, or in a template's `String.raw` one.
   for (const [, name] of code.matchAll(/\\[pP]\{([A-Za-z_=0-9]+)\}/g)) found[name] ??= classes(name);
   const text = JSON.stringify(found);
-  return text === "{}" ? "" : `globalThis.__keyholeProperties=${text};\n`;
+  return text === "{}" ? "" : `globalThis.__keyholeProperties=${text};`;
 }

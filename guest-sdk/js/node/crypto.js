@@ -2,6 +2,9 @@
 // make up crypto-browserify; each is evaluated when it is first used. The engine's own
 // `crypto` gives the random bytes.
 
+import { KeyObject, createPrivateKey, createPublicKey, createSecretKey } from "./keys.js";
+import { signatures } from "./signatures.js";
+
 const { subtle } = globalThis.crypto;
 export const webcrypto = globalThis.crypto;
 export { subtle };
@@ -58,37 +61,21 @@ export function hash(algorithm, data, encoding = "hex") {
   return encoding === "buffer" ? digest.digest() : digest.digest(encoding);
 }
 
-/** A key as Node.js gives it: libraries pass it on to createHmac or createSign. */
-class KeyObject {
-  constructor(type, value) {
-    this.type = type;
-    this._value = value;
-    this.symmetricKeySize = type === "secret" ? value.length : undefined;
-    this.asymmetricKeyType = type === "secret" ? undefined : "rsa";
-  }
-  export() {
-    return this._value;
-  }
-}
-
-const raw = (key) => (key instanceof KeyObject ? key._value : key?.key instanceof KeyObject ? { ...key, key: key.key._value } : key);
-export { KeyObject };
-export const createSecretKey = (key, encoding) => new KeyObject("secret", typeof key === "string" ? Buffer.from(key, encoding) : Buffer.from(key));
-
-function asymmetric(type, key) {
-  const value = key?.key ?? key;
-  // Libraries try this first, and take what is no PEM for a secret.
-  if (!/-----BEGIN /.test(String(value))) throw Object.assign(new Error("error:1E08010C:DECODER routines::unsupported"), { code: "ERR_OSSL_UNSUPPORTED" });
-  return new KeyObject(type, value);
-}
-export const createPrivateKey = (key) => asymmetric("private", key);
-export const createPublicKey = (key) => asymmetric("public", key);
+const raw = (key) => (key instanceof KeyObject ? key.value : key?.key instanceof KeyObject ? { ...key, key: key.key.value } : key);
+export { KeyObject, createPrivateKey, createPublicKey, createSecretKey };
 
 export const createHash = (algorithm) => copyable(() => require("create-hash/browser.js")(String(algorithm).replace(/^(sha)-(\d+)$/i, "$1$2")));
 
+/** With the encoding that its package does not know. */
+function withBase64url(hash) {
+  const { digest } = hash;
+  hash.digest = (encoding) => (encoding === "base64url" ? digest.call(hash).toString(encoding) : digest.call(hash, encoding));
+  return hash;
+}
+
 /** A hash that can be copied in mid-stream, as Node.js' own can: what it is made of has no such thing. */
 function copyable(make) {
-  const hash = make();
+  const hash = withBase64url(make());
   hash.copy = () => {
     const copy = copyable(make);
     // SHA is an object within a stream, MD5 and RIPEMD are the stream.
@@ -102,78 +89,9 @@ function copyable(make) {
   };
   return hash;
 }
-export const createHmac = (algorithm, key) => require("create-hmac/browser.js")(algorithm, typeof raw(key) === "string" ? raw(key) : Buffer.from(raw(key)));
+export const createHmac = (algorithm, key) => withBase64url(require("create-hmac/browser.js")(algorithm, typeof raw(key) === "string" ? raw(key) : Buffer.from(raw(key))));
 
-// The beginning of a DigestInfo, by hash (RFC 8017, 9.2).
-const DIGEST_INFO = {
-  md5: "3020300c06082a864886f70d020505000410",
-  sha1: "3021300906052b0e03021a05000414",
-  sha224: "302d300d06096086480165030402040500041c",
-  sha256: "3031300d060960864801650304020105000420",
-  sha384: "3041300d060960864801650304020205000430",
-  sha512: "3051300d060960864801650304020305000440",
-};
-
-function power(base, exponent, modulus) {
-  let result = 1n;
-  for (const bit of exponent.toString(2)) {
-    result = (result * result) % modulus;
-    if (bit === "1") result = (result * base) % modulus;
-  }
-  return result;
-}
-
-/** RSASSA-PKCS1-v1_5 by the engine's own big numbers: those of a package take seconds here. */
-function signRsa(hash, digest, key) {
-  const [n, d, p, q, dp, dq, inverse] = ["modulus", "privateExponent", "prime1", "prime2", "exponent1", "exponent2", "coefficient"].map((name) => BigInt(`0x${key[name].toString(16)}`));
-  const size = Math.ceil(n.toString(16).length / 2);
-  const info = Buffer.concat([Buffer.from(DIGEST_INFO[hash], "hex"), digest]);
-  if (size < info.length + 11) throw new Error("the RSA key is too small for the digest");
-  const message = BigInt(`0x0001${"ff".repeat(size - info.length - 3)}00${info.toString("hex")}`);
-  let signed;
-  if (p > 0n && q > 0n) {
-    const [first, second] = [power(message % p, dp, p), power(message % q, dq, q)];
-    signed = second + ((((first - second) * inverse) % p + p) % p) * q;
-  } else {
-    signed = power(message, d, n);
-  }
-  return Buffer.from(signed.toString(16).padStart(size * 2, "0"), "hex");
-}
-
-/** Signs RSA keys by `signRsa`; all others as the package does. */
-function withRsa(algorithm, signing) {
-  const hash = String(algorithm).toLowerCase().replace(/^rsa-|with.*$/g, "").replace("-", "");
-  if (DIGEST_INFO[hash] === undefined) return signing;
-  const { update, sign } = signing;
-  const digest = createHash(hash);
-  signing.update = (data, encoding) => {
-    digest.update(data, encoding);
-    update.call(signing, data, encoding);
-    return signing;
-  };
-  signing.sign = (key, encoding) => {
-    const parsed = require("parse-asn1")(key);
-    if (parsed.modulus === undefined) return sign.call(signing, key, encoding);
-    if (key.padding !== undefined && key.padding !== constants.RSA_PKCS1_PADDING) throw new Error("node:crypto's RSA-PSS can't work in a step: sign with PKCS#1 v1.5, such as RS256");
-    const signature = signRsa(hash, digest.digest(), parsed);
-    return encoding === undefined ? signature : signature.toString(encoding);
-  };
-  return signing;
-}
-
-function signer(create) {
-  return (algorithm) => {
-    const signer = create(algorithm);
-    const { sign, verify } = signer;
-    if (sign) signer.sign = (key, encoding) => sign.call(signer, raw(key), encoding);
-    if (verify) signer.verify = (key, signature, encoding) => verify.call(signer, raw(key), signature, encoding);
-    return signer;
-  };
-}
-export const createSign = signer((algorithm) => withRsa(algorithm, require("browserify-sign/browser/index.js").createSign(algorithm)));
-export const createVerify = signer((algorithm) => require("browserify-sign/browser/index.js").createVerify(algorithm));
-export const sign = (algorithm, data, key) => createSign(algorithm).update(data).sign(key);
-export const verify = (algorithm, data, key, signature) => createVerify(algorithm).update(data).verify(key, signature);
+export const { Sign, Verify, createSign, createVerify, sign, verify } = signatures(createHash);
 
 export const pbkdf2 = (...values) => require("pbkdf2/browser.js").pbkdf2(...values);
 export const pbkdf2Sync = (...values) => require("pbkdf2/browser.js").pbkdf2Sync(...values);
@@ -184,10 +102,17 @@ export const getHashes = () => ["md5", "ripemd160", "sha1", "sha224", "sha256", 
 export const createECDH = (curve) => require("create-ecdh/browser.js")(curve);
 export const createDiffieHellman = (...values) => require("diffie-hellman/browser.js").createDiffieHellman(...values);
 export const getDiffieHellman = (...values) => require("diffie-hellman/browser.js").getDiffieHellman(...values);
-export const publicEncrypt = (key, data) => require("public-encrypt/browser.js").publicEncrypt(raw(key), data);
+
+/** A key for encrypting, with the hash that the package has. */
+function sealing(key) {
+  const { oaepHash = "sha1" } = key ?? {};
+  if (!/^sha-?1$/i.test(oaepHash)) throw new Error(`node:crypto's RSA-OAEP with ${oaepHash} can't work in a step: it has SHA-1 alone`);
+  return raw(key);
+}
+export const publicEncrypt = (key, data) => require("public-encrypt/browser.js").publicEncrypt(sealing(key), data);
 export const privateEncrypt = (key, data) => require("public-encrypt/browser.js").privateEncrypt(raw(key), data);
 export const publicDecrypt = (key, data) => require("public-encrypt/browser.js").publicDecrypt(raw(key), data);
-export const privateDecrypt = (key, data) => require("public-encrypt/browser.js").privateDecrypt(raw(key), data);
+export const privateDecrypt = (key, data) => require("public-encrypt/browser.js").privateDecrypt(sealing(key), data);
 export const constants = {
   RSA_PKCS1_PADDING: 1,
   RSA_NO_PADDING: 3,
@@ -225,7 +150,7 @@ export function hkdf(digest, key, salt, info, length, callback) {
 
 export default {
   webcrypto, subtle, getRandomValues, randomBytes, randomFillSync, randomFill, randomUUID, randomInt, timingSafeEqual, hash, KeyObject, createSecretKey,
-  createPrivateKey, createPublicKey, createHash, createHmac, createSign, createVerify, sign, verify, pbkdf2, pbkdf2Sync, createCipheriv, createDecipheriv,
+  createPrivateKey, createPublicKey, createHash, createHmac, Sign, Verify, createSign, createVerify, sign, verify, pbkdf2, pbkdf2Sync, createCipheriv, createDecipheriv,
   getCiphers, getHashes, createECDH, createDiffieHellman, getDiffieHellman, publicEncrypt, privateEncrypt, publicDecrypt, privateDecrypt, constants, scrypt,
   scryptSync, generateKeyPair, generateKeyPairSync, hkdf, hkdfSync,
 };

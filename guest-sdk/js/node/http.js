@@ -6,6 +6,7 @@
 
 import { EventEmitter } from "node:events";
 import { failed, fetchOnce } from "../runtime/fetch.js";
+import { fetchWithBody } from "../runtime/raw.js";
 import { Readable, Writable } from "./stream.js";
 
 /** Set from the URL by the host, or not allowed in wasi:http. */
@@ -247,12 +248,14 @@ export class ClientRequest extends OutgoingMessage {
       for (const one of [value].flat()) headers.append(name, String(one));
     }
     const init = { method: this.method, headers, redirect: "manual", signal: this._abort.signal };
-    if (!NO_BODY.has(this.method) && this._chunks.length > 0) init.body = new Uint8Array(Buffer.concat(this._chunks));
+    const body = this._chunks.length > 0 ? new Uint8Array(Buffer.concat(this._chunks)) : undefined;
     this._chunks = [];
     this.headersSent = true;
     let response;
     try {
-      response = await fetchOnce(this._url, init);
+      // The standard has fetch refuse what search APIs ask for, a GET with a body.
+      if (NO_BODY.has(this.method) && body !== undefined) response = await fetchWithBody(this._url, { ...init, body });
+      else response = await fetchOnce(this._url, { ...init, body });
     } catch (cause) {
       clearTimeout(this._timer);
       if (this.destroyed) return;

@@ -4,7 +4,7 @@ import util from "util/util.js";
 import { format, formatWithOptions, inspect } from "node-inspect-extracted";
 
 export { format, formatWithOptions, inspect };
-export const { promisify, callbackify, deprecate, isArray, isBoolean, isNull, isNullOrUndefined, isNumber, isString, isSymbol, isUndefined, isRegExp, isObject, isDate, isError, isFunction, isPrimitive, isBuffer, log } = util;
+export const { callbackify, deprecate, isArray, isBoolean, isNull, isNullOrUndefined, isNumber, isString, isSymbol, isUndefined, isRegExp, isObject, isDate, isError, isFunction, isPrimitive, isBuffer, log } = util;
 export const { TextEncoder, TextDecoder } = globalThis;
 
 /** Not the package's: whichever of it and the inherits package is loaded first finds the other half made. */
@@ -20,7 +20,23 @@ export const types = {
   isKeyObject: () => false,
   isExternal: () => false,
 };
-promisify.custom ??= Symbol.for("nodejs.util.promisify.custom");
+
+const CUSTOM = Symbol.for("nodejs.util.promisify.custom");
+
+/** Not the package's: its symbol is one of its own, which nothing else names. */
+export function promisify(original) {
+  if (typeof original !== "function") throw Object.assign(new TypeError(`The "original" argument must be of type function. Received ${inspect(original)}`), { code: "ERR_INVALID_ARG_TYPE" });
+  if (typeof original[CUSTOM] === "function") return original[CUSTOM];
+  function promised(...values) {
+    return new Promise((resolve, reject) => {
+      original.call(this, ...values, (error, value) => (error ? reject(error) : resolve(value)));
+    });
+  }
+  Object.setPrototypeOf(promised, Object.getPrototypeOf(original));
+  const { name, length, prototype: _, ...own } = Object.getOwnPropertyDescriptors(original);
+  return Object.defineProperties(promised, { ...own, name, [CUSTOM]: { value: promised, configurable: true } });
+}
+promisify.custom = CUSTOM;
 
 export const debuglog = () => Object.assign(() => {}, { enabled: false });
 export const debug = debuglog;
@@ -44,6 +60,6 @@ export function isDeepStrictEqual(a, b) {
 }
 
 export default {
-  ...util, inherits, format, formatWithOptions, inspect, TextEncoder, TextDecoder, types, debuglog, debug, _extend, stripVTControlCharacters, toUSVString, styleText,
+  ...util, inherits, promisify, format, formatWithOptions, inspect, TextEncoder, TextDecoder, types, debuglog, debug, _extend, stripVTControlCharacters, toUSVString, styleText,
   aborted, getSystemErrorName, isDeepStrictEqual,
 };

@@ -4,8 +4,8 @@ import { print } from "./console.js";
 import { failureOf } from "./failure.js";
 import { FlowExit, dollar } from "./flow.js";
 import { makeInstance } from "./instance.js";
-import { toJson } from "./json.js";
-import { describeAll, resolveProp } from "./props.js";
+import { settled, toJson } from "./json.js";
+import { describeAll, existingProps, resolveProp } from "./props.js";
 import { sendPending } from "./send.js";
 import { enterCall, setMemory } from "./state.js";
 
@@ -54,25 +54,33 @@ export function definitionOf(component, file) {
   return JSON.stringify(definition);
 }
 
+/** The app that a prop definition belongs to, as it is on `this`. */
+function appOf(app, component, instance) {
+  const called = app?.app ?? app?.$app;
+  const found = Object.entries(component.props ?? {}).find(([name, one]) => one === app || instance[name] === app || (called !== undefined && one?.app === called));
+  return found === undefined ? instance : instance[found[0]];
+}
+
+/** With `$propsOnly`, the host wants the props that are added alone: options may take a request each. */
 async function optionsOf(component, prop, state) {
-  const declared = component.props?.[prop];
-  const resolved = declared === undefined ? undefined : resolveProp(prop, declared);
-  const answer = {};
-  const { $page = 0, $prevContext = {}, $query = "", ...values } = state;
+  const { $page = 0, $prevContext = {}, $query = "", $propsOnly = false, ...values } = state;
   const instance = makeInstance(component, values);
-  if (typeof resolved?.options === "function") {
+  const declared = component.props?.[prop];
+  let resolved = declared === undefined ? undefined : resolveProp(prop, declared);
+  const answer = {};
+  if (typeof component.additionalProps === "function" && (resolved === undefined || resolved.reloadProps)) {
+    const added = await component.additionalProps.call(instance, existingProps(component.props));
+    answer.props = describeAll(added);
+    if (resolved === undefined && added?.[prop] !== undefined) resolved = resolveProp(prop, added[prop]);
+  }
+  if (!$propsOnly && typeof resolved?.options === "function") {
     const { app, parameters } = resolved.from ?? {};
     // A prop definition's options run on the app that it belongs to.
-    const name = app && Object.entries(component.props).find(([, one]) => one === app || one?.app === app.app)?.[0];
-    const self = name !== undefined ? instance[name] : instance;
+    const self = app === undefined ? instance : appOf(app, component, instance);
     const more = typeof parameters === "function" ? parameters.call(instance, instance) : (parameters ?? {});
     const given = await resolved.options.call(self, { ...more, page: $page, prevContext: $prevContext, query: $query, $: self });
     if (Array.isArray(given)) answer.options = given;
     else Object.assign(answer, { options: given?.options ?? [], context: given?.context });
-  }
-  if (typeof component.additionalProps === "function" && (resolved === undefined || resolved.reloadProps)) {
-    const before = describeAll(component.props);
-    answer.props = describeAll(await component.additionalProps.call(instance, before));
   }
   return toJson(answer, "what the options function gave");
 }
@@ -92,7 +100,7 @@ async function runOnce(component, input) {
     if (!(thrown instanceof FlowExit)) throw thrown;
   }
   await sendPending();
-  return toJson(value, "what run returned");
+  return toJson(await settled(value), "what run returned");
 }
 
 /** The exports of the world `step`. */

@@ -82,12 +82,16 @@ export function installFetch() {
   globalThis.fetch = async function fetch(input, init) {
     let target = input instanceof Request ? input : String(input?.href ?? input);
     const { dispatcher: _dispatcher, agent: _agent, ...options } = init ?? {};
+    if (options.body != null && /^(GET|HEAD)$/i.test(options.method ?? (input instanceof Request ? input.method : "GET"))) {
+      throw new TypeError("Request with GET/HEAD method cannot have body. node:http and axios can send one");
+    }
     if (options.body !== undefined) options.body = await bodyOf(options.body);
     const mode = options.redirect ?? (input instanceof Request ? input.redirect : undefined) ?? "follow";
     const spare = input instanceof Request && mode === "follow" && input.body === null ? input : undefined;
     for (let followed = 0; ; followed++) {
       const response = await send(target, options);
       const location = response.headers.get("location");
+      if (followed > 0) Object.defineProperty(response, "redirected", { value: true, configurable: true });
       if (mode === "manual" || !REDIRECTS.includes(response.status) || location === null) return response;
       if (mode === "error") throw new TypeError(`fetch failed: ${response.status} redirects, and redirect is "error"`);
       if (followed === MOST_REDIRECTS) throw new TypeError(`fetch failed: more than ${MOST_REDIRECTS} redirects`);

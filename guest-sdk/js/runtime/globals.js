@@ -14,6 +14,7 @@ import { installRandom } from "./random.js";
 import { require } from "./require.js";
 import { installStack } from "./stack.js";
 import { clearImmediate, setImmediate, installTimers } from "./timers.js";
+import { installWeb } from "./web.js";
 
 function define(name, value) {
   Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
@@ -44,6 +45,7 @@ delete globalThis.WorkerLocation;
 installStack();
 installTimers();
 installConsole();
+installWeb();
 installFetch();
 installIntl();
 installRandom();

@@ -2,7 +2,7 @@
 
 import { addAuth } from "./accounts.js";
 import { isApp, resolveProp } from "./props.js";
-import { dataStore } from "./store.js";
+import { dataStore, database } from "./store.js";
 import { httpInterface } from "./flow.js";
 
 /** Methods of `source`, bound to `target`; what is no function is copied. */
@@ -17,6 +17,8 @@ function appInstance(name, app, optional) {
   addMethods(instance, app.methods, instance);
   addAuth(instance, name, optional);
   instance.$app = app.app;
+  // `propDefinition: [this.app, "name"]` of what additionalProps adds; not one of the app's fields.
+  Object.defineProperty(instance, "propDefinitions", { value: app.propDefinitions, writable: true, configurable: true, enumerable: false });
   // What an app file keeps beside its methods, such as constants.
   for (const [key, value] of Object.entries(app)) {
     if (!["type", "app", "methods", "propDefinitions", "label", "description", "optional"].includes(key)) instance[key] ??= value;
@@ -30,7 +32,8 @@ export function makeInstance(component, values) {
   for (const [name, declared] of Object.entries(component.props ?? {})) {
     const prop = resolveProp(name, declared);
     if (isApp(prop)) instance[name] = appInstance(name, prop, prop.optional === true);
-    else if (prop.type === "$.service.db" || prop.type === "data_store") instance[name] = dataStore(name, values[name]);
+    else if (prop.type === "data_store") instance[name] = dataStore(name, values[name]);
+    else if (prop.type === "$.service.db") instance[name] = database(name, values[name]);
     else if (prop.type === "$.interface.http" || prop === "$.interface.http") instance[name] = httpInterface();
     else if (prop.type === "alert") instance[name] = undefined;
     else instance[name] = values[name];

@@ -1,21 +1,19 @@
-// The engine has no `Intl`. This much of it is enough for code that asks for the time zone,
-// or formats in English: locale en-US, time zone UTC. Whatever is asked beyond that is
-// given in these, and the table in README.md says so.
+// The engine has no `Intl`. This much of it is enough for most code: what it lacks is an
+// error or not there, and the table in README.md says so.
+
+import { COMPONENTS, DateTimeFormat } from "./dates.js";
+import { localeOf, supported } from "./locales.js";
+import { zoneNames } from "./zones.js";
 
 const LOCALE = "en-US";
-const COMPONENTS = ["weekday", "year", "month", "day", "hour", "minute", "second", "dateStyle", "timeStyle"];
-
-function group(text) {
-  const [whole, fraction] = text.split(".");
-  const grouped = whole.replace(/\B(?=(\d{3})+(?!\d))/g, ",");
-  return fraction === undefined ? grouped : `${grouped}.${fraction}`;
-}
 
 class NumberFormat {
-  constructor(_locales, options = {}) {
-    this.options = options;
+  constructor(locales, options = {}) {
+    this.locale = localeOf(locales);
+    this.options = options ?? {};
   }
-  format(value) {
+  format = (value) => {
+    const { group, point, minus = "-", behind, behindPercent = behind } = this.locale;
     const { style, currency, minimumFractionDigits, maximumFractionDigits, useGrouping = true } = this.options;
     const percent = style === "percent";
     const money = style === "currency";
@@ -25,90 +23,26 @@ class NumberFormat {
     if (!Number.isFinite(number)) return Number.isNaN(number) ? "NaN" : number < 0 ? "-∞" : "∞";
     let [whole, fraction = ""] = Math.abs(number).toFixed(most).split(".");
     while (fraction.length > least && fraction.endsWith("0")) fraction = fraction.slice(0, -1);
-    let text = fraction === "" ? whole : `${whole}.${fraction}`;
-    if (useGrouping) text = group(text);
-    if (money) text = `${{ USD: "$", EUR: "€", GBP: "£", JPY: "¥" }[currency] ?? `${currency} `}${text}`;
-    return `${number < 0 ? "-" : ""}${text}${percent ? "%" : ""}`;
-  }
+    if (useGrouping) whole = whole.replace(/\B(?=(\d{3})+(?!\d))/g, group);
+    let text = fraction === "" ? whole : `${whole}${point}${fraction}`;
+    const sign = { USD: "$", EUR: "€", GBP: "£", JPY: "¥" }[currency];
+    if (money) text = behind !== undefined ? `${text}${behind}${sign ?? currency}` : `${sign ?? `${currency}\u00a0`}${text}`;
+    return `${number < 0 ? minus : ""}${text}${percent ? `${behindPercent ?? ""}%` : ""}`;
+  };
   resolvedOptions() {
-    return { locale: LOCALE, numberingSystem: "latn", style: "decimal", ...this.options };
+    return { locale: this.locale.name, numberingSystem: "latn", style: "decimal", ...this.options };
   }
 }
 
-const MONTHS = "January February March April May June July August September October November December".split(" ");
-const DAYS = "Sunday Monday Tuesday Wednesday Thursday Friday Saturday".split(" ");
-const two = (number) => String(number).padStart(2, "0");
-
-class DateTimeFormat {
-  constructor(_locales, options = {}) {
-    const zone = options.timeZone;
-    if (zone !== undefined && !/^(utc|gmt|etc\/(utc|gmt)|\+00:00)$/i.test(zone)) {
-      throw new RangeError(`time zone ${zone} is not known in a step: it has UTC alone. Use a library with its own zones`);
-    }
-    this.options = options;
-  }
-  format(date = new Date()) {
-    return this.formatToParts(date)
-      .map((part) => part.value)
-      .join("");
-  }
-  formatToParts(date = new Date()) {
-    const at = new Date(date);
-    if (Number.isNaN(at.getTime())) throw new RangeError("Invalid time value");
-    const { options } = this;
-    const styles = { full: ["long", "long"], long: [undefined, "long"], medium: [undefined, "short"], short: [undefined, "numeric"] };
-    const [weekday, month] = options.dateStyle ? styles[options.dateStyle] : [options.weekday, options.month];
-    const any = COMPONENTS.some((name) => options[name] !== undefined);
-    const dated = !any || options.dateStyle !== undefined;
-    const wants = (name) => dated || options[name] !== undefined;
-    const parts = [];
-    const literal = (value) => parts.push({ type: "literal", value });
-    const add = (type, value) => parts.push({ type, value: String(value) });
-    const digits = (name, value) => (options[name] === "2-digit" ? two(value % 100) : value);
-    const shownMonth = month ?? (dated ? "numeric" : undefined);
-    if (weekday) add("weekday", weekday === "long" ? DAYS[at.getUTCDay()] : DAYS[at.getUTCDay()].slice(0, 3));
-    const spell = shownMonth === "long" || shownMonth === "short";
-    const sections = [];
-    if (shownMonth) {
-      const name = MONTHS[at.getUTCMonth()];
-      const number = at.getUTCMonth() + 1;
-      const value = shownMonth === "long" ? name : shownMonth === "short" ? name.slice(0, 3) : shownMonth === "2-digit" ? two(number) : number;
-      sections.push(["month", value]);
-    }
-    if (wants("day")) sections.push(["day", digits("day", at.getUTCDate())]);
-    if (wants("year")) sections.push(["year", digits("year", at.getUTCFullYear())]);
-    for (const [index, [type, value]] of sections.entries()) {
-      if (index > 0) literal(spell ? (type === "year" ? ", " : " ") : "/");
-      else if (parts.length) literal(", ");
-      add(type, value);
-    }
-    const timed = options.timeStyle !== undefined;
-    if (timed || options.hour !== undefined || options.minute !== undefined || options.second !== undefined) {
-      const half = options.hour12 ?? options.hourCycle !== "h23";
-      if (parts.length) literal(", ");
-      const hour = half ? at.getUTCHours() % 12 || 12 : at.getUTCHours();
-      const clock = [];
-      if (timed || options.hour !== undefined) clock.push(["hour", half && options.hour !== "2-digit" ? hour : two(hour)]);
-      if (timed || options.minute !== undefined) clock.push(["minute", two(at.getUTCMinutes())]);
-      if ((timed && options.timeStyle !== "short") || options.second !== undefined) clock.push(["second", two(at.getUTCSeconds())]);
-      for (const [index, [type, value]] of clock.entries()) {
-        if (index > 0) literal(":");
-        add(type, value);
-      }
-      if (half && (timed || options.hour !== undefined)) {
-        literal(" ");
-        add("dayPeriod", at.getUTCHours() < 12 ? "AM" : "PM");
-      }
-    }
-    return parts;
-  }
-  resolvedOptions() {
-    return { locale: LOCALE, calendar: "gregory", numberingSystem: "latn", ...this.options, timeZone: "UTC" };
-  }
+/** Those that write in English, since no other language's rules are there. */
+function english(locales, what) {
+  const [tag = LOCALE] = [locales ?? LOCALE].flat();
+  if (!/^en\b/.test(String(tag))) throw new RangeError(`${what} of the locale ${tag} is not there in a step, which has that of English alone`);
 }
 
 class PluralRules {
-  constructor(_locales, options = {}) {
+  constructor(locales, options = {}) {
+    english(locales, "Intl.PluralRules");
     this.options = options;
   }
   select(number) {
@@ -135,7 +69,8 @@ class Collator {
 }
 
 class ListFormat {
-  constructor(_locales, options = {}) {
+  constructor(locales, options = {}) {
+    english(locales, "Intl.ListFormat");
     this.word = options.type === "disjunction" ? "or" : "and";
   }
   format(list) {
@@ -148,9 +83,12 @@ class ListFormat {
 export function installIntl() {
   if (globalThis.Intl !== undefined) return;
   const formats = { NumberFormat, DateTimeFormat, PluralRules, Collator, ListFormat };
-  const Intl = { getCanonicalLocales: (locales) => [locales ?? LOCALE].flat() };
+  const Intl = {
+    getCanonicalLocales: (locales) => [locales ?? []].flat(),
+    supportedValuesOf: (key) => (key === "timeZone" ? zoneNames() : key === "calendar" ? ["gregory"] : key === "numberingSystem" ? ["latn"] : []),
+  };
   for (const [name, Format] of Object.entries(formats)) {
-    Format.supportedLocalesOf = () => [LOCALE];
+    Format.supportedLocalesOf = supported;
     // Callable without `new`, as the language has it.
     Intl[name] = new Proxy(Format, { apply: (_target, _this, values) => new Format(...values) });
   }

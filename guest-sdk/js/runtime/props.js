@@ -24,7 +24,7 @@ export function resolveProp(name, prop) {
   const base = app?.propDefinitions?.[key];
   if (base === undefined) {
     const known = Object.keys(app?.propDefinitions ?? {}).join(", ") || "none";
-    throw new TypeError(`the prop ${name} refers to the propDefinition "${key}" of the app ${app?.app ?? "?"}, which has ${known}`);
+    throw new TypeError(`the prop ${name} refers to the propDefinition "${key}" of the app ${app?.app ?? app?.$app ?? "?"}, which has ${known}`);
   }
   const { propDefinition: _, ...own } = prop;
   return { ...resolveProp(key, base), ...own, from: { app, parameters } };
@@ -95,6 +95,7 @@ export function describe(name, declared) {
     if (prop.description) described.description = text(prop.description);
     if (prop.optional) described.optional = true;
     if (prop.scopes?.length > 0) described.scopes = [prop.scopes].flat();
+    if (prop.reloadProps) Object.assign(described, { configure: true, reload: true });
     return described;
   }
   if (isBuiltIn(prop)) return undefined;
@@ -117,6 +118,7 @@ export function describe(name, declared) {
     if (described.default === undefined || [described.default].flat().every((value) => values.includes(value))) described.options = options;
   }
   if (typeof prop.options === "function" || prop.reloadProps) described.configure = true;
+  if (prop.reloadProps) described.reload = true;
   if (prop.secret && type === "string") described.secret = true;
   return described;
 }
@@ -129,4 +131,14 @@ export function describeAll(props) {
     if (one !== undefined) described[name] = one;
   }
   return described;
+}
+
+/** What `additionalProps` is given: copies of the props, which it may change. */
+export function existingProps(props) {
+  const existing = {};
+  for (const [name, declared] of Object.entries(props ?? {})) {
+    const { from: _, ...prop } = resolveProp(name, declared);
+    existing[name] = declared?.propDefinition === undefined ? prop : { ...prop, propDefinition: declared.propDefinition };
+  }
+  return existing;
 }

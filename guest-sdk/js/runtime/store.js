@@ -39,8 +39,17 @@ const described = ({ key, value, revision, expires }) => ({
   ...(expires === undefined ? {} : { expires: new Date(Number(expires)) }),
 });
 
+/** `store` as the component API has data stores: each method gives a promise. */
+function promising(store) {
+  const wrapped = Object.entries(store).map(([name, value]) => [name, typeof value === "function" ? async (...values) => value(...values) : value]);
+  return Object.assign(Object.fromEntries(wrapped), { [Symbol.asyncIterator]: store[Symbol.asyncIterator] });
+}
+
 /** What a prop of type `data_store` is; `name` is the store's. */
-export function dataStore(prop, name) {
+export const dataStore = (prop, name) => promising(database(prop, name));
+
+/** What a prop of type `$.service.db` is: the same at once, without promises. */
+export function database(prop, name) {
   let handle;
   const host = () => {
     if (!inRun()) throw new StepError(`this.${prop} is there in run and in options, not while the step is built`, "step");

@@ -8,6 +8,7 @@ import { p256, p384, p521 } from "@noble/curves/nist.js";
 import parseKeys from "parse-asn1";
 
 import { createCipheriv, createDecipheriv, createHmac, createSign, createVerify, hkdfSync, pbkdf2Sync, privateDecrypt, publicEncrypt, randomBytes, timingSafeEqual } from "../node/crypto.js";
+import { PKCS8_ED25519, SPKI_ED25519, integer, pem, sequence } from "../node/der.js";
 
 const own = globalThis.crypto.subtle;
 const ownDigest = own.digest.bind(own);
@@ -15,7 +16,6 @@ const CURVES = { "P-256": [p256, 32, "1.2.840.10045.3.1.7"], "P-384": [p384, 48,
 /** What is signed is hashed already, and any `s` is valid (FIPS 186-5). */
 const PLAIN = { prehash: false, lowS: false };
 const BLOCKS = { "SHA-1": 64, "SHA-256": 64, "SHA-384": 128, "SHA-512": 128 };
-const [SPKI_ED25519, PKCS8_ED25519] = ["302a300506032b6570032100", "302e020100300506032b657004220420"].map((text) => Buffer.from(text, "hex"));
 
 const named = (name, message) => new DOMException(message, name);
 const unsupported = (what) => named("NotSupportedError", `${what} can't work in a step; README.md of guest-sdk/js lists what can`);
@@ -56,15 +56,6 @@ function allowed(key, usage) {
   if (!key.usages.includes(usage)) throw named("InvalidAccessError", `the key's usages do not include ${usage}`);
 }
 
-// DER, as far as RSA keys of a JWK need it.
-function tagged(tag, content) {
-  const { length } = content;
-  const head = length < 128 ? [length] : length < 256 ? [0x81, length] : [0x82, length >> 8, length & 255];
-  return Buffer.concat([Buffer.from([tag, ...head]), content]);
-}
-const integer = (bytes) => tagged(2, bytes[0] > 127 ? Buffer.concat([Buffer.from([0]), bytes]) : bytes);
-const pem = (label, der) => `-----BEGIN ${label}-----\n${der.toString("base64").match(/.{1,64}/g).join("\n")}\n-----END ${label}-----\n`;
-
 const RSA_FIELDS = ["n", "e", "d", "p", "q", "dp", "dq", "qi"];
 // What parse-asn1 calls them.
 const RSA_PARSED = ["modulus", "publicExponent", "privateExponent", "prime1", "prime2", "exponent1", "exponent2", "coefficient"];
@@ -75,7 +66,7 @@ function importRsa(format, data) {
   if (format !== "jwk") throw unsupported(`an RSA key as ${format}`);
   const secret = data.d !== undefined;
   const numbers = (secret ? RSA_FIELDS : ["n", "e"]).map((name) => integer(fromBase64url(data[name])));
-  const der = tagged(0x30, Buffer.concat(secret ? [integer(Buffer.from([0])), ...numbers] : numbers));
+  const der = sequence(...(secret ? [integer(Buffer.from([0]))] : []), ...numbers);
   return [secret ? "private" : "public", { pem: pem(secret ? "RSA PRIVATE KEY" : "RSA PUBLIC KEY", der) }];
 }
 

@@ -66,6 +66,11 @@ export function setImmediate(callback, ...values) {
 
 export const clearImmediate = nodeClearTimeout;
 
+// What node:util's promisify makes of them: their callback is no error's.
+const promised = Symbol.for("nodejs.util.promisify.custom");
+Object.defineProperty(nodeSetTimeout, promised, { value: (delay, value) => new Promise((resolve) => nodeSetTimeout(resolve, delay, value)) });
+Object.defineProperty(setImmediate, promised, { value: (value) => new Promise((resolve) => setImmediate(resolve, value)) });
+
 export function installTimers() {
   globalThis.setTimeout = nodeSetTimeout;
   globalThis.setInterval = nodeSetInterval;

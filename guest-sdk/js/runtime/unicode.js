@@ -2,8 +2,8 @@
 // tables. The build leaves the characters of each property that the bundle names in
 // `globalThis.__keyholeProperties`; literals have become calls of `RegExp`.
 
-/** The pattern with each property as the characters that have it. */
-function expanded(pattern, characters) {
+/** The pattern with each property as the characters that have it; with the flag v, a class may hold classes. */
+function expanded(pattern, sets, characters) {
   let inClass = false;
   return pattern.replace(/\\([pP])\{([^}]*)\}|\\[^]|[[\]]/g, (found, kind, name) => {
     if (name === undefined) {
@@ -14,7 +14,7 @@ function expanded(pattern, characters) {
     const [those, others] = characters[name] ?? [];
     const wanted = kind === "p" ? those : others;
     if (wanted === undefined) return found;
-    return inClass ? wanted : `[${wanted}]`;
+    return inClass && !sets ? wanted : `[${wanted}]`;
   });
 }
 
@@ -25,8 +25,10 @@ export function installUnicode() {
   const known = new Map();
   const changed = ([pattern, flags, ...rest]) => {
     if (typeof pattern !== "string" || !/\\p\{/i.test(pattern) || !/[uv]/.test(String(flags))) return [pattern, flags, ...rest];
-    let text = known.get(pattern);
-    if (text === undefined) known.set(pattern, (text = expanded(pattern, characters)));
+    const sets = String(flags).includes("v");
+    const key = `${sets}${pattern}`;
+    let text = known.get(key);
+    if (text === undefined) known.set(key, (text = expanded(pattern, sets, characters)));
     return [text, flags, ...rest];
   };
   const own = globalThis.RegExp;

@@ -38,6 +38,8 @@ def _described(name, declared):
     options = prop.get("options")
     if callable(options) or prop.get("reload_props"):
         described["configure"] = True
+    if prop.get("reload_props"):
+        described["reload"] = True
     if options is not None and not callable(options):
         described["options"] = list(options)
     return described

@@ -69,7 +69,8 @@ class Step:
         )
         declared = prop_of(prop, self._props[prop]) if prop in self._props else {}
         answer = {}
-        if callable(declared.get("options")):
+        # The host wants the props that are added alone: options may take a request each.
+        if callable(declared.get("options")) and not values.get("$propsOnly", False):
             given = _called(declared["options"], pd)
             answer = dict(given) if isinstance(given, dict) else {"options": list(given)}
         if hasattr(self._module, "additional_props") and (not declared or declared.get("reload_props")):

@@ -359,10 +359,14 @@ impl Judge<'_> {
     /// A template of a header's value: visible characters and blanks.
     pub(super) fn header_value(&mut self, value: &Text) -> Option<Template> {
         let template = self.template(value)?;
+        self.header_text(value);
+        Some(template)
+    }
+
+    pub(super) fn header_text(&mut self, value: &Text) {
         if HeaderValue::from_str(&value.value).is_err() || value.value.trim() != value.value {
             self.add(&value.span, "this cannot be a header's value", "leave out line breaks, and blanks at the ends");
         }
-        Some(template)
     }
 
     fn headers(&mut self, drafts: &[(Text, Text)], fields: &[FieldDef]) -> Vec<(HeaderName, Template)> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::build::build;
 use super::error::{Problems, Span};
 use super::read::{At, Draft, DraftField, DraftPlace};
-use super::{App, CUSTOM, Source, Template};
+use super::{App, CUSTOM, Encoded, Source, Template};
 
 /// A member's own definition, kept in the account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,8 +93,8 @@ pub enum CustomPlace {
 }
 
 impl CustomPlace {
-    /// What it holds that fields are put into.
-    fn templates(&self) -> impl Iterator<Item = &str> {
+    /// What it holds that fields are put into. One that is none is found by whoever checks the whole.
+    fn templates(&self) -> impl Iterator<Item = Template> {
         let (one, other) = match self {
             Self::Basic { username, password } => (username, Some(password)),
             Self::Header { template, .. }
@@ -103,7 +103,11 @@ impl CustomPlace {
             | Self::Json { template, .. }
             | Self::Form { template, .. } => (template, None),
         };
-        std::iter::once(one).chain(other).map(String::as_str)
+        let parse = |text: &String| match Encoded::parse(text) {
+            Some(encoded) => encoded.map(|encoded| encoded.template().clone()),
+            None => Template::parse(text),
+        };
+        std::iter::once(one).chain(other).filter_map(move |text| parse(text).ok())
     }
 }
 
@@ -141,10 +145,8 @@ impl CustomApp {
         let mut headers = BTreeMap::new();
         let mut kept = Vec::new();
         for place in places {
-            // A template that is none is found by whoever checks the whole.
-            let templates = place.templates().map(Template::parse).filter_map(Result::ok);
             let fields: Vec<String> =
-                templates.flat_map(|one| one.fields().map(str::to_owned).collect::<Vec<_>>()).collect();
+                place.templates().flat_map(|one| one.fields().map(str::to_owned).collect::<Vec<_>>()).collect();
             match place {
                 CustomPlace::Header { name, template }
                     if Template::parse(&template).is_ok() && fields.iter().all(|field| known.contains(field)) =>

@@ -6,6 +6,7 @@ mod build;
 mod catalog;
 mod custom;
 mod deny;
+mod encoded;
 mod error;
 mod field;
 mod host;
@@ -32,6 +33,7 @@ pub use added::{AddError, NewApp};
 pub use catalog::{Catalog, CatalogError};
 pub use custom::{CustomApp, CustomError, CustomField, CustomPart, CustomPlace};
 pub use deny::{Deny, PathPattern, PathPatternError};
+pub use encoded::Encoded;
 pub use error::AppError;
 pub use field::{FieldDef, FieldError, MAX_PLAIN, MAX_SECRET, Pattern};
 pub use host::{Addresses, HostError, HostPattern, HostTemplate};
@@ -118,6 +120,13 @@ pub enum Place {
         /// Its value.
         template: Template,
     },
+    /// A header whose value is base64, after a scheme or alone.
+    Encoded {
+        /// The header.
+        name: HeaderName,
+        /// Its value.
+        value: Encoded,
+    },
     /// `Authorization: Basic`, the base64 of `username:password`.
     Basic {
         /// Before the colon.
@@ -172,6 +181,7 @@ impl Place {
             | Self::Json { template, .. }
             | Self::Form { template, .. }
             | Self::Part { template, .. } => (template, None),
+            Self::Encoded { value, .. } => (value.template(), None),
             Self::Basic { username, password } => (username, Some(password)),
         };
         first.fields().chain(second.into_iter().flat_map(Template::fields))
@@ -180,7 +190,7 @@ impl Place {
     /// What two places of one request template cannot share. None for a place that a step fills itself.
     fn slot(&self) -> Option<(bool, &str)> {
         match self {
-            Self::Header { name, .. } => Some((false, name.as_str())),
+            Self::Header { name, .. } | Self::Encoded { name, .. } => Some((false, name.as_str())),
             Self::Basic { .. } => Some((false, "authorization")),
             Self::Query { name, .. } => Some((true, name)),
             Self::Segment { .. } | Self::Json { .. } | Self::Form { .. } | Self::Part { .. } => None,

@@ -7,7 +7,7 @@ use http::Method;
 
 use super::build::Judge;
 use super::read::{At, DraftDeny, DraftPlace, DraftSigning, DraftTest, Text};
-use super::{Deny, Encoding, FieldDef, Hash, OkCheck, PathPattern, Place, Signing, TestRequest};
+use super::{Deny, Encoded, Encoding, FieldDef, Hash, OkCheck, PathPattern, Place, Signing, TestRequest};
 
 impl Judge<'_> {
     /// The places and the alternatives. The fields in `signed_with` need none.
@@ -83,6 +83,17 @@ impl Judge<'_> {
             return None;
         };
         if let Some(header) = draft.header {
+            if let Some(encoded) = Encoded::parse(&template.value) {
+                self.header_text(&template);
+                let name = self.header_name(&header);
+                return match encoded {
+                    Ok(value) => Some(Place::Encoded { name: name?, value }),
+                    Err(error) => {
+                        self.add(&template.span, error, "");
+                        None
+                    }
+                };
+            }
             let (name, template) = (self.header_name(&header), self.header_value(&template));
             return Some(Place::Header { name: name?, template: template? });
         }

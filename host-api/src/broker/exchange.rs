@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full, Limited};
@@ -99,6 +99,7 @@ impl Outbound {
     /// The body for the client. `sent` counts what left.
     pub(super) fn into_client_body(
         self,
+        method: &Method,
         headers: &mut HeaderMap,
         watch: BodyWatch,
         limits: &Limits,
@@ -110,6 +111,10 @@ impl Outbound {
             Self::Whole(bytes) => {
                 tally.bytes(Way::Out, bytes.len()).map_err(SendError::Limit)?;
                 headers.remove(header::CONTENT_LENGTH);
+                if bytes.is_empty() && matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+                    // Except that of no body, which strict servers answer by 411 (RFC 9110, section 8.6).
+                    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+                }
                 sent.store(bytes.len() as u64, Ordering::Relaxed);
                 (!bytes.is_empty()).then(|| bytes.into())
             }

@@ -90,6 +90,10 @@ impl Handed {
                 Place::Header { name, template } => {
                     headers.extend(template.render(value).map(|value| (name.to_string(), value)));
                 }
+                Place::Encoded { name, value: encoded } => {
+                    let rendered = encoded.template().render(value);
+                    headers.extend(rendered.map(|text| (name.to_string(), encoded.write(&text).to_string())));
+                }
                 Place::Query { name, template } => {
                     query.extend(template.render(value).map(|value| (name.clone(), value)));
                 }

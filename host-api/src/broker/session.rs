@@ -291,6 +291,7 @@ impl Session {
         let mut request = reqwest::Request::new(method.clone(), url);
         *request.headers_mut() = headers;
         *request.body_mut() = body.into_client_body(
+            method,
             request.headers_mut(),
             self.watch(),
             self.scope.books.limits(),

@@ -215,6 +215,10 @@ fn request(
             Place::Header { name, template } => {
                 headers.extend(template.render(value).map(|value| (name.to_string(), value)));
             }
+            Place::Encoded { name, value: encoded } => {
+                let rendered = encoded.template().render(value);
+                headers.extend(rendered.map(|text| (name.to_string(), encoded.write(&text).to_string())));
+            }
             Place::Query { name, template } => {
                 if let Some(value) = template.render(value) {
                     url.query_pairs_mut().append_pair(name, &value);

@@ -7,13 +7,14 @@ use keyhole::server::model::{
     NewAccount, NewCredentials, NewLink, Rename, SetAccess, Tested, hidden,
 };
 use keyhole_host_api::accounts::{Access, Event, Health, Summary};
-use keyhole_host_api::apps::{CUSTOM, CustomApp, CustomPlace, Template};
+use keyhole_host_api::apps::CUSTOM;
 use keyhole_host_api::members::MemberId;
 use keyhole_host_api::vault::Secret;
 use reqwest::Method;
 
 use super::client::{Acting, Client};
 use super::connect::{self, OAuthFlags};
+use super::custom::CustomFlags;
 use super::error::{Error, Result};
 use super::output::{self, style};
 use super::secrets::Values;
@@ -167,47 +168,6 @@ pub struct ConnectFlags {
 
     #[command(flatten)]
     custom: CustomFlags,
-}
-
-/// The definition of a `custom` app.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "For the app 'custom'")]
-struct CustomFlags {
-    /// A host that the secrets may go to; *.example.com for all below
-    #[arg(long, value_name = "HOST")]
-    host: Vec<String>,
-
-    /// A header of each request, such as 'Authorization: Bearer {token}'
-    #[arg(long, value_name = "NAME: VALUE")]
-    header: Vec<String>,
-
-    /// User name and password of HTTP Basic, such as '{user}:{password}'
-    #[arg(long, value_name = "USER:PASSWORD")]
-    basic: Option<String>,
-
-    /// A query parameter of each request, such as 'key={key}'
-    #[arg(long, value_name = "NAME=VALUE")]
-    query: Vec<String>,
-
-    /// A part of the path of each request by its number from 1, such as '1=bot{token}'
-    #[arg(long, value_name = "NUMBER=VALUE")]
-    segment: Vec<String>,
-
-    /// A value in the JSON body of each request by its pointer, such as '/api_key={key}'
-    #[arg(long, value_name = "POINTER=VALUE")]
-    json_body: Vec<String>,
-
-    /// A field in the form body of each request, such as 'api_key={key}'
-    #[arg(long, value_name = "NAME=VALUE")]
-    form: Vec<String>,
-
-    /// Where requests start, such as https://api.example.com/v1/
-    #[arg(long, value_name = "URL")]
-    base_url: Option<String>,
-
-    /// What to call the service
-    #[arg(long)]
-    title: Option<String>,
 }
 
 /// Say who may use an account: its owner alone, the workspace, or some members
@@ -371,7 +331,9 @@ async fn connect(flags: ConnectFlags, settings: &Settings) -> Result {
     let client = Client::open(settings, &flags.egress).await?;
     let by = client.acting(&flags.as_member, settings).await?;
     let (custom, fields, oauth) = if flags.app == CUSTOM {
-        let custom = flags.custom.definition(&flags.values)?;
+        // Fields given by `--field` are plain, all others secret.
+        let plain: Vec<String> = flags.values.plain()?.into_keys().collect();
+        let custom = flags.custom.definition(&plain)?;
         let fields = custom.app()?.fields.iter().map(FieldView::from).collect();
         (Some(custom), fields, None)
     } else {
@@ -519,76 +481,6 @@ async fn access(flags: AccessFlags, settings: &Settings) -> Result {
     settings
         .out
         .either(&now, || format!("{} ({id}), access: {}", output::visible(&now.nickname), access_text(&now.access)))
-}
-
-impl CustomFlags {
-    fn must_be_empty(&self, app: &str) -> Result {
-        let given = [
-            ("--host", !self.host.is_empty()),
-            ("--header", !self.header.is_empty()),
-            ("--basic", self.basic.is_some()),
-            ("--query", !self.query.is_empty()),
-            ("--base-url", self.base_url.is_some()),
-            ("--segment", !self.segment.is_empty()),
-            ("--json-body", !self.json_body.is_empty()),
-            ("--form", !self.form.is_empty()),
-            ("--title", self.title.is_some()),
-        ];
-        match given.iter().find(|(_, given)| *given) {
-            Some((flag, _)) => Err(Error::usage(format!("{flag} is for the app {CUSTOM}; {app} has a definition"))
-                .help(format!("keyhole apps show {app}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// The definition that the flags make. Fields given by `--field` are plain, all others secret.
-    fn definition(&self, values: &Values) -> Result<CustomApp> {
-        if self.host.is_empty() {
-            return Err(Error::usage("the app custom needs a host").help("add --host api.example.com"));
-        }
-        let template = |text: &str, flag: &str| match Template::parse(text) {
-            Ok(_) => Ok(text.to_owned()),
-            Err(error) => Err(Error::usage(error.to_string()).at(flag)),
-        };
-        let pair = |text: &str, flag: &str| match text.split_once('=') {
-            Some((name, value)) => Ok((name.to_owned(), template(value, flag)?)),
-            None => Err(Error::usage(format!("a {flag} is not of the form NAME=VALUE"))),
-        };
-        let mut places = Vec::new();
-        for header in &self.header {
-            let Some((name, value)) = header.split_once(':') else {
-                return Err(Error::usage("a --header is not of the form 'NAME: VALUE'"));
-            };
-            let template = template(value.trim(), "--header")?;
-            places.push(CustomPlace::Header { name: name.trim().to_owned(), template });
-        }
-        if let Some(basic) = &self.basic {
-            let (username, password) = basic.split_once(':').unwrap_or((basic, ""));
-            let (username, password) = (template(username, "--basic")?, template(password, "--basic")?);
-            places.push(CustomPlace::Basic { username, password });
-        }
-        for query in &self.query {
-            let (name, template) = pair(query, "--query")?;
-            places.push(CustomPlace::Query { name, template });
-        }
-        for segment in &self.segment {
-            let (number, template) = pair(segment, "--segment")?;
-            let wrong = |_| Error::usage("a --segment begins with its number, from 1: '1=bot{token}'");
-            places.push(CustomPlace::Segment { index: number.parse().map_err(wrong)?, template });
-        }
-        for json in &self.json_body {
-            let (pointer, template) = pair(json, "--json-body")?;
-            places.push(CustomPlace::Json { pointer, template });
-        }
-        for form in &self.form {
-            let (name, template) = pair(form, "--form")?;
-            places.push(CustomPlace::Form { name, template });
-        }
-        let plain: Vec<String> = values.plain()?.into_keys().collect();
-        let title = self.title.clone().unwrap_or_default();
-        let app = CustomApp::gather(title, self.host.clone(), places, &plain);
-        Ok(CustomApp { base_url: self.base_url.clone(), ..app })
-    }
 }
 
 fn access_text(access: &Access) -> String {

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::client::Client;
 use super::error::{Error, Result};
 use super::import::Import;
+use super::new::New;
 use super::output::{self, style};
 use super::secrets::one_secret;
 use super::settings::{EgressFlags, Settings, read_text};
@@ -43,6 +44,7 @@ pub enum Apps {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    New(Box<New>),
     #[command(subcommand)]
     Import(Box<Import>),
     /// Set the OAuth client by which members connect accounts of an app
@@ -110,6 +112,7 @@ impl Apps {
                 }
                 out.either(&app, || format!("added {} ({}): {}", app.name, app.title, app.source))
             }
+            Self::New(new) => new.run(settings),
             Self::Import(import) => import.run(settings).await,
             Self::Configure { app, client_id, secret_file, stdin, public, forget } => {
                 let client = Client::open(settings, &EgressFlags::default()).await?;

@@ -230,14 +230,15 @@ fn no_draft(error: ImportError) -> Error {
     }
 }
 
-fn is_there(path: &Path) -> Error {
+/// What is said of a file that is in the way of a draft.
+pub fn is_there(path: &Path) -> Error {
     Error::usage("the file is there already, and is not written over")
         .at(path.display())
         .help("give another one, or remove it")
 }
 
 /// Writes a file that must not be there yet: all of it, or nothing.
-fn write_new(path: &Path, bytes: &[u8]) -> Result {
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),

@@ -90,9 +90,12 @@ impl Run {
         let links = links(&self.link, &step.definition, &home, &member).await?;
         for (prop, app, required) in step.definition.app_props() {
             if required && !links.contains_key(prop) {
-                settings
-                    .out
-                    .note(format!("no account is linked to the prop {prop}; add --link {prop}=ACCOUNT, one of {app}"));
+                settings.out.note(match home.catalog.get(app) {
+                    Some(_) => {
+                        format!("no account is linked to the prop {prop}; add --link {prop}=ACCOUNT, one of {app}")
+                    }
+                    None => format!("no account is linked to the prop {prop}, and {}; {}", no_app(app), draft_it(app)),
+                });
             }
         }
         let props = given_props(&self.prop, &step.definition)?;
@@ -280,7 +283,7 @@ async fn links(
     let mut links = BTreeMap::new();
     for link in given {
         let (prop, named) = pair(link, "--link", "PROP=ACCOUNT")?;
-        if !definition.app_props().any(|(name, ..)| name == prop) {
+        let Some((_, app, _)) = definition.app_props().find(|(name, ..)| *name == prop) else {
             let names: Vec<&str> = definition.app_props().map(|(name, ..)| name).collect();
             return Err(Error::usage(format!("{} has no app prop '{prop}'", definition.name)).at("--link").help(
                 match names.as_slice() {
@@ -288,6 +291,9 @@ async fn links(
                     names => format!("its app props are {}", names.join(", ")),
                 },
             ));
+        };
+        if home.catalog.get(app).is_none() {
+            return Err(Error::usage(no_app(app)).at(format!("prop {prop}")).help(draft_it(app)));
         }
         let id = match home.account(member, named).await {
             Ok(account) => account.id,
@@ -297,6 +303,14 @@ async fn links(
         links.insert(prop.to_owned(), id);
     }
     Ok(links)
+}
+
+fn no_app(app: &str) -> String {
+    format!("the catalog has no app {app}")
+}
+
+fn draft_it(app: &str) -> String {
+    format!("draft it with `keyhole apps new {app}`")
 }
 
 fn given_props(given: &[String], definition: &Definition) -> Result<Map<String, Value>> {

@@ -66,6 +66,9 @@ pub struct PropDef {
     /// Whether `configure` is to be asked for options or additional props.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub configure: bool,
+    /// Whether its value decides which props the step adds.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reload: bool,
 }
 
 /// The type of a prop.
@@ -289,7 +292,7 @@ impl Definition {
     }
 }
 
-const ANY: PropType = PropType { base: BaseType::Any, list: false };
+pub(super) const ANY: PropType = PropType { base: BaseType::Any, list: false };
 
 impl PropDef {
     /// What is wrong with `value` for this prop, in words that go behind its name.
@@ -362,7 +365,7 @@ fn props_of(props: IndexMap<String, Map<String, Value>>, faults: &mut Vec<String
     checked
 }
 
-fn prop_of(mut fields: Map<String, Value>, faults: &mut Vec<String>) -> Option<PropDef> {
+pub(super) fn prop_of(mut fields: Map<String, Value>, faults: &mut Vec<String>) -> Option<PropDef> {
     let kind = match fields.remove("type") {
         Some(Value::String(text)) => match PropType::parse(&text) {
             Some(PropType { base: BaseType::App, list: true }) => {
@@ -426,6 +429,7 @@ fn prop_of(mut fields: Map<String, Value>, faults: &mut Vec<String>) -> Option<P
         options: options_of(fields.remove("options"), faults),
         secret: flag_of(fields.remove("secret"), "secret", faults),
         configure: flag_of(fields.remove("configure"), "configure", faults),
+        reload: flag_of(fields.remove("reload"), "reload", faults),
     };
     for key in fields.keys() {
         faults.push(format!("`{}` is not a key of a prop", brief_text(key)));

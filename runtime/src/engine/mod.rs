@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod added;
 mod allow;
 mod bindings;
 mod cache;
@@ -46,6 +47,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+pub use added::filled_in;
 pub use bindings::keyhole::step::types::Input;
 pub use compile::CompileError;
 pub use config::{CodeCacheConfig, CompileLimits, CompileWorker, EngineConfig, EngineError, PoolReport};

@@ -1,5 +1,6 @@
 //! One attempt at one step: what it is given, and what came of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -246,7 +247,28 @@ impl Work {
                     return (Flow::default(), Some(Failed { may_pass, ..passing }));
                 }
             };
-            let props = match loaded.definition.props(&props) {
+            let engine = match self.components.engine() {
+                Ok(engine) => engine,
+                Err(error) => {
+                    record.error = Some(host_failed(&error));
+                    return (Flow::default(), Some(passing));
+                }
+            };
+            let mut definition = Cow::Borrowed(&loaded.definition);
+            if !props.keys().all(|name| definition.props.contains_key(name)) {
+                match engine.definition_for(&loaded, session.clone(), &props, &limits).await {
+                    Ok(whole) => definition = Cow::Owned(whole),
+                    Err((prop, failure)) => {
+                        record.requests = requests(&session).await;
+                        let failed = self.failed(who, step, &failure).await;
+                        let (kind, trace) = described(&failure);
+                        let message = format!("prop {prop}: {failure}");
+                        record.error = Some(RunError { trace, ..self.error(step, &kind, message) });
+                        return (Flow::default(), Some(failed));
+                    }
+                }
+            }
+            let props = match definition.props(&props) {
                 Ok(props) => props,
                 Err(error) => {
                     record.error = Some(self.error(step, "input", error.to_string()));
@@ -261,7 +283,7 @@ impl Work {
                 }
             };
             let (owner, workflow) = who.workflow.parts();
-            let data = loaded.definition.data_stores(&props, [owner, workflow, &step.name]);
+            let data = definition.data_stores(&props, [owner, workflow, &step.name]);
             let data = data.into_iter().map(|(prop, name)| (prop, self.data.open(name))).collect();
             let host = Attempt {
                 session: session.clone(),
@@ -269,13 +291,7 @@ impl Work {
                 callbacks: Some(self.callbacks(who.run)),
                 observer: who.observer.clone(),
             };
-            match self.components.engine() {
-                Ok(engine) => engine.run(&loaded, Arc::new(host), &input, &limits).await,
-                Err(error) => {
-                    record.error = Some(host_failed(&error));
-                    return (Flow::default(), Some(passing));
-                }
-            }
+            engine.run(&loaded, Arc::new(host), &input, &limits).await
         };
         record.requests = requests(&session).await;
         let RunOutcome { result, exports, log, log_cut, flow, peak_memory, .. } = outcome;

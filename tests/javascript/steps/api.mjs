@@ -7,7 +7,8 @@ export default {
   name: "The API",
   version: "1.2.3",
   props: {
-    shared,
+    shared: { ...shared, reloadProps: true },
+    http: { type: "$.interface.http", customResponse: true },
     db: "$.service.db",
     store: { type: "data_store", default: "of-the-step" },
     note: { type: "alert", alertType: "info", content: "Read this" },
@@ -18,6 +19,11 @@ export default {
     secret: { type: "string", secret: true, optional: true },
     anything: { type: "any", optional: true },
     list: { propDefinition: [shared, "list", (configured) => ({ prefix: configured.text })], optional: true },
+    ratio: { type: "number", optional: true },
+    settings: { type: "object", optional: true },
+    counts: { type: "integer[]", optional: true },
+    things: { type: "object[]", optional: true },
+    unasked: { type: "string", optional: true, options: () => { throw new Error("asked for options when the added props were wanted"); } },
     more: { type: "boolean", optional: true, reloadProps: true },
   },
   methods: {
@@ -33,7 +39,15 @@ export default {
     },
   },
   async additionalProps(existing) {
-    return this.more ? { extra: { type: "string", label: `After ${Object.keys(existing).length}` } } : {};
+    existing.note.hidden = !this.more;
+    if (!this.more) return {};
+    return {
+      extra: { type: "string", label: `After ${Object.keys(existing).length}, ${existing.list.label}`, optional: true },
+      again: { propDefinition: [this.shared, "list", () => ({ prefix: "again" })], optional: true },
+      "Due Date.1": { type: "string", optional: true },
+      "8f3a": { type: "integer", default: 7 },
+      "": { type: "string" },
+    };
   },
   async run({ steps, $, event }) {
     console.debug("fine", { a: [1] });
@@ -42,26 +56,35 @@ export default {
     console.error(new Error("not thrown"));
     if (event.throw) this.fail(event.throw);
     if (event.exit) $.flow.exit("enough");
-    this.store.set("k", { a: 1 }, { ttl: 60 });
+    if (event.send) $.send.http({ method: "put", url: event.send, params: { q: 1 }, auth: { username: "u", password: "p" }, data: { a: 1 } });
+    await this.store.set("k", { a: 1 }, { ttl: 60 });
     this.db.set("n", (this.db.get("n") ?? 0) + 1);
-    const first = this.store.set("only", 1, { revision: null });
-    const counted = this.store.increment("count", 5);
+    const first = await this.store.set("only", 1, { revision: null });
+    const counted = await this.store.increment("count", 5);
     $.export("value", { when: new Date(0), big: 10n });
+    const circle = { name: "circle", list: [] };
+    circle.list.push(circle);
+    $.export("circle", circle);
     $.export("$summary", "Done");
     $.flow.delay(1500);
     $.flow.suspend(60000);
     const urls = $.flow.rerun(1000, { page: 2 }, 3);
+    const responded = await this.http.respond({ status: 99 }).catch((error) => error.message);
     await $.respond({ status: 201, headers: { "x-a": "b" }, body: { ok: true } });
     return {
       text: this.shout(this.text),
       count: this.count,
       tags: this.tags,
       extra: this.extra,
+      added: [this["Due Date.1"], this["8f3a"]],
       greeting: this.shared.greet(),
-      store: [this.store.get("k"), this.store.get("none", "otherwise"), this.db.get("n")],
+      store: [await this.store.get("k").then((value) => value), await this.store.get("none", "otherwise"), this.db.get("n")],
+      refused: await this.store.set("k", 1, { ttl: -1 }).catch((error) => error.message),
       entries: await Array.fromAsync(this.store),
-      expires: this.store.entry("k").expires - Date.now(),
-      stored: [first === null, counted, this.store.has("k"), this.store.delete("k"), this.store.has("k"), this.store.keys(), this.store.size()],
+      expires: (await this.store.entry("k")).expires - Date.now(),
+      stored: [first === null, counted, await this.store.has("k"), await this.store.delete("k"), await this.store.has("k"), await this.store.keys(), await this.store.size()],
+      typed: [this.ratio, this.settings, this.counts, this.things],
+      responded,
       urls: Object.keys(urls),
       event: [event.a, steps.trigger.event.a],
       context: [$.context.attempt, typeof $.context.id, $.context.member],

@@ -7,8 +7,9 @@ use http::HeaderName;
 use serde_json::Value;
 use url::Url;
 
-use super::draft::{ACCESS_TOKEN, Field, Kind, OAuth, Place};
+use super::draft::{ACCESS_TOKEN, Field, OAuth, Place};
 use super::text::{field_name, label, line, words};
+use crate::apps::CustomPlace;
 use crate::apps::build::BROKERS;
 
 /// Most scopes that a draft asks for: beyond, nobody has looked at what each of them opens.
@@ -26,9 +27,11 @@ impl Credential {
     /// What two credentials of one request cannot share.
     pub fn slot(&self) -> (bool, String) {
         match &self.place.kind {
-            Kind::Header { name, .. } => (false, name.to_lowercase()),
-            Kind::Basic { .. } => (false, "authorization".to_owned()),
-            Kind::Query { name, .. } => (true, name.clone()),
+            CustomPlace::Header { name, .. } => (false, name.to_lowercase()),
+            CustomPlace::Basic { .. } => (false, "authorization".to_owned()),
+            CustomPlace::Query { name, .. } => (true, name.clone()),
+            CustomPlace::Segment { index, .. } => (false, format!("/{index}")),
+            CustomPlace::Json { pointer: name, .. } | CustomPlace::Form { name, .. } => (false, format!("={name}")),
         }
     }
 }
@@ -87,18 +90,20 @@ fn api_key(scheme: &Value, about: &str, taken: &BTreeSet<String>) -> Result<Cred
         "header" if HeaderName::try_from(name).map_or(true, |name| BROKERS.contains(&name.as_str())) => {
             Err(format!("'{shown}' is no header that a request can be given"))
         }
-        "header" => Ok(key_in(Kind::Header { name: name.to_owned(), template: String::new() }, about, taken)),
-        "query" => Ok(key_in(Kind::Query { name: name.to_owned(), template: String::new() }, about, taken)),
+        "header" => Ok(key_in(CustomPlace::Header { name: name.to_owned(), template: String::new() }, about, taken)),
+        "query" => Ok(key_in(CustomPlace::Query { name: name.to_owned(), template: String::new() }, about, taken)),
         "cookie" => Err(format!("the key is the cookie '{shown}', which only a browser gets")),
         other => Err(format!("the key '{shown}' is in '{}'", line(other, 40))),
     }
 }
 
 /// A key that is the whole value of a header or parameter, or follows a word that says what it is.
-pub(super) fn key_in(mut kind: Kind, about: &str, taken: &BTreeSet<String>) -> Credential {
+pub(super) fn key_in(mut kind: CustomPlace, about: &str, taken: &BTreeSet<String>) -> Credential {
     let mut remarks = Vec::new();
-    let (Kind::Header { name, .. } | Kind::Query { name, .. }) = &kind else { return basic(about, taken) };
-    let authorization = matches!(kind, Kind::Header { .. }) && name.eq_ignore_ascii_case("authorization");
+    let (CustomPlace::Header { name, .. } | CustomPlace::Query { name, .. }) = &kind else {
+        return basic(about, taken);
+    };
+    let authorization = matches!(kind, CustomPlace::Header { .. }) && name.eq_ignore_ascii_case("authorization");
     let short = name.strip_prefix("X-").or_else(|| name.strip_prefix("x-")).unwrap_or(name);
     let field = match authorization {
         true => field_name("api_key", "api_key", taken),
@@ -114,7 +119,7 @@ pub(super) fn key_in(mut kind: Kind, about: &str, taken: &BTreeSet<String>) -> C
             word => format!("that '{}' stands before the key is a guess from the document's words.", word.trim()),
         });
     }
-    if let Kind::Header { template, .. } | Kind::Query { template, .. } = &mut kind {
+    if let CustomPlace::Header { template, .. } | CustomPlace::Query { template, .. } = &mut kind {
         *template = format!("{word}{{{field}}}");
     }
     Credential { fields: vec![secret(field, about)], place: Place { kind, remarks }, oauth: None }
@@ -138,7 +143,7 @@ fn bearer(name: &str, about: &str, remarks: Vec<String>, taken: &BTreeSet<String
     let mut field = secret(name.clone(), about);
     field.label = "Access token".to_owned();
     field.remarks.extend(remarks);
-    let kind = Kind::Header { name: "Authorization".to_owned(), template: format!("Bearer {{{name}}}") };
+    let kind = CustomPlace::Header { name: "Authorization".to_owned(), template: format!("Bearer {{{name}}}") };
     Credential { fields: vec![field], place: Place { kind, remarks: Vec::new() }, oauth: None }
 }
 
@@ -149,7 +154,7 @@ fn basic(about: &str, taken: &BTreeSet<String>) -> Credential {
     if key_alone {
         let name = field_name("api_key", "api_key", taken);
         let remark = "that the key is the user name, without a password, is a guess from the document's words.";
-        let kind = Kind::Basic { username: format!("{{{name}}}"), password: String::new() };
+        let kind = CustomPlace::Basic { username: format!("{{{name}}}"), password: String::new() };
         return Credential {
             fields: vec![secret(name, about)],
             place: Place { kind, remarks: vec![remark.to_owned()] },
@@ -158,7 +163,7 @@ fn basic(about: &str, taken: &BTreeSet<String>) -> Credential {
     }
     let username = field_name("username", "username", taken);
     let password = field_name("password", "password", taken);
-    let kind = Kind::Basic { username: format!("{{{username}}}"), password: format!("{{{password}}}") };
+    let kind = CustomPlace::Basic { username: format!("{{{username}}}"), password: format!("{{{password}}}") };
     let user = Field { label: label(&username), name: username, ..Field::default() };
     let mut word = secret(password, about);
     word.remarks

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use url::Url;
 
-use super::draft::{ACCESS_TOKEN, Denied, Field, Kind, OAuth, Place, Sketch};
+use super::draft::{ACCESS_TOKEN, Denied, Field, OAuth, Place, Sketch};
 use super::openapi::given_name;
 use super::text::{app_name, line};
 use super::{Draft, Given, ImportError};
-use crate::apps::PathPattern;
+use crate::apps::{CustomPlace, PathPattern};
 
 /// Scopes that have a meaning everywhere (OpenID Connect Core 1.0, 5.4 and 11), and that
 /// tell whose an account is or keep it connected.
@@ -113,7 +113,7 @@ pub fn discovery(metadata: &Value, issuer: &str, given: &Given) -> Result<Draft,
             ..Field::default()
         });
     }
-    let kind = Kind::Header { name: "Authorization".to_owned(), template: format!("Bearer {{{ACCESS_TOKEN}}}") };
+    let kind = CustomPlace::Header { name: "Authorization".to_owned(), template: format!("Bearer {{{ACCESS_TOKEN}}}") };
     sketch.places.push(Place { kind, remarks: Vec::new() });
     sketch.oauth = Some(oauth);
     // Without its [oauth] table, nothing of the metadata would be left.

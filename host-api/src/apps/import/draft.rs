@@ -1,11 +1,13 @@
 //! What an import found out, and how it is written: TOML with a comment wherever the
 //! operator has to look.
 
+use std::collections::BTreeMap;
+
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
 
 use super::text::line;
 use super::{Draft, ImportError};
-use crate::apps;
+use crate::apps::{self, CustomPlace};
 
 /// Width of comments, in characters.
 const WIDTH: usize = 116;
@@ -21,7 +23,11 @@ pub(super) struct Sketch {
     pub deny: Vec<Denied>,
     pub fields: Vec<Field>,
     pub places: Vec<Place>,
+    /// Headers without a secret.
+    pub headers: BTreeMap<String, String>,
     pub oauth: Option<OAuth>,
+    /// Whether a person said all of it, so that nothing is a guess.
+    pub said: bool,
     /// What to check, by the key that it is written above; those of no key stand at the end.
     pub remarks: Vec<(&'static str, String)>,
 }
@@ -48,15 +54,8 @@ pub(super) struct Field {
 
 #[derive(Clone)]
 pub(super) struct Place {
-    pub kind: Kind,
+    pub kind: CustomPlace,
     pub remarks: Vec<String>,
-}
-
-#[derive(Clone)]
-pub(super) enum Kind {
-    Header { name: String, template: String },
-    Query { name: String, template: String },
-    Basic { username: String, password: String },
 }
 
 #[derive(Clone, Default)]
@@ -106,7 +105,7 @@ impl Sketch {
         self.checked().map_err(ImportError::Refused)
     }
 
-    fn checked(&self) -> Result<Draft, Vec<apps::AppError>> {
+    pub(super) fn checked(&self) -> Result<Draft, Vec<apps::AppError>> {
         let definition = self.to_toml();
         let app = apps::check(&definition, "the draft")?;
         Ok(Draft {
@@ -143,7 +142,11 @@ impl Sketch {
         let mut document = DocumentMut::new();
         let top = document.as_table_mut();
         put(top, "keyhole", apps::FORMAT, &[]);
-        prefix(top, "keyhole", "# A draft that 'keyhole apps import' made. Look at what is marked with 'Check:'.\n");
+        let by = match self.said {
+            true => "# Drafted by 'keyhole apps new'.\n",
+            false => "# A draft that 'keyhole apps import' made. Look at what is marked with 'Check:'.\n",
+        };
+        prefix(top, "keyhole", by);
         put(top, "name", self.name.as_str(), &self.about("name"));
         put(top, "title", self.title.as_str(), &self.about("title"));
         if let Some(docs) = &self.docs {
@@ -170,6 +173,13 @@ impl Sketch {
             if !tables.is_empty() {
                 top.insert(key, Item::ArrayOfTables(tables));
             }
+        }
+        if !self.headers.is_empty() {
+            let mut headers = headed(&[]);
+            for (name, text) in &self.headers {
+                put(&mut headers, name, text.as_str(), &[]);
+            }
+            top.insert("headers", Item::Table(headers));
         }
         if let Some(oauth) = &self.oauth {
             top.insert("oauth", Item::Table(oauth.to_table()));
@@ -211,22 +221,22 @@ impl Place {
     fn to_table(&self) -> Table {
         let remarks: Vec<&str> = self.remarks.iter().map(String::as_str).collect();
         let mut table = headed(&remarks);
-        match &self.kind {
-            Kind::Header { name, template } => {
-                put(&mut table, "header", name.as_str(), &[]);
-                put(&mut table, "template", template.as_str(), &[]);
-            }
-            Kind::Query { name, template } => {
-                put(&mut table, "query", name.as_str(), &[]);
-                put(&mut table, "template", template.as_str(), &[]);
-            }
-            Kind::Basic { username, password } => {
+        let (key, at, template) = match &self.kind {
+            CustomPlace::Header { name, template } => ("header", Value::from(name), template),
+            CustomPlace::Query { name, template } => ("query", Value::from(name), template),
+            CustomPlace::Segment { index, template } => ("segment", Value::from(i64::from(*index)), template),
+            CustomPlace::Json { pointer, template } => ("json", Value::from(pointer), template),
+            CustomPlace::Form { name, template } => ("form", Value::from(name), template),
+            CustomPlace::Basic { username, password } => {
                 let mut basic = InlineTable::new();
                 basic.insert("username", username.as_str().into());
                 basic.insert("password", password.as_str().into());
                 put(&mut table, "basic", basic, &[]);
+                return table;
             }
-        }
+        };
+        put(&mut table, key, at, &[]);
+        put(&mut table, "template", template.as_str(), &[]);
         table
     }
 }

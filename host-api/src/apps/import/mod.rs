@@ -1,5 +1,5 @@
 //! Drafts of definitions, made from what a service publishes of itself: an OpenAPI document,
-//! or the metadata of its authorization server.
+//! or the metadata of its authorization server. Or from what a person says of it.
 //!
 //! Nothing in here opens a connection or follows a reference out of the document, and no
 //! text of a document is trusted: what is drafted has passed the loader that reads
@@ -12,6 +12,7 @@ mod draft;
 mod listed;
 mod openapi;
 mod parse;
+mod said;
 mod security;
 mod server;
 mod servers;
@@ -26,6 +27,7 @@ use super::AppError;
 pub use discovery::{discovery, discovery_urls};
 pub use openapi::openapi;
 pub use parse::{SyntaxError, parse};
+pub use said::said;
 
 /// Most bytes of a document that [`parse`] reads: the longest OpenAPI document in wide use
 /// has 47 MB.

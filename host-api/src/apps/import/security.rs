@@ -8,9 +8,10 @@ use url::Url;
 
 use super::ImportError;
 use super::credential::{Credential, credential, key_in};
-use super::draft::{Field, Kind, OAuth, Place};
+use super::draft::{Field, OAuth, Place};
 use super::openapi::{operations, resolve};
 use super::text::line;
+use crate::apps::CustomPlace;
 
 /// What an account consists of.
 #[derive(Default)]
@@ -186,8 +187,8 @@ fn undeclared(document: &Value, taken: &BTreeSet<String>) -> Security {
         return Security { remarks: vec![("", text.to_owned())], ..Security::default() };
     };
     let kind = match in_query {
-        true => Kind::Query { name, template: String::new() },
-        false => Kind::Header { name, template: String::new() },
+        true => CustomPlace::Query { name, template: String::new() },
+        false => CustomPlace::Header { name, template: String::new() },
     };
     let credential = key_in(kind, &about, taken);
     let text = "the document declares no credential; that this parameter of its operations is one is a guess.";

@@ -20,7 +20,7 @@ use url::Url;
 
 use super::placeholder::{Origin, Table};
 use crate::accounts::{Account, AccountId};
-use crate::apps::{App, OAuth1Def, Place, SigV4Def, Template};
+use crate::apps::{App, Encoded, OAuth1Def, Place, SigV4Def, Template};
 use crate::sign::oauth1::asks_for;
 use crate::sign::sigv4::{Claim, is_signed};
 use crate::sign::{ClaimError, OAuth1Error};
@@ -123,6 +123,10 @@ enum Spot {
         name: HeaderName,
         template: Template,
     },
+    Encoded {
+        name: HeaderName,
+        value: Encoded,
+    },
     Basic {
         username: Template,
         password: Template,
@@ -181,6 +185,7 @@ impl Survey {
                 | Spot::Segment { template, .. }
                 | Spot::Query { template, .. }
                 | Spot::Body { template, .. } => fields.extend(template.fields()),
+                Spot::Encoded { value, .. } => fields.extend(value.template().fields()),
                 Spot::Basic { username, password } => fields.extend(username.fields().chain(password.fields())),
             }
         }
@@ -389,6 +394,11 @@ impl<'t> Found<'t> {
                 same_but_for_scheme(&self.expected(party, template)?, value)
                     .then(|| Spot::Header { name: name.clone(), template: template.clone() })
             }
+            Place::Encoded { name: named, value: encoded } if named == name => {
+                let given = decode_base64(encoded.encoded_in(value)?.as_bytes())?;
+                (given == self.expected(party, encoded.template())?.as_bytes())
+                    .then(|| Spot::Encoded { name: name.clone(), value: encoded.clone() })
+            }
             Place::Basic { username, password } => {
                 let (given_username, given_password) = pair.as_ref()?;
                 let fits = self.expected(party, username)? == *given_username
@@ -453,6 +463,7 @@ fn misplaced(place: &str, app: &App) -> Refusal {
 fn describe(place: &Place) -> String {
     match place {
         Place::Header { name, template } => format!("the header {name} as '{template}'"),
+        Place::Encoded { name, value } => format!("the header {name} as '{value}'"),
         Place::Basic { username, password } => {
             format!("Authorization: Basic with user '{username}' and password '{password}'")
         }

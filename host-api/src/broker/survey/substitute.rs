@@ -56,6 +56,11 @@ pub(in super::super) fn substitute<'s>(
                 let place = format!("the header {name}");
                 headers.insert(name.clone(), sensitive(&render(template, &place)?, template, &place)?);
             }
+            Spot::Encoded { name, value: encoded } => {
+                let place = format!("the header {name}");
+                let value = Zeroizing::new(render(encoded.template(), &place)?);
+                headers.insert(name.clone(), sensitive(&encoded.write(&value), encoded.template(), &place)?);
+            }
             Spot::Basic { username, password } => {
                 let place = "Authorization: Basic";
                 let user = render(username, place)?;

@@ -163,6 +163,7 @@ impl From<&App> for AppView {
 fn place(place: &Place) -> String {
     match place {
         Place::Header { name, template } => format!("header {name}: {template}"),
+        Place::Encoded { name, value } => format!("header {name}: {value}"),
         Place::Basic { username, password } => format!("header authorization: Basic {username}:{password}"),
         Place::Query { name, template } => format!("query {name}={template}"),
         Place::Segment { index, template } => format!("part {index} of the path: {template}"),
