@@ -274,9 +274,14 @@ impl OAuth {
     /// Deletes what is over, and refuses a member who begins too many, where it is not `by_link`.
     async fn clear(&self, member: &MemberId, by_link: bool) -> Result<(), OAuthError> {
         let now = Timestamp::now();
-        let mut theirs = 0;
+        let (mut theirs, mut gone) = (0, BTreeMap::new());
         for (id, attempt, revision) in self.attempts.all().await? {
-            if attempt.expires <= now {
+            let over = match &attempt.link {
+                _ if attempt.expires <= now => true,
+                Some(link) => self.is_gone(link, &mut gone).await?,
+                None => false,
+            };
+            if over {
                 match self.attempts.delete(&id, Expect::Revision(revision)).await {
                     Ok(()) | Err(StoreError::Conflict { .. }) => {}
                     Err(error) => return Err(error.into()),
@@ -285,27 +290,33 @@ impl OAuth {
                 theirs += 1;
             }
         }
-        match by_link {
-            true => self.clear_tries().await,
-            false if theirs >= AT_ONCE => Err(OAuthError::TooMany(AT_ONCE)),
+        for (id, ..) in self.tries.all().await? {
+            let over = match id.parse() {
+                Ok(link) => self.is_gone(&link, &mut gone).await?,
+                Err(_) => true,
+            };
+            if over {
+                self.tries.delete(&id, Expect::Any).await?;
+            }
+        }
+        match theirs >= AT_ONCE && !by_link {
+            true => Err(OAuthError::TooMany(AT_ONCE)),
             false => Ok(()),
         }
     }
 
-    /// Forgets what was tried by links that are gone.
-    async fn clear_tries(&self) -> Result<(), OAuthError> {
-        for (id, ..) in self.tries.all().await? {
-            let there = match id.parse::<KeyId>() {
-                Ok(link) => self.links.look_by_id(&link).await,
-                Err(_) => Err(LinkError::NotValid),
-            };
-            match there {
-                Ok(()) => {}
-                Err(LinkError::NotValid) => self.tries.delete(&id, Expect::Any).await?,
-                Err(error) => return Err(error.into()),
-            }
+    /// Whether the connect link opens nothing any more. `known` is of which it was asked before.
+    async fn is_gone(&self, link: &KeyId, known: &mut BTreeMap<KeyId, bool>) -> Result<bool, OAuthError> {
+        if let Some(gone) = known.get(link) {
+            return Ok(*gone);
         }
-        Ok(())
+        let gone = match self.links.look_by_id(link).await {
+            Ok(()) => false,
+            Err(LinkError::NotValid) => true,
+            Err(error) => return Err(error.into()),
+        };
+        known.insert(link.clone(), gone);
+        Ok(gone)
     }
 
     /// Counts one more that is begun by `link`. However many begin at once, no more than may come past this.
