@@ -60,6 +60,10 @@ fn what_is_wrong_is_told_with_file_line_and_column_and_nothing_is_deployed() {
             ),
             "workflow.toml:3:55: there is no account",
         ),
+        (
+            format!("{HEAD}limits.memory = \"2GiB\"\n{}", verb("a", "return", "1")),
+            "workflow.toml:5:8: a step may have up to 1024 MiB of memory here",
+        ),
         (format!("{HEAD}{}", verb("a", "return", "\"{{ steps.b.x }}\"")), "no step before this one is called `b`"),
         (
             format!("{HEAD}on_error = \"typo\"\n{}", verb("a", "return", "1")),

@@ -90,6 +90,12 @@ fn bounded_a_step_has_the_memory_that_its_file_says_and_no_more() {
             _ => assert_eq!(returned(&run)["a"], 300 << 20, "{run:#}"),
         }
     }
+    // Nor more than the operator lets any have.
+    let config = keyhole.data.path().join("keyhole.toml");
+    std::fs::write(&config, "[runs]\nmost_memory = \"128MiB\"\n").unwrap();
+    let args = ["--config", config.to_str().unwrap(), "--json", "workflows", "run", "w", "--as", "alice"];
+    let run = keyhole.call(&args).json();
+    assert!(run["run"]["error"]["message"].as_str().unwrap().contains("its limit of 128 MiB"), "{run:#}");
 }
 
 #[test]

@@ -8,7 +8,9 @@ use keyhole::engine::CodeCacheConfig;
 use keyhole::server::Api;
 use keyhole::workflow::history::History;
 use keyhole::workflow::render::{RenderWorker, Renderers};
-use keyhole::workflow::{Components, Files, RUNS_PER_EVENT, Runner, SystemClock, Work, Workflows, reached, served_at};
+use keyhole::workflow::{
+    Components, Files, RUNS_PER_EVENT, Runner, STEP_MEMORY, SystemClock, Work, Workflows, reached, served_at,
+};
 use keyhole_host_api::accounts::{Accounts, Summary};
 use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{Broker, Egress};
@@ -128,6 +130,7 @@ impl Home {
             renderers: Renderers::by(RenderWorker { program: "/proc/self/exe".into(), args: vec![RENDER.into()] }),
             public_url: public_url.clone(),
         });
+        work.components.set_most_memory(settings.runs.most_memory.unwrap_or(STEP_MEMORY));
         let workflows = Arc::new(Workflows::new(self.store.clone(), work));
         let history = match settings.runs.durability {
             // One that accepts an event and ends has nothing to gain.

@@ -10,7 +10,7 @@ use keyhole::server::Api;
 use keyhole::server::listen::{Listen, ListenError, Server};
 use keyhole::server::{health, router};
 use keyhole::telemetry::{Telemetry, Tracer};
-use keyhole::workflow::{NEEDED_LATELY, RUNS_PER_EVENT, reached};
+use keyhole::workflow::{NEEDED_LATELY, RUNS_PER_EVENT, STEP_MEMORY, reached};
 use keyhole_host_api::broker::audit::Pruned;
 use keyhole_host_api::broker::{Egress, Own};
 use keyhole_host_api::store::{Store, StoreError};
@@ -236,6 +236,7 @@ impl Reload {
         self.api.oidc.change(oidc);
         self.api.data().set_most(fresh.store_size);
         self.api.runner.set_most_started(fresh.runs.most_per_event.unwrap_or(RUNS_PER_EVENT));
+        self.api.workflows.work().components.set_most_memory(fresh.runs.most_memory.unwrap_or(STEP_MEMORY));
         Ok(fresh)
     }
 }

@@ -224,7 +224,7 @@ impl Work {
         if let Some(observer) = &who.observer {
             observer.sends_by(&session);
         }
-        let limits = limits(step);
+        let limits = self.limits(step);
         let outcome = if step.uses == HTTP_REQUEST {
             let attached = match &step.file {
                 None => None,
@@ -275,7 +275,7 @@ impl Work {
                     return (Flow::default(), Some(Failed { kind: None, may_pass: false, reconnect: None }));
                 }
             };
-            let input = match input(who, step, context, &props, turn) {
+            let input = match input(who, step, context, &props, turn, &limits) {
                 Ok(input) => input,
                 Err(error) => {
                     record.error = Some(host_failed(&error));
@@ -361,6 +361,14 @@ impl Work {
         })
     }
 
+    fn limits(&self, step: &PlannedStep) -> Limits {
+        Limits {
+            deadline: Duration::from_millis(step.timeout_ms),
+            memory: usize::try_from(step.memory.min(self.components.most_memory())).unwrap_or(usize::MAX),
+            ..Limits::default()
+        }
+    }
+
     fn error(&self, step: &PlannedStep, kind: &str, message: String) -> RunError {
         RunError { step: Some(step.name.clone()), kind: kind.to_owned(), message, trace: None }
     }
@@ -402,6 +410,7 @@ fn input(
     context: &Context<'_>,
     props: &Map<String, Value>,
     turn: Turn<'_>,
+    limits: &Limits,
 ) -> Result<Input, serde_json::Error> {
     let (_, name) = who.workflow.parts();
     let mut told = json!({
@@ -412,7 +421,7 @@ fn input(
         "runs": turn.again.map_or(0, |again| again.times) + 1,
         "member": who.member,
         "deadline_ms": step.timeout_ms,
-        "memory_bytes": step.memory,
+        "memory_bytes": limits.memory,
     });
     if let Some(again) = turn.again {
         told["rerun"] = serde_json::from_str(again.value.get())?;
@@ -424,14 +433,6 @@ fn input(
         props: serde_json::to_string(props)?,
         context: told.to_string(),
     })
-}
-
-fn limits(step: &PlannedStep) -> Limits {
-    Limits {
-        deadline: Duration::from_millis(step.timeout_ms),
-        memory: usize::try_from(step.memory).unwrap_or(usize::MAX),
-        ..Limits::default()
-    }
 }
 
 fn raw(json: Json) -> Box<RawValue> {

@@ -4,6 +4,7 @@
 //! with one says so in its head first, and only a head that nobody has touched meanwhile is taken away: so no
 //! component goes while a workflow comes that needs it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -70,12 +71,26 @@ pub struct Components {
     heads: Records<Component>,
     make: MakeEngine,
     engine: OnceLock<Engine>,
+    most_memory: AtomicU64,
 }
+
+/// Most memory that a step may have where the operator says nothing, in bytes: many may run at once.
+pub const STEP_MEMORY: u64 = 1 << 30;
 
 impl Components {
     /// Those in `store`, run by what `make` makes.
     pub fn new(store: Arc<dyn Store>, make: impl Fn() -> Result<Engine, EngineError> + Send + Sync + 'static) -> Self {
-        Self { heads: Records::new(store.clone()), store, make: Box::new(make), engine: OnceLock::new() }
+        let (heads, most_memory) = (Records::new(store.clone()), AtomicU64::new(STEP_MEMORY));
+        Self { heads, store, make: Box::new(make), engine: OnceLock::new(), most_memory }
+    }
+
+    /// From the next attempt on, no step has more memory than so many bytes, whatever its workflow says.
+    pub fn set_most_memory(&self, bytes: u64) {
+        self.most_memory.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn most_memory(&self) -> u64 {
+        self.most_memory.load(Ordering::Relaxed)
     }
 
     /// The engine.

@@ -19,7 +19,7 @@ use url::Url;
 
 use super::attempt::Work;
 use super::components::ComponentError;
-use super::file::{File, FileError, HTTP_REQUEST, Retry, Step, WORKFLOW, is_name, place_of};
+use super::file::{File, FileError, HTTP_REQUEST, Limits, Retry, Step, WORKFLOW, is_name, place_of};
 use super::files::{self, PlannedFile};
 use super::record::{PlannedLink, PlannedStep, Version, Workflow, WorkflowId};
 use super::template::is_template;
@@ -316,6 +316,15 @@ impl Workflows {
             return Ok(Err(wrong));
         }
         let timeout = step.timeout.unwrap_or(file.limits.timeout);
+        let (memory, most) = (step.memory.unwrap_or(file.limits.memory), self.work.components.most_memory());
+        // What nobody asked for is cut down where it is too much.
+        if memory > most.max(Limits::default().memory) {
+            let most = most >> 20;
+            let message = format!(
+                "a step may have up to {most} MiB of memory here; its operator may allow more (runs.most_memory)"
+            );
+            return Ok(Err((step.name.span(), message)));
+        }
         Ok(Ok(PlannedStep {
             name: step.name.get_ref().clone(),
             uses,
@@ -324,7 +333,7 @@ impl Workflows {
             links,
             allow_hosts: step.allow_hosts.iter().map(|host| host.get_ref().0.clone()).collect(),
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-            memory: step.memory.unwrap_or(file.limits.memory),
+            memory,
             retry: step.retry.clone().or_else(|| file.retry.clone()),
             retry_requests: step.retry_requests,
             file: attached,

@@ -29,7 +29,7 @@ pub mod trigger;
 pub use attempt::{Attempted, CALLBACKS, Failed, Turn, Who, Work};
 pub use call::MOST as RUNS_PER_EVENT;
 pub use clock::{Clock, SystemClock};
-pub use components::{Component, ComponentError, Components};
+pub use components::{Component, ComponentError, Components, STEP_MEMORY};
 pub use deploy::{DIGEST, Deploy, DeployError, Workflows};
 pub use files::{ALL as FILES_BYTES, Files, ONE as FILE_BYTES, PlannedFile, check_path};
 use std::sync::Arc;

@@ -135,6 +135,9 @@ pub struct RunsFile {
     pub keep_size: Option<u64>,
     /// Most runs that one event leads to by calls and failures. 1,000 if it is left out.
     pub most_per_event: Option<u32>,
+    /// Most memory that a step may have, in bytes. 1 GiB if it is left out.
+    #[serde(deserialize_with = "parsed_size")]
+    pub most_memory: Option<u64>,
 }
 
 /// When an event that was accepted, and what steps left, is on disk.

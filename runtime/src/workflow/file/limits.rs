@@ -40,7 +40,7 @@ pub struct Limits {
     #[serde(with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub timeout: Duration,
-    /// How much memory each step may have: `256MiB`; at most 4 GiB.
+    /// How much memory each step may have: `256MiB`; at most 4 GiB, and no more than the operator allows.
     #[serde(with = "size")]
     #[schemars(schema_with = "size::schema")]
     pub memory: u64,
