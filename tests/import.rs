@@ -295,7 +295,8 @@ fn a_draft_that_would_be_no_good_is_not_written() {
         (with("co.uk"), "is a public suffix"),
         (with("{any}.com"), "is a public suffix"),
         (with("10.0.0.1"), "is an IP address"),
-        (with("{key}.example.com"), "key"),
+        (with("{key}.example.com"), "nothing says where"),
+        (with("{url.host}.example.com"), "cannot be a field's name"),
         ([&with("api.example.com")[..], &["--header", "cookie: {key}"]].concat(), "the broker's to set"),
     ] {
         says(&new(&flags), &[part]);
@@ -304,4 +305,32 @@ fn a_draft_that_would_be_no_good_is_not_written() {
     let said = keyhole.call_with(&["apps", "new", "a", "--stdin"], "{\"hosts\": 1}").failed(2);
     says(&said, &["this does not describe an app", "at standard input"]);
     says(&keyhole.call(&["apps", "new", "slack", "--host", "a.example"]).failed(2), &["there is an app slack already"]);
+}
+
+#[test]
+fn an_app_that_takes_no_account_needs_no_link_and_opens_no_host() {
+    let mut keyhole = Keyhole::default();
+    keyhole.member("alice");
+    let server = acme(&keyhole.authority, KEY);
+    keyhole.lead("api.acme.example", &server);
+    std::fs::remove_file(keyhole.own_apps().join("acme.toml")).unwrap();
+    let new = ["apps", "new", "acme", "--no-account", "--base-url", "https://api.acme.example/"];
+    let drafted = keyhole.call(&[&new[..], &["--host", "api.acme.example"]].concat()).ok();
+    says(&drafted.stderr, &["steps use acme without an account"]);
+    // What only helps with texts has no host either.
+    keyhole.call(&["apps", "new", "texts", "--no-account"]).ok();
+    keyhole.call(&["apps", "show", "texts"]).ok();
+
+    let step = component("raw-http");
+    let run = keyhole.run(&step, &json!({}), &["--as", "alice"]);
+    assert_eq!(run["error"]["kind"], "refused", "{run:#}");
+    let run = keyhole.run(&step, &json!({}), &["--as", "alice", "--allow-host", "api.acme.example"]);
+    assert_eq!(run["return_value"]["status"], 401, "{run:#}");
+    assert_eq!(server.received()[0].header("authorization"), None);
+    let text = format!(
+        "keyhole = 1\nname = \"plain\"\ntrigger.http = {{ respond = \"workflow\" }}\n[[steps]]\nname = \"a\"\nuses = {:?}\n",
+        step.display().to_string()
+    );
+    let workflow = file(&keyhole, "plain.toml", &text);
+    keyhole.call(&["workflows", "deploy", &workflow, "--as", "alice"]).ok();
 }

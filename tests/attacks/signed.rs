@@ -81,6 +81,8 @@ impl Cloud {
         let injected = session.account("aws").await.expect("the account");
         let of = |name: &str| injected.auth.iter().find(|field| field.name == name).expect("a field").value.clone();
         let (id, secret) = (of("access_key_id"), of("secret_access_key"));
+        // As code knows them that was written elsewhere.
+        assert_eq!((of("accessKeyId"), of("secretAccessKey")), (id.clone(), secret.clone()));
         assert!(id.starts_with("AKIAkhp1") && secret.starts_with(MARKER) && secret.len() == 40, "{id} {secret}");
         Self { host, server, broker, account, session, id, secret }
     }

@@ -1,7 +1,7 @@
 //! A [`Draft`] judged and made an [`App`]. The same rules hold for definitions that come
 //! with Keyhole, for an operator's and for a member's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -49,7 +49,9 @@ pub(super) fn build(draft: Draft, problems: &mut Problems) -> Option<App> {
     let kept = draft.oauth.is_none()
         && fields.iter().any(|field| field.secret)
         && !fields.iter().any(FieldDef::has_placeholder);
-    let mut hosts = judge.hosts(&draft.hosts, sigv4.is_some() || kept, addresses, &fields);
+    // Nor does what has no secret at all.
+    let none = fields.is_empty() && draft.places.is_empty() && name.as_deref() != Some(CUSTOM);
+    let mut hosts = judge.hosts(&draft.hosts, sigv4.is_some() || kept || none, addresses, &fields);
     hosts.extend(sigv4.iter().flat_map(|sigv4| sigv4.services.values().flatten().cloned()));
     if let (Some(_), Some(test)) = (&sigv4, &draft.test) {
         let help = "ask with [sigv4.identity], which names the service that it is signed for";
@@ -180,6 +182,12 @@ impl Judge<'_> {
             if fields.iter().any(|field| field.name == name.value) {
                 self.add(&name.span, format_args!("there are two fields {}", name.value), "remove or rename one");
             }
+            for alias in &draft.aliases {
+                if !is_field_name(&alias.value) {
+                    let help = "use letters, digits and '_', beginning with a letter";
+                    self.add(&alias.span, format_args!("'{}' cannot be a field's name", alias.value), help);
+                }
+            }
             let pattern = draft.pattern.as_ref().and_then(|pattern| match Pattern::parse(&pattern.value) {
                 Ok(pattern) => Some(pattern),
                 Err(error) => {
@@ -221,6 +229,7 @@ impl Judge<'_> {
             self.field_spans.insert(name.value.clone(), name.span.clone());
             let field = FieldDef {
                 label: draft.label.map_or_else(|| name.value.clone(), |label| label.value),
+                aliases: draft.aliases.into_iter().map(|alias| alias.value).collect(),
                 name: name.value,
                 secret: draft.secret,
                 host_only: draft.host_only,
@@ -240,6 +249,15 @@ impl Judge<'_> {
                 self.add(&default.span, format_args!("default: {error}"), "");
             }
             fields.push(field);
+        }
+        let mut names: BTreeSet<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+        for field in &fields {
+            for alias in &field.aliases {
+                if !names.insert(alias) {
+                    let span = self.field_spans.get(&field.name).cloned().unwrap_or_default();
+                    self.add(&span, format_args!("there are two fields {alias}"), "remove or rename one");
+                }
+            }
         }
         fields
     }
@@ -321,6 +339,8 @@ impl Judge<'_> {
         for name in host.fields() {
             let Some(field) = self.known(name, &text.span, fields) else { continue };
             let held = match &field.pattern {
+                // Its host is cut out of it, and judged, for each account.
+                _ if host.is_of_url() => true,
                 Some(pattern) => pattern.admits_only(allowed),
                 None => !field.choices.is_empty() && field.choices.iter().all(|choice| choice.chars().all(allowed)),
             };

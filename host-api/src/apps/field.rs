@@ -15,6 +15,8 @@ pub const MAX_SECRET: usize = 16 * 1024;
 pub struct FieldDef {
     /// The name that `$auth` has it under.
     pub name: String,
+    /// Further names of it there, which code written elsewhere knows it by.
+    pub aliases: Vec<String>,
     /// What a person calls it.
     pub label: String,
     /// Whether it is a credential: sealed, and handed out as a placeholder.
@@ -191,6 +193,7 @@ mod tests {
     fn field(pattern: &str) -> FieldDef {
         FieldDef {
             name: "token".into(),
+            aliases: Vec::new(),
             label: "token".into(),
             secret: true,
             host_only: false,

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use super::template::{Piece, Template, TemplateError};
+use super::template::{Piece, Template, TemplateError, is_field_name};
 
 /// Whether hosts may be IP addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,12 @@ pub enum HostError {
     /// A value that would be more, or other, than labels of a host.
     #[error("{field} cannot be part of a host: use letters, digits and '-' alone (and no '-' at either end)")]
     FieldValue {
+        /// The field.
+        field: String,
+    },
+    /// A value that is no address of a service, or one that two parsers could read differently.
+    #[error("{field} must be the address of the service, as in https://acme.example.com: https, and a host's name")]
+    FieldUrl {
         /// The field.
         field: String,
     },
@@ -266,13 +272,16 @@ fn holds_suffixes(zone: &str) -> bool {
     asked
 }
 
-/// A host with an account's fields in it: `{subdomain}.zendesk.com`.
+/// A host with an account's fields in it: `{subdomain}.zendesk.com`. Or that of a field which holds a whole URL:
+/// `{instance_url.host}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostTemplate {
     template: Template,
     addresses: Addresses,
     /// Whether what goes there carries a signature and no credential.
     signed: bool,
+    /// Whether the field holds a URL, of which this is the host.
+    of_url: bool,
     /// What it comes to for every account, if it has no fields.
     fixed: Option<HostPattern>,
 }
@@ -290,8 +299,13 @@ impl HostTemplate {
     }
 
     fn parse_for(text: &str, addresses: Addresses, signed: bool) -> Result<Self, HostError> {
-        let template = Template::parse(text)?;
-        let mut this = Self { template, addresses, signed, fixed: None };
+        let url =
+            text.strip_prefix('{').and_then(|rest| rest.strip_suffix(".host}")).filter(|name| is_field_name(name));
+        let (template, of_url) = match url {
+            Some(name) => (Template::of_field(name), true),
+            None => (Template::parse(text)?, false),
+        };
+        let mut this = Self { template, addresses, signed, of_url, fixed: None };
         // A stand-in of one label, so that all that does not depend on a value is checked now.
         let stand_in = if this.whole().is_some() { "a.invalid" } else { "a" };
         let rendered = this.template.render(|_| Some(stand_in)).unwrap_or_default();
@@ -345,6 +359,11 @@ impl HostTemplate {
         }
     }
 
+    /// Whether its field holds a URL, of which this is the host.
+    pub fn is_of_url(&self) -> bool {
+        self.of_url
+    }
+
     /// The hosts of an account with these fields. A value that would be more than labels
     /// of a host is refused, so that no field can smuggle a host, a port or a path.
     pub fn resolve(&self, fields: &BTreeMap<String, String>) -> Result<HostPattern, HostError> {
@@ -357,6 +376,9 @@ impl HostTemplate {
                 template: self.template.to_string(),
                 field: field.to_owned(),
             })?;
+            if self.of_url {
+                return self.host_in(field, value);
+            }
             let fits = if whole { !value.contains([':', '*']) } else { is_label(value) && !value.contains('_') };
             if !fits {
                 return Err(HostError::FieldValue { field: field.to_owned() });
@@ -369,6 +391,20 @@ impl HostTemplate {
             return Err(HostError::Syntax(text));
         }
         Ok(pattern)
+    }
+}
+
+impl HostTemplate {
+    /// The host of the URL that `field` holds. Only one that stands there to the letter: whatever else reads the URL
+    /// must read the same.
+    fn host_in(&self, field: &str, value: &str) -> Result<HostPattern, HostError> {
+        let wrong = || HostError::FieldUrl { field: field.to_owned() };
+        let rest = value.strip_prefix("https://").ok_or_else(wrong)?;
+        let authority = rest.split(['/', '?', '#']).next().filter(|host| !host.contains('*')).ok_or_else(wrong)?;
+        let pattern = self.pattern(authority)?;
+        let url = Url::parse(value).map_err(|_| wrong())?;
+        let same = pattern.to_string().eq_ignore_ascii_case(authority) && pattern.matches_url(&url);
+        if same { Ok(pattern) } else { Err(wrong()) }
     }
 }
 
@@ -391,7 +427,10 @@ impl HostError {
 
 impl fmt::Display for HostTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.template.fmt(f)
+        match self.whole().filter(|_| self.of_url) {
+            Some(field) => write!(f, "{{{field}.host}}"),
+            None => self.template.fmt(f),
+        }
     }
 }
 
@@ -614,6 +653,59 @@ mod tests {
             ["*.example.org", "github.io", "com", "10.0.0.1", "0x7f.1", "a.b:80", "a.b/", "u@a.b", "a.b.", "[::1]", ""]
         {
             assert!(with(evil).is_err(), "{evil:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_a_url_is_held_to_the_rules_of_hosts() {
+        let host = HostTemplate::parse("{instance_url.host}", Addresses::Refused).unwrap();
+        assert_eq!(
+            (host.to_string().as_str(), host.whole(), host.is_of_url()),
+            ("{instance_url.host}", Some("instance_url"), true)
+        );
+        let with = |value: &str| host.resolve(&BTreeMap::from([("instance_url".to_owned(), value.to_owned())]));
+        for (value, expected) in [
+            ("https://acme.my.example.com", "acme.my.example.com"),
+            ("https://Acme.example.org/api/v2?a=b#c", "acme.example.org"),
+            ("https://n8n.example.org:8443/", "n8n.example.org:8443"),
+        ] {
+            assert_eq!(with(value).unwrap().to_string(), expected, "{value}");
+        }
+        for evil in [
+            "",
+            "acme.example.org",
+            "http://acme.example.org",
+            "ftp://acme.example.org",
+            "javascript:x",
+            "https:acme.example.org",
+            "https:/acme.example.org",
+            "https:///acme.example.org",
+            "https://",
+            "https://u@acme.example.org",
+            "https://u:p@acme.example.org/",
+            "https://good.example.org@evil.com",
+            "https://evil.com\\@good.example.org",
+            "https://evil.com\\.good.example.org",
+            " https://acme.example.org",
+            "https://acme.example.org /",
+            "https://acme\t.example.org",
+            "https://acme.example.org.",
+            "https://*.example.org",
+            "https://github.io",
+            "https://com/",
+            "https://10.0.0.1/",
+            "https://0x7f.1",
+            "https://[::1]/",
+            "https://acme%2eexample.org",
+            "https://аcme.example.org",
+            "https://acme。example.org",
+            "https://acme.example.org:0",
+            "https://acme.example.org:x/",
+        ] {
+            assert!(with(evil).is_err(), "{evil:?} gave {:?}", with(evil).map(|p| p.to_string()));
+        }
+        for text in ["{a.host}.example.com", "*.{a.host}", "{a.host}:8443", "{a.port}", "{.host}", "{a.b.host}"] {
+            assert!(HostTemplate::parse(text, Addresses::Refused).is_err(), "{text}");
         }
     }
 

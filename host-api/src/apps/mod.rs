@@ -294,6 +294,11 @@ impl App {
         self.oauth.as_ref().and_then(|def| def.jwt.as_ref())
     }
 
+    /// Whether steps need an account of it. One without fields helps with texts, or needs no key.
+    pub fn takes_account(&self) -> bool {
+        !self.fields.is_empty()
+    }
+
     /// The field `name`.
     pub fn field(&self, name: &str) -> Option<&FieldDef> {
         self.fields.iter().find(|field| field.name == name)

@@ -1,11 +1,11 @@
 //! Whether a definition keeps to itself: its base URL and test request within its hosts,
 //! and not among what it denies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::build::Judge;
 use super::error::Span;
-use super::{App, BaseUrlError, HostTemplate};
+use super::{App, BaseUrlError};
 
 impl Judge<'_> {
     /// The base URL and the test request must be within the hosts and outside the deny
@@ -56,10 +56,14 @@ impl Judge<'_> {
 /// Accounts to try a definition with: each choice of each field, and a word that could
 /// stand in a host for those that may be anything.
 fn samples(app: &App) -> Vec<BTreeMap<String, String>> {
-    let whole: BTreeSet<&str> = app.hosts.iter().filter_map(HostTemplate::whole).collect();
+    let whole: BTreeMap<&str, &str> = app
+        .hosts
+        .iter()
+        .filter_map(|host| Some((host.whole()?, if host.is_of_url() { "https://a.invalid" } else { "a.invalid" })))
+        .collect();
     let mut samples = vec![BTreeMap::new()];
     for field in app.fields.iter().filter(|field| !field.secret) {
-        let stand_in = if whole.contains(field.name.as_str()) { "a.invalid" } else { "a1" };
+        let stand_in = whole.get(field.name.as_str()).copied().unwrap_or("a1");
         let values = if field.choices.is_empty() { vec![stand_in.to_owned()] } else { field.choices.clone() };
         samples = samples
             .iter()

@@ -50,6 +50,7 @@ pub(super) struct Draft {
 pub(super) struct DraftField {
     pub span: Span,
     pub name: Option<Text>,
+    pub aliases: Vec<Text>,
     pub label: Option<Text>,
     pub secret: bool,
     pub host_only: bool,
@@ -158,6 +159,7 @@ fn field(t: &mut Reader) -> DraftField {
     DraftField {
         span: t.span.clone(),
         name: t.text("name"),
+        aliases: t.texts("aliases"),
         label: t.text("label"),
         secret: t.flag("secret"),
         host_only: t.flag("host_only"),

@@ -438,3 +438,37 @@ fn an_operators_secret_goes_to_no_host_that_a_member_chooses() {
     let own = text("own_client = { id = \"sub\", secret = \"hook\" }\n");
     assert!(check(&own, "acme.toml").is_ok());
 }
+
+#[test]
+fn the_host_of_a_url_needs_no_pattern_and_no_operators_secret_goes_there() {
+    let text = |hosts: &str, more: &str| {
+        format!(
+            "keyhole = 1\nname = \"crm\"\ntitle = \"CRM\"\nhosts = [\"{hosts}\"]\n[[field]]\nname = \"instance_url\"\n\
+             [[field]]\nname = \"oauth_access_token\"\nsecret = true\n[[place]]\nheader = \"Authorization\"\n\
+             template = \"Bearer {{oauth_access_token}}\"\n{more}"
+        )
+    };
+    let app = check(&text("{instance_url.host}", ""), "crm.toml").unwrap();
+    let hosts = |url: &str| app.hosts_for(&BTreeMap::from([("instance_url".to_owned(), url.to_owned())]));
+    assert_eq!(hosts("https://acme.example.org/x").unwrap()[0].to_string(), "acme.example.org");
+    assert!(hosts("https://herokuapp.com").is_err() && hosts("acme.example.org").is_err());
+    // As it is in a host, so the whole name has to be held.
+    assert!(check(&text("{instance_url}", ""), "crm.toml").is_err());
+    let oauth =
+        |url: &str| format!("[oauth]\nauthorization_url = \"https://id.example.org/a\"\ntoken_url = \"{url}\"\n");
+    for url in ["https://{instance_url.host}/token", "{instance_url}/token", "https://{instance_url}/token"] {
+        assert!(check(&text("{instance_url.host}", &oauth(url)), "crm.toml").is_err(), "{url}");
+    }
+    check(&text("{instance_url.host}", &oauth("https://id.example.org/t")), "crm.toml").unwrap();
+}
+
+#[test]
+fn an_alias_is_a_name_that_nothing_else_has() {
+    let with = |aliases: &str| {
+        check(&GOOD.replace("name = \"key\"", &format!("name = \"key\"\naliases = {aliases}")), "acme.toml")
+    };
+    assert_eq!(with("[\"apiKey\", \"Secret\"]").unwrap().field("key").unwrap().aliases, ["apiKey", "Secret"]);
+    for wrong in ["[\"key\"]", "[\"a\", \"a\"]", "[\"a-b\"]", "\"a\""] {
+        assert!(with(wrong).is_err(), "{wrong}");
+    }
+}

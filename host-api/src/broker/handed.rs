@@ -13,7 +13,7 @@ use super::redact::Redactor;
 use super::survey::Party;
 use super::{AccessError, Field, Injected};
 use crate::accounts::{Account, AccountId};
-use crate::apps::{App, Place};
+use crate::apps::{App, BaseUrlError, Place};
 
 /// What the session has handed out.
 #[derive(Default)]
@@ -72,12 +72,15 @@ impl Handed {
         self.parties.insert(account.id.clone(), Arc::new(Party { account: account.clone(), app: app.clone() }));
         let mut auth = Vec::with_capacity(app.fields.len());
         for field in &app.fields {
-            if let Some(value) = account.plain.get(&field.name) {
-                auth.push(Field { name: field.name.clone(), value: value.clone(), secret: false });
+            let (value, secret) = if let Some(value) = account.plain.get(&field.name) {
+                (value.clone(), false)
             } else if field.has_placeholder() && account.secret_fields().any(|name| name == field.name) {
-                let value = self.placeholder(prop, account, &field.name)?;
-                auth.push(Field { name: field.name.clone(), value, secret: true });
-            }
+                (self.placeholder(prop, account, &field.name)?, true)
+            } else {
+                continue;
+            };
+            let names = std::iter::once(&field.name).chain(&field.aliases);
+            auth.extend(names.map(|name| Field { name: name.clone(), value: value.clone(), secret }));
         }
         let value = |name: &str| auth.iter().find(|field| field.name == name).map(|field| field.value.as_str());
         let mut headers = Vec::new();
@@ -119,6 +122,21 @@ impl Handed {
 }
 
 /// `Authorization: Basic` as RFC 7617 writes it.
+impl Injected {
+    /// What a step gets of an app that takes no account.
+    pub(super) fn without_account(app: &App) -> Result<Self, BaseUrlError> {
+        let headers = app.headers.iter().filter_map(|(name, value)| Some((name.to_string(), value.render(|_| None)?)));
+        Ok(Self {
+            app: app.name.clone(),
+            nickname: String::new(),
+            auth: Vec::new(),
+            base_url: app.base_url(&BTreeMap::new())?.map(String::from),
+            headers: headers.collect(),
+            query: Vec::new(),
+        })
+    }
+}
+
 fn basic(username: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
 }

@@ -107,6 +107,9 @@ impl Session {
     /// The account linked to `prop`: the grant is read from the store, and a placeholder
     /// stands for each of its secrets.
     pub async fn account(&self, prop: &str) -> Result<Injected, AccessError> {
+        if let Some(app) = self.without_account(prop) {
+            return Injected::without_account(app).map_err(|error| AccessError::Unavailable(error.to_string()));
+        }
         let (account, app) = self.linked(prop).await.inspect_err(|error| self.refused(prop, error))?;
         let mut state = self.state();
         if let Some((id, injected)) = state.injected.get(prop)
@@ -432,6 +435,12 @@ impl Session {
                 account.app
             ))
         })
+    }
+
+    /// The app of `prop`, if nothing is linked to it and nothing needs to be.
+    fn without_account(&self, prop: &str) -> Option<&Arc<App>> {
+        let link = self.scope.props.get(prop).filter(|link| link.account.is_none())?;
+        self.broker.catalog.get(&link.app).filter(|app| !app.takes_account())
     }
 
     /// The account linked to `prop`, after the grant check.

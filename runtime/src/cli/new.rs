@@ -35,6 +35,10 @@ pub struct New {
     #[arg(long, value_name = "NAME")]
     plain: Vec<String>,
 
+    /// It takes no account: it helps with texts, or needs no key
+    #[arg(long, conflicts_with_all = ["header", "basic", "query", "segment", "json_body", "form", "plain", "stdin"])]
+    no_account: bool,
+
     /// Read it as JSON from standard input: {"title", "hosts", "base_url", "fields": [{"name", "secret"}], "places":
     /// [{"header": {"name", "template"}}], "headers": {}}
     #[arg(long)]
@@ -54,6 +58,14 @@ impl New {
         // Before anybody is asked.
         let path = self.path(settings)?;
         let app = match (self.stdin, self.flags.is_empty()) {
+            _ if self.no_account => CustomApp {
+                title: self.flags.title.clone().unwrap_or_default(),
+                hosts: self.flags.host.clone(),
+                base_url: self.flags.base_url.clone(),
+                fields: Vec::new(),
+                places: Vec::new(),
+                headers: Default::default(),
+            },
             (true, true) if self.plain.is_empty() => read()?,
             (true, _) => {
                 return Err(Error::usage("--stdin says all of the app, so no other flag may")
@@ -74,16 +86,37 @@ impl New {
             }
         };
         let draft = import::said(&self.app, &app).map_err(wrong)?;
-        if !draft.usable {
+        if !draft.usable && !self.no_account {
             return Err(Error::usage("nothing says where the app's credentials go").help(
                 "add --header 'Authorization: Bearer {api_key}', --query, --basic, --segment, --json-body or --form",
             ));
         }
-        put(&draft, path.as_deref(), settings)
+        self.put(&draft, path.as_deref(), settings)
     }
 
     fn by_flags(&self, flags: &CustomFlags, plain: &[String]) -> Result<CustomApp> {
         flags.definition(&[plain, &in_hosts(flags)].concat())
+    }
+
+    fn put(&self, draft: &Draft, path: Option<&Path>, settings: &Settings) -> Result {
+        let (out, name) = (settings.out, &draft.name);
+        let Some(path) = path else {
+            out.either(&json!({"name": name, "definition": draft.definition}), || draft.definition.clone())?;
+            out.note(format!("next: keep it as {name}.toml, then\n  keyhole apps add {name}.toml"));
+            return Ok(());
+        };
+        write_new(path, draft.definition.as_bytes())?;
+        out.either(&json!({"path": path, "name": name}), || {
+            let bold = style::BOLD;
+            format!("{bold}{}{bold:#}  defines the app {name}", path.display())
+        })?;
+        let known = settings.remote.is_none() && path.parent() == settings.apps.as_deref();
+        out.note(match known {
+            true if self.no_account => format!("steps use {name} without an account"),
+            true => format!("next: keyhole accounts connect {name}"),
+            false => format!("next: keyhole apps add {}", path.display()),
+        });
+        Ok(())
     }
 
     /// Where the draft goes, if that is no file yet.
@@ -186,24 +219,4 @@ fn wrong(errors: Vec<AppError>) -> Error {
         let said = Error::usage(error.message);
         if error.help.is_empty() { said } else { said.help(error.help) }
     }))
-}
-
-fn put(draft: &Draft, path: Option<&Path>, settings: &Settings) -> Result {
-    let (out, name) = (settings.out, &draft.name);
-    let Some(path) = path else {
-        out.either(&json!({"name": name, "definition": draft.definition}), || draft.definition.clone())?;
-        out.note(format!("next: keep it as {name}.toml, then\n  keyhole apps add {name}.toml"));
-        return Ok(());
-    };
-    write_new(path, draft.definition.as_bytes())?;
-    out.either(&json!({"path": path, "name": name}), || {
-        let bold = style::BOLD;
-        format!("{bold}{}{bold:#}  defines the app {name}", path.display())
-    })?;
-    let known = settings.remote.is_none() && path.parent() == settings.apps.as_deref();
-    out.note(match known {
-        true => format!("next: keyhole accounts connect {name}"),
-        false => format!("next: keyhole apps add {}", path.display()),
-    });
-    Ok(())
 }

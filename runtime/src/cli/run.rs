@@ -89,8 +89,9 @@ impl Run {
         let step = engine.load(bytes).await.at(self.component.display())?;
         let links = links(&self.link, &step.definition, &home, &member).await?;
         for (prop, app, required) in step.definition.app_props() {
-            if required && !links.contains_key(prop) {
-                settings.out.note(match home.catalog.get(app) {
+            let known = home.catalog.get(app);
+            if required && !links.contains_key(prop) && known.is_none_or(|app| app.takes_account()) {
+                settings.out.note(match known {
                     Some(_) => {
                         format!("no account is linked to the prop {prop}; add --link {prop}=ACCOUNT, one of {app}")
                     }

@@ -283,6 +283,8 @@ impl Workflows {
                 return Ok(Err(wrong));
             }
             for (prop, app, required) in loaded.definition.app_props() {
+                let known = self.work.accounts.catalog().get(app);
+                let required = required && known.is_none_or(|app| app.takes_account());
                 let account = match step.links.get(prop) {
                     Some(named) => match used.account(named.get_ref(), Some(app)).await? {
                         Ok(account) => Some(account.id().clone()),

@@ -16,7 +16,11 @@ pub fn said(name: &str, app: &CustomApp) -> Result<Draft, Vec<AppError>> {
     let hosts = app.hosts.iter().filter_map(|host| HostTemplate::parse(host, Addresses::Refused).ok());
     let mut held: Vec<(String, &'static str)> = Vec::new();
     for host in hosts {
-        let pattern = if host.whole().is_some() { "[a-z0-9.-]+" } else { "[a-z0-9][a-z0-9-]*" };
+        let pattern = match host.whole() {
+            Some(_) if host.is_of_url() => "https://[^@]+",
+            Some(_) => "[a-z0-9.-]+",
+            None => "[a-z0-9][a-z0-9-]*",
+        };
         held.extend(host.fields().map(|name| (name.to_owned(), pattern)));
     }
     let base_url = app.base_url.as_deref().and_then(|url| Template::parse(url).ok());
