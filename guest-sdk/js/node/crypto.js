@@ -64,7 +64,7 @@ export function hash(algorithm, data, encoding = "hex") {
 const raw = (key) => (key instanceof KeyObject ? key.value : key?.key instanceof KeyObject ? { ...key, key: key.key.value } : key);
 export { KeyObject, createPrivateKey, createPublicKey, createSecretKey };
 
-export const createHash = (algorithm) => copyable(() => require("create-hash/browser.js")(String(algorithm).replace(/^(sha)-(\d+)$/i, "$1$2")));
+export const createHash = (algorithm) => copyable(() => require("create-hash/browser.js")(String(algorithm).replace(/^(?:rsa-)?(sha)-?(\d+)$/i, "$1$2")));
 
 /** With the encoding that its package does not know. */
 function withBase64url(hash) {
