@@ -180,7 +180,8 @@ pub fn router(api: Arc<Api>) -> Router {
     let (long, _) = routes::long().split_for_parts();
     // What outsiders call has limits of its own.
     let hooks = hooks::routes().merge(callbacks::routes());
-    open.merge(closed.route_layer(authenticate.clone()))
+    let acting = from_fn(acts::act_to_its_end);
+    open.merge(closed.route_layer(acting).route_layer(authenticate.clone()))
         .layer(guard::body_limit())
         .merge(console::routes(&api))
         .layer(from_fn(guard::within_time))
