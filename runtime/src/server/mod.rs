@@ -38,7 +38,7 @@ use url::Url;
 use utoipa::openapi::OpenApi;
 
 use console::SetUp;
-use guard::{BegunSignIns, FailedAttempts, ToldFailures};
+use guard::{BegunSignIns, FailedAttempts, Places, ToldFailures};
 
 use crate::workflow::{Runner, Workflows};
 
@@ -79,16 +79,13 @@ pub struct Api {
     /// Places for those who follow the audit.
     followers: Arc<Semaphore>,
     /// Places for those who watch a run in the console.
-    watchers: Arc<Semaphore>,
+    watchers: Arc<Places>,
     stopping: watch::Sender<bool>,
     readiness: health::Readiness,
 }
 
 /// How many may follow the audit at a time.
 const FOLLOWERS: usize = 64;
-/// How many may watch runs at a time. One more sees what its page showed.
-const WATCHERS: usize = 256;
-
 impl Api {
     /// The API on what an open data directory holds. `public_url` is where browsers reach
     /// it, if they can: `https://keyhole.example.com/`.
@@ -122,7 +119,7 @@ impl Api {
             told: ToldFailures::default(),
             begun: BegunSignIns::default(),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
-            watchers: Arc::new(Semaphore::new(WATCHERS)),
+            watchers: Arc::default(),
             stopping: watch::Sender::new(false),
             readiness: health::Readiness::default(),
         })
