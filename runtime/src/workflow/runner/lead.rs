@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use keyhole_host_api::broker::Spent;
-use keyhole_host_api::members::MemberId;
 use keyhole_host_api::store::StoreError;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -123,11 +122,14 @@ impl Runner {
     /// Starts the workflow that is for failures of this one, or tells the URL that is. Gives what came of that.
     pub(super) async fn tell_of_failure(&self, pending: &Pending, run: &Run) -> Result<Option<StepRecord>, StoreError> {
         let version = self.0.workflows.version(&pending.workflow, pending.version).await?;
-        let Some(name) = version.and_then(|version| version.on_error.clone()) else { return Ok(None) };
+        let Some(version) = version else { return Ok(None) };
+        let Some(name) = version.on_error.clone() else { return Ok(None) };
+        // Whoever bears the name by now has nothing to do with it.
+        let Some(member) = self.0.workflows.owner(&pending.workflow, &version).await? else { return Ok(None) };
         let (owner, failed) = pending.workflow.parts();
         let event = json!({ "failed_run": run.id, "workflow": failed, "error": run.error, "event": pending.event });
         let Ok(event) = to_raw_value(&event) else { return Ok(None) };
-        if let (Some(step), Ok(member)) = (deploy::told(&name), owner.parse::<MemberId>()) {
+        if let Some(step) = deploy::told(&name) {
             let books = self.0.workflows.work().broker.books(Spent::default());
             let who = Who { run: &run.id, workflow: &pending.workflow, member: &member, books, observer: None };
             let told = self.0.workflows.work().insist(&who, &step, &event).await;
