@@ -37,6 +37,7 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
     let keyhole = Keyhole::default();
     for member in ["alice", "bob"] {
         keyhole.call(&["members", "add", member]).ok();
+        keyhole.has_long_been(member).await;
     }
     let token = keyhole.call(&["--json", "tokens", "create", "--as", "alice"]).ok().json();
     let token = token["token"].as_str().context("a token")?.to_owned();

@@ -198,6 +198,9 @@ async fn listed(visit: &Visit, list: &str) -> usize {
 async fn a_page_of_runs_costs_what_it_shows_however_many_runs_others_have() {
     let count = if std::env::var_os("KEYHOLE_LONG").is_some() { 1_000_000 } else { 6_000 };
     let house = House::new(&Words::default());
+    for name in ["alice", "bob"] {
+        house.served.keyhole.has_long_been(name).await;
+    }
     let (alice, bob) = (Visit::of(&house.served, "alice").await, Visit::of(&house.served, "bob").await);
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&house.served.keyhole.data_dir()).expect("the store"));
     let history = History::new(store);

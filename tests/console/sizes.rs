@@ -89,6 +89,7 @@ impl Scales {
 #[tokio::test]
 async fn every_page_is_small_whatever_is_written_on_it() {
     let house = House::new(&Words::default());
+    house.served.keyhole.has_long_been("alice").await;
     let alice = Visit::of(&house.served, "alice").await;
     let mut scales = Scales { assets: assets(&alice).await, wrong: Vec::new() };
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&house.served.keyhole.data_dir()).expect("the store"));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use keyhole_host_api::members::{Members, Role};
-use keyhole_host_api::store::Store;
 use keyhole_host_api::store::redb::RedbStore;
+use keyhole_host_api::store::{Expect, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -163,6 +163,18 @@ impl Keyhole {
     /// Adds a member.
     pub fn member(&self, name: &str) {
         self.call(&["members", "add", name]).ok();
+    }
+
+    /// Has a member be one for ten years: for runs that a test puts into the past.
+    pub async fn has_long_been(&self, name: &str) {
+        let store = RedbStore::open(&self.data_dir()).expect("the store opens");
+        let key = format!("members/{name}");
+        let found = store.get(&key).await.expect("the store is read").expect("the member");
+        let mut record: Value = serde_json::from_slice(&found.value).expect("JSON");
+        record["added"] = "2016-01-01T00:00:00Z".into();
+        let bytes = serde_json::to_vec(&record).expect("JSON");
+        store.write(&key, Expect::Revision(found.revision), Some(bytes)).await.expect("it is written");
+        store.flush().await.expect("it is on disk");
     }
 
     /// Adds members `m00000`, `m00001` and so on, many at a time.

@@ -1,6 +1,11 @@
 //! The time, told to the runner instead of waited for: delays, deadlines and the clock's workflows across restarts.
 
+use std::sync::Arc;
+
+use keyhole::workflow::Runner;
 use keyhole::workflow::record::{Cause, Run, RunStatus, WorkflowId};
+use keyhole_host_api::members::Role;
+use keyhole_tests::host::member;
 use serde_json::value::RawValue;
 
 use crate::house::{Hands, House};
@@ -152,4 +157,44 @@ async fn of_the_600_000_times_that_a_week_without_a_process_misses_the_last_one_
     let _runner = house.process().await;
     let runs = house.until("the last", |runs| runs.len() == 2).await;
     assert_eq!(causes(&runs), [at("2040-01-10T12:00:00Z"), at("2040-01-17T12:00:00Z")]);
+}
+
+#[tokio::test]
+async fn what_a_removed_member_left_runs_for_nobody_who_bears_the_name_later() {
+    // Later than the machine's, by which it is deployed.
+    let clock = Hands::at("2040-03-24T00:00:00Z");
+    let house = House::new(&clock).await;
+    let trigger = "[trigger.cron]\nschedule = \"0 * * * *\"\n";
+    let text = [HEAD, trigger, &verb("a", "return", "1")].concat();
+    let workflow = house.deploy(&text).await;
+    house.workflows.enable(&workflow.id(), false, clock.time()).await.unwrap();
+    // Accepted, and left to others to run.
+    let (store, workflows) = (house.host.store.clone(), house.workflows.clone());
+    let runner = Runner::new(store, house.history(), workflows, Arc::new(clock.clone()));
+    let event = RawValue::from_string("{}".to_owned()).unwrap();
+    runner.accept(&workflow, Cause::Manual, event, None).await.unwrap();
+
+    let members = &house.host.members;
+    let bob = members.get(&member("bob")).await.unwrap().unwrap();
+    members.set_role(&bob, Role::Admin).await.unwrap();
+    members.remove(&member("alice")).await.unwrap();
+    // As a call does that was under way.
+    house.workflows.enable(&workflow.id(), true, clock.time()).await.unwrap();
+    members.add(member("alice"), None).await.unwrap();
+    assert!(house.workflows.get(&workflow.id()).await.unwrap().is_none());
+    assert!(house.workflows.list(Some(&member("alice"))).await.unwrap().is_empty());
+
+    let _runner = house.process().await;
+    let runs = house.until("its end", |runs| runs.iter().all(|run| run.ended.is_some())).await;
+    let error = runs[0].error.as_ref().map(|error| error.message.as_str()).unwrap_or_default();
+    assert!(runs[0].status == RunStatus::Failed && error.contains("no member any more"), "{runs:#?}");
+    clock.forward(3);
+    house.a_while().await;
+    assert_eq!(house.runs().await.len(), 1, "the clock starts nothing");
+
+    // One of their own is theirs, with another address.
+    let own = house.deploy(&text).await;
+    assert!(own.enabled && own.hook != workflow.hook && own.version == 2, "{own:?}");
+    clock.forward(1);
+    house.until("a run of it", |runs| runs[0].status == RunStatus::Ok && runs[0].version == 2).await;
 }

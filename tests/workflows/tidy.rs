@@ -355,6 +355,7 @@ async fn ended_when(history: &History, due: Timestamp, at: Timestamp) -> String 
 #[tokio::test]
 async fn serve_removes_the_runs_that_ended_longer_ago_than_the_operator_keeps_them() {
     let keyhole = keyhole();
+    keyhole.has_long_been("alice").await;
     deploy_file(&keyhole, &format!("{HEAD}{}", verb("a", "return", "1"))).ok();
     let now = Timestamp::now();
     let (old, young) = {

@@ -52,6 +52,9 @@ pub enum ChangeError {
         /// The account.
         id: AccountId,
     },
+    /// Its access is another than what was to be changed.
+    #[error("its access was changed in the meantime, perhaps by you in another window")]
+    AccessChanged,
     /// The new fields or nickname are wrong.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -80,6 +83,20 @@ impl Accounts {
     /// # Errors
     /// Who may not, or which member is not there.
     pub async fn set_access(&self, by: &MemberId, id: &AccountId, access: Access) -> Result<Account, ChangeError> {
+        self.change_access(by, id, None, access).await
+    }
+
+    /// The same, if it still is what it `was`, where that is given.
+    ///
+    /// # Errors
+    /// [`ChangeError::AccessChanged`], or as [`Accounts::set_access`].
+    pub async fn change_access(
+        &self,
+        by: &MemberId,
+        id: &AccountId,
+        was: Option<&Access>,
+        access: Access,
+    ) -> Result<Account, ChangeError> {
         self.owned(by, id).await?;
         if let Access::Members(members) = &access {
             for member in members {
@@ -93,6 +110,9 @@ impl Accounts {
             access => access,
         };
         self.change(by, id, |account| {
+            if was.is_some_and(|was| account.access != *was) {
+                return Err(ChangeError::AccessChanged);
+            }
             account.open_to(&access)?;
             account.access.clone_from(&access);
             Ok(())

@@ -219,6 +219,20 @@ async fn grants_made_at_once_are_all_kept() {
 }
 
 #[tokio::test]
+async fn access_that_was_changed_meanwhile_is_not_written_over() {
+    let House { accounts, .. } = house().await;
+    let alice = who("alice");
+    let id = accounts.connect(&alice, slack()).await.unwrap().account.id;
+    accounts.grant(&alice, &id, &who("bob")).await.unwrap();
+    let bobs = Access::Members([who("bob")].into());
+    let refused = accounts.change_access(&alice, &id, Some(&Access::Private), Access::Workspace).await.err();
+    assert!(matches!(refused, Some(ChangeError::AccessChanged)), "{refused:?}");
+    assert_eq!(accounts.usable(&id, &who("bob")).await.unwrap().access, bobs);
+    let changed = accounts.change_access(&alice, &id, Some(&bobs), Access::Private).await.unwrap();
+    assert_eq!(changed.access, Access::Private);
+}
+
+#[tokio::test]
 async fn only_the_owner_changes_an_account() {
     let House { accounts, .. } = house().await;
     let id = accounts.connect(&who("alice"), slack()).await.unwrap().account.id;

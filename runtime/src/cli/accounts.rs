@@ -465,7 +465,8 @@ async fn access(flags: AccessFlags, settings: &Settings) -> Result {
     let mut now =
         AccessView { id: account.id.clone(), nickname: account.nickname.clone(), access: account.access.clone() };
     if let Some(access) = wanted {
-        now = client.send(Method::PUT, Some(&by), &["accounts", id, "access"], &SetAccess { access }).await?;
+        now =
+            client.send(Method::PUT, Some(&by), &["accounts", id, "access"], &SetAccess { access, was: None }).await?;
     }
     for granted in &flags.grant {
         let grant = Grant { member: granted.to_string() };

@@ -131,6 +131,22 @@ impl Caller {
         }
     }
 
+    /// The member on whose behalf the call is, with what they are since when: more than a name, which may have been
+    /// another's.
+    ///
+    /// # Errors
+    /// If a program on the data directory does not say, or names nobody; whatever the store says.
+    pub async fn bearer(&self, api: &Api) -> Result<Member, Problem> {
+        match self {
+            Self::Member(member, ..) => Ok(member.clone()),
+            Self::Operator(_) => {
+                let id = self.member()?;
+                let found = api.members.get(id).await?;
+                found.ok_or_else(|| Problem::not_there(format!("there is no member '{id}'")))
+            }
+        }
+    }
+
     /// On whose behalf the call is.
     ///
     /// # Errors
@@ -193,7 +209,7 @@ async fn identify(api: &Api, token: Option<Secret>, peer: Peer) -> Result<Caller
 pub(super) const NOT_VALID: &str = "the token is not valid, or no longer";
 
 /// One answer, whether there was no token, a wrong one, an expired or a revoked one.
-fn unknown() -> Problem {
+pub(super) fn unknown() -> Problem {
     Problem::new(
         StatusCode::UNAUTHORIZED,
         "token",

@@ -31,7 +31,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => guard::too_long(),
-            _ => malformed("the body did not come whole"),
+            _ => not_whole(),
         })?;
         // A list would be taken for the values of an object's members, in their order.
         if !bytes.trim_ascii_start().starts_with(b"{") {
@@ -49,6 +49,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             .help("GET /api/openapi.json says what the body is like")
         })
     }
+}
+
+/// A body whose sender went away.
+pub(super) fn not_whole() -> Problem {
+    malformed("the body did not come whole")
 }
 
 fn malformed(detail: &str) -> Problem {

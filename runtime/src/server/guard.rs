@@ -1,8 +1,11 @@
 //! Limits that hold for every request, and headers that every answer has.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -11,6 +14,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use keyhole_host_api::members::MemberId;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 
@@ -140,6 +144,50 @@ impl BegunSignIns {
     }
 }
 
+/// How many may watch runs at a time. One more sees what its page showed.
+const WATCHERS: usize = 256;
+/// How many of them one member may be.
+const WATCHERS_EACH: usize = 8;
+
+/// Places for those who watch a run in the console, by member.
+#[derive(Default)]
+pub(super) struct Places(Mutex<HashMap<MemberId, usize>>);
+
+impl Places {
+    /// A place for `member`, if there is one.
+    pub(super) fn take(self: &Arc<Self>, member: &MemberId) -> Option<Place> {
+        let mut taken = self.taken();
+        if taken.values().sum::<usize>() >= WATCHERS || taken.get(member).is_some_and(|theirs| *theirs >= WATCHERS_EACH)
+        {
+            return None;
+        }
+        *taken.entry(member.clone()).or_default() += 1;
+        Some(Place { of: self.clone(), member: member.clone() })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, HashMap<MemberId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place that is taken, until this is dropped.
+pub(super) struct Place {
+    of: Arc<Places>,
+    member: MemberId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.of.taken();
+        if let Entry::Occupied(mut theirs) = taken.entry(self.member.clone()) {
+            *theirs.get_mut() -= 1;
+            if *theirs.get() == 0 {
+                theirs.remove();
+            }
+        }
+    }
+}
+
 /// One customer has a whole /64 of IPv6.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -245,6 +293,19 @@ mod tests {
         assert!((TOLD.get() as usize..2 * TOLD.get() as usize).contains(&counted.len()), "{}", counted.len());
         let untold = told.untold.load(Ordering::Relaxed);
         assert_eq!(counted.iter().sum::<u64>() + untold + counted.len() as u64, attempts);
+    }
+
+    #[test]
+    fn one_member_takes_few_of_the_places_and_those_given_back_are_free() {
+        let places = Arc::<Places>::default();
+        let member = |number: usize| MemberId::try_from(format!("m{number}")).unwrap();
+        let mut taken: Vec<_> = std::iter::from_fn(|| places.take(&member(0))).take(WATCHERS).collect();
+        assert_eq!(taken.len(), WATCHERS_EACH);
+        taken.extend((1..).map_while(|number| places.take(&member(number))));
+        assert_eq!(taken.len(), WATCHERS);
+        drop(taken);
+        assert!(places.taken().is_empty());
+        assert!(places.take(&member(0)).is_some());
     }
 
     #[test]

@@ -38,7 +38,7 @@ use url::Url;
 use utoipa::openapi::OpenApi;
 
 use console::SetUp;
-use guard::{BegunSignIns, FailedAttempts, ToldFailures};
+use guard::{BegunSignIns, FailedAttempts, Places, ToldFailures};
 
 use crate::workflow::{Runner, Workflows};
 
@@ -80,16 +80,13 @@ pub struct Api {
     /// Places for those who follow the audit.
     followers: Arc<Semaphore>,
     /// Places for those who watch a run in the console.
-    watchers: Arc<Semaphore>,
+    watchers: Arc<Places>,
     stopping: watch::Sender<bool>,
     readiness: health::Readiness,
 }
 
 /// How many may follow the audit at a time.
 const FOLLOWERS: usize = 64;
-/// How many may watch runs at a time. One more sees what its page showed.
-const WATCHERS: usize = 256;
-
 impl Api {
     /// The API on what an open data directory holds. `public_url` is where browsers reach
     /// it, if they can: `https://keyhole.example.com/`.
@@ -124,7 +121,7 @@ impl Api {
             told_connecting: ToldFailures::default(),
             begun: BegunSignIns::default(),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
-            watchers: Arc::new(Semaphore::new(WATCHERS)),
+            watchers: Arc::default(),
             stopping: watch::Sender::new(false),
             readiness: health::Readiness::default(),
         })
@@ -182,7 +179,8 @@ pub fn router(api: Arc<Api>) -> Router {
     let (long, _) = routes::long().split_for_parts();
     // What outsiders call has limits of its own.
     let hooks = hooks::routes().merge(callbacks::routes());
-    open.merge(closed.route_layer(authenticate.clone()))
+    let acting = from_fn(acts::act_to_its_end);
+    open.merge(closed.route_layer(acting).route_layer(authenticate.clone()))
         .layer(guard::body_limit())
         .merge(console::routes(&api))
         .layer(from_fn(guard::within_time))

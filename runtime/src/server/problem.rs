@@ -107,6 +107,19 @@ impl Problem {
         problem
     }
 
+    /// Something was done, and the audit could not be told of it.
+    pub fn not_recorded(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut problem = Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "not-recorded",
+            "It was done, and not recorded",
+            "it was done, but could not be recorded in the audit; the operator finds the reason in the log of keyhole serve",
+        )
+        .help("see how it is now before you try again");
+        problem.inner = Some(Inner(error.to_string()));
+        problem
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
@@ -285,6 +298,9 @@ impl From<ChangeError> for Problem {
                 error.to_string(),
             ),
             ChangeError::NoMember(_) => Self::wrong(error.to_string()),
+            ChangeError::AccessChanged => {
+                Self::conflict(error.to_string()).help("this is how it is now; nothing of yours was saved")
+            }
             ChangeError::OtherApp { .. } | ChangeError::OtherIdentity { .. } => Self::conflict(error.to_string()),
             ChangeError::Connect(error) => error.into(),
             ChangeError::Store(error) => error.into(),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use keyhole_host_api::accounts::{AccountId, FindError, Row};
-use keyhole_host_api::members::MemberId;
+use keyhole_host_api::members::{Member, MemberId};
 use keyhole_host_api::store::records::{Kept, Listing, Records};
 use keyhole_host_api::store::{Expect, Store, StoreError};
 use serde_json::{Map, Value};
@@ -92,13 +92,38 @@ impl Workflows {
         &self.work
     }
 
-    /// The workflow with this id.
+    /// The workflow with this id, if the member who deployed it is one still: nobody else has it run, or sees it by
+    /// bearing their name.
     ///
     /// # Errors
     /// Whatever the store says.
     pub async fn get(&self, id: &WorkflowId) -> Result<Option<Workflow>, StoreError> {
+        let Some(workflow) = self.get_anyones(id).await? else { return Ok(None) };
+        let owner = self.member(&workflow.owner).await?;
+        Ok(owner.is_some_and(|owner| workflow.is_of(&owner)).then_some(workflow))
+    }
+
+    /// The same, whoever deployed it.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub async fn get_anyones(&self, id: &WorkflowId) -> Result<Option<Workflow>, StoreError> {
         let found = self.store.get(&Records::<Workflow>::key(&id.0)).await?;
         Ok(Records::kept(&id.0, found, &self.kept_heads, Arc::new)?.map(Arc::unwrap_or_clone))
+    }
+
+    async fn member(&self, id: &MemberId) -> Result<Option<Member>, StoreError> {
+        self.work.accounts.members().get(id).await
+    }
+
+    /// On whose behalf the version runs: nobody's, if who deployed it is no member any more.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub(super) async fn owner(&self, id: &WorkflowId, version: &Version) -> Result<Option<MemberId>, StoreError> {
+        let Ok(named) = id.parts().0.parse() else { return Ok(None) };
+        let owner = self.member(&named).await?.filter(|member| version.is_of(member));
+        Ok(owner.map(|owner| owner.id))
     }
 
     /// The version `number` of it.
@@ -111,14 +136,16 @@ impl Workflows {
         Records::kept(&id, found, &self.kept_versions, Arc::new)
     }
 
-    /// All, by owner and name; `owner`'s alone if one is given.
+    /// All, by owner and name; if a member is given, those alone that they deployed.
     ///
     /// # Errors
     /// Whatever the store says.
     pub async fn list(&self, owner: Option<&MemberId>) -> Result<Vec<Arc<Workflow>>, StoreError> {
         let all = self.heads.listed(&self.listing, Arc::<Workflow>::new).await?;
         let all = all.iter().map(|(.., workflow)| workflow);
-        Ok(all.filter(|workflow| owner.is_none_or(|owner| workflow.owner == *owner)).cloned().collect())
+        let Some(owner) = owner else { return Ok(all.cloned().collect()) };
+        let Some(owner) = self.member(owner).await? else { return Ok(Vec::new()) };
+        Ok(all.filter(|workflow| workflow.is_of(&owner)).cloned().collect())
     }
 
     /// Those whose steps use the account.
@@ -152,6 +179,8 @@ impl Workflows {
         owner: &MemberId,
         deploy: &Deploy,
     ) -> Result<(File, Version, Vec<AccountId>), DeployError> {
+        // Before anything of the owner's is looked at: who bears the name by the end may be another.
+        let deployed = Some(Timestamp::now());
         let text = deploy.file.as_str();
         let mut file = File::parse(text)?;
         let wrong = |span: Range<usize>, message: String| DeployError::from(FileError::at(text, span.start, message));
@@ -205,7 +234,7 @@ impl Workflows {
             steps.push(planned.map_err(|(span, message)| wrong(span, message))?);
         }
         let on_error = file.on_error.as_ref().map(|name| name.get_ref().clone());
-        Ok((file, Version { file: deploy.file.clone(), steps, on_error, deployed: Some(Timestamp::now()) }, used.found))
+        Ok((file, Version { file: deploy.file.clone(), steps, on_error, deployed }, used.found))
     }
 
     /// Whether `owner` has the workflow `name`, once this file is deployed.
@@ -373,6 +402,13 @@ impl Workflows {
                 // After those of one that was deleted: in the place of one that is gone it would look as old.
                 None => self.last_version(&id).await? + 1,
             };
+            // What somebody of the same name left gives the number, and nothing else.
+            let owned = match &before {
+                Some((workflow, _)) if self.member(owner).await?.is_some_and(|owner| workflow.is_of(&owner)) => {
+                    Some(workflow)
+                }
+                _ => None,
+            };
             // A version that was written and never became the head, or one of a workflow that was deleted.
             while let Err(error) = self.versions.put(&version_key(&id, number), Expect::Absent, &version).await {
                 match error {
@@ -385,11 +421,11 @@ impl Workflows {
                 name: file.name.get_ref().clone(),
                 description: file.description.clone(),
                 version: number,
-                deployed: Timestamp::now(),
-                enabled: before.as_ref().is_none_or(|(workflow, _)| workflow.enabled),
+                deployed: version.deployed.unwrap_or_else(Timestamp::now),
+                enabled: owned.is_none_or(|workflow| workflow.enabled),
                 on_since: None,
-                hook: match &before {
-                    Some((workflow, _)) => workflow.hook.clone(),
+                hook: match owned {
+                    Some(workflow) => workflow.hook.clone(),
                     None => unguessable()?,
                 },
                 trigger: file.trigger.clone(),

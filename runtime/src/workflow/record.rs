@@ -14,7 +14,7 @@ use std::fmt;
 use jiff::Timestamp;
 use keyhole_host_api::accounts::AccountId;
 use keyhole_host_api::broker::Spent;
-use keyhole_host_api::members::MemberId;
+use keyhole_host_api::members::{Member, MemberId};
 use keyhole_host_api::store::records::Record;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -66,9 +66,19 @@ impl Workflow {
     pub fn id(&self) -> WorkflowId {
         WorkflowId(format!("{}/{}", self.owner, self.name))
     }
+
+    /// Whether `member` deployed it: what is older than they are was another's, who bore the name before.
+    pub fn is_of(&self, member: &Member) -> bool {
+        self.owner == member.id && self.deployed >= member.added
+    }
 }
 
 impl Version {
+    /// Whether `member`, whose name its owner bore, deployed it. See [`Workflow::is_of`].
+    pub fn is_of(&self, member: &Member) -> bool {
+        self.deployed.is_none_or(|deployed| deployed >= member.added)
+    }
+
     /// The scopes that its steps need of each account.
     pub fn scopes(&self) -> BTreeMap<AccountId, BTreeSet<String>> {
         let mut scopes: BTreeMap<AccountId, BTreeSet<String>> = BTreeMap::new();
@@ -450,6 +460,13 @@ pub struct Run {
     /// What it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Waits>,
+}
+
+impl Run {
+    /// Whether it is of a workflow of `member`'s, and was when its event was accepted: they may bear another's name.
+    pub fn is_of(&self, member: &Member) -> bool {
+        self.workflow.parts().0 == member.id.as_str() && self.accepted >= member.added
+    }
 }
 
 impl Record for Run {

@@ -43,6 +43,10 @@ impl Schedule {
         for workflow in workflows.list(None).await? {
             let Some(cron) = workflow.trigger.cron.as_ref().filter(|_| workflow.enabled) else { continue };
             let id = workflow.id();
+            // Again, and not as listed: who deployed it may have left.
+            if workflows.get(&id).await?.is_none() {
+                continue;
+            }
             let fired = match store.get(&format!("{FIRED}{id}")).await? {
                 Some(found) => serde_json::from_slice::<Fired>(&found.value).ok().map(|fired| fired.at),
                 None => None,

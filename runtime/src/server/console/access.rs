@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use keyhole_host_api::accounts::Access;
+use keyhole_host_api::accounts::{Access, ChangeError};
 use keyhole_host_api::members::{Member, MemberId};
 use maud::{Markup, html};
 
@@ -215,9 +215,7 @@ pub(super) async fn set(
     let choice = Choice::of(&api, visitor, &one).await?;
     // What is to change is said of the access that the form was made for.
     if posted.raw("was") != Some(mark(&one.access).as_str()) {
-        let problem = Problem::conflict("its access was changed in the meantime, perhaps by you in another window")
-            .help("this is how it is now; nothing of yours was saved");
-        return Ok(choice.again(&Wanted::as_is(&one.access), &problem));
+        return Ok(choice.again(&Wanted::as_is(&one.access), &ChangeError::AccessChanged.into()));
     }
     let wanted = match asked(&posted, &one.access) {
         Ok(wanted) => wanted,
@@ -235,9 +233,15 @@ pub(super) async fn set(
     if !stops.is_empty() && posted.one("sure").is_none() {
         return Ok(frame::page(visitor, Part::Accounts, "Manage access", confirm(visitor, &one, &wanted, &stops)));
     }
-    let set = Body(SetAccess { access });
-    match routes::accounts::access(State(api.clone()), visitor.caller.clone(), Path(id), set).await {
+    let set = Body(SetAccess { access, was: Some(one.access.clone()) });
+    match routes::accounts::access(State(api.clone()), visitor.caller.clone(), Path(id.clone()), set).await {
         Ok(_) => Ok(Redirect::to(&format!("/accounts/{}?done=access", one.id)).into_response()),
+        // Since it was looked at here.
+        Err(problem) if problem.is("conflict") => {
+            let one = own(&api, visitor, &id).await?;
+            Ok(Choice::of(&api, visitor, &one).await?.again(&Wanted::as_is(&one.access), &problem))
+        }
+        Err(problem) if problem.code().is_server_error() => Err(problem.into()),
         Err(problem) => Ok(choice.again(&wanted, &problem)),
     }
 }

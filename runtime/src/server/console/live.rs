@@ -10,13 +10,13 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 use keyhole_host_api::store::Revision;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::frame::Wrong;
 use super::run::detail;
 use super::session::Visitor;
 use crate::server::Api;
 use crate::server::extract::Path;
+use crate::server::guard::Place;
 use crate::server::problem::Problem;
 
 /// How often it is looked whether there is more to see.
@@ -30,7 +30,7 @@ pub(super) async fn events(
     visitor: Visitor,
     Path(id): Path<String>,
 ) -> Result<Response, Wrong> {
-    let place = api.watchers.clone().try_acquire_owned().map_err(|_| {
+    let place = api.watchers.take(&visitor.member.id).ok_or_else(|| {
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many at a time", "too many follow something here")
     })?;
     let steps = detail(&api, &visitor, &id).await?.steps.len();
@@ -55,7 +55,7 @@ struct Watch {
     seen: Option<[Option<Revision>; 3]>,
     /// When the browser is to ask again, so that nobody has a place for ever.
     until: tokio::time::Instant,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Watch {

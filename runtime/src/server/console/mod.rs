@@ -37,11 +37,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 
 use super::Api;
+use super::acts;
 use super::guard;
 use super::problem::{self, Problem};
 
@@ -145,6 +146,7 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/settings/links/{link}/revoke", post(tokens::revoke_link))
         .route("/sign-out", post(sign_in::out))
         .route("/sign-out/everywhere", post(sign_in::out_everywhere))
+        .route_layer(from_fn(acts::act_to_its_end))
         .route_layer(map_response(too_long))
         .route_layer(from_fn_with_state(api.clone(), session::sign_in_first));
     Router::new()
@@ -158,6 +160,8 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/sign-in/{link}", get(sign_in::ask_link).post(sign_in::by_link))
         .route("/set-up/{key}", get(sign_in::ask_set_up).post(sign_in::set_up))
         .merge(connect_link::routes())
+        // Who comes back from a service does something, too, with a `GET`.
+        .layer(from_fn(acts::call_to_its_end))
         .layer(map_response(too_long))
         .merge(closed)
         // A form that is too long is answered as a page, which a layer around these would not do.

@@ -109,6 +109,11 @@ mod tests {
                 "",
                 "try again later",
             ),
+            (
+                Problem::not_recorded(&std::io::Error::other("the disk is full")),
+                "it was done, but could not be recorded in the audit",
+                "see how it is now",
+            ),
             (Problem::wrong("the service said: run it with --force"), "the service said: run it with --force", ""),
             (Problem::wrong("keyhole is missing; write keyhole = 1"), "keyhole is missing; write keyhole = 1", ""),
             (Problem::conflict("it is so; a keyhole -- well-known"), "it is so; a keyhole -- well-known", ""),

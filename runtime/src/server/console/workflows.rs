@@ -53,7 +53,11 @@ pub(super) async fn list(
         let runs = match own {
             true => {
                 let of = Of::Workflow(WorkflowId(format!("{}/{}", one.owner, one.name)));
-                api.runner.history().list(&of, Page { before: None, limit: MARKS, looks: MARKS }, |_| true).await?.runs
+                api.runner
+                    .history()
+                    .list(&of, Page { before: None, limit: MARKS, looks: MARKS }, |run| run.is_of(&visitor.member))
+                    .await?
+                    .runs
             }
             false => Vec::new(),
         };

@@ -98,6 +98,9 @@ pub struct SetAccess {
     /// Who, besides its owner.
     #[schema(value_type = schema::Access)]
     pub access: Access,
+    /// What it was when the console's form was made. A program that wants one grant more or less says just that.
+    #[serde(skip)]
+    pub was: Option<Access>,
 }
 
 /// One member more who may use an account.

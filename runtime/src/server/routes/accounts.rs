@@ -246,7 +246,8 @@ pub(in crate::server) async fn access(
     Body(wanted): Body<SetAccess>,
 ) -> Answer<AccessView> {
     let found = account(&api, &caller, &named).await?;
-    let changed = api.accounts.set_access(caller.member()?, &found.id, wanted.access).await?;
+    let SetAccess { access, was } = wanted;
+    let changed = api.accounts.change_access(caller.member()?, &found.id, was.as_ref(), access).await?;
     api.did(&caller, done("accounts_access", &found).detail(&changed.access)).await?;
     Ok(Json(changed.into()))
 }

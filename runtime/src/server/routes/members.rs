@@ -19,6 +19,8 @@ use crate::server::caller::{Act, Caller};
 use crate::server::extract::{Body, Path};
 use crate::server::model::{AddedMember, Hidden, MemberView, NewMember, Removed, SetRole, Unbound};
 use crate::server::problem::Problem;
+use crate::workflow::history::{Of, Page, Within};
+use crate::workflow::record::WorkflowId;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -154,21 +156,10 @@ pub(in crate::server) async fn remove(
     let member: MemberId = member
         .parse()
         .map_err(|_| Problem::not_there(format!("there is no member {member}; see `keyhole members list`")))?;
-    // It is done to its end, whether or not somebody waits for it: what is half gone can't be asked for again.
-    let removed = tokio::spawn(taken_out(api, caller, member)).await;
-    removed.unwrap_or_else(|error| Err(Problem::internal(&error))).map(Json)
-}
-
-async fn taken_out(api: Arc<Api>, caller: Caller, member: MemberId) -> Result<Removed, Problem> {
     api.members.removable(&member).await?;
-    // First: a later bearer of the name must find none that runs, wherever this is cut short.
-    let mut off = Vec::new();
-    for workflow in api.workflows.list(Some(&member)).await? {
-        if workflow.enabled {
-            api.workflows.enable(&workflow.id(), false, Timestamp::now()).await?;
-            off.push(workflow.id());
-        }
-    }
+    let now = Timestamp::now();
+    // First, so that none is begun, wherever this is cut short.
+    let off = turn_off(&api, &member, now).await?;
     let (departed, upstream) = match api.oauth().remove_member(&api.members, &member).await {
         Ok(ended) => ended,
         Err(error) => {
@@ -182,12 +173,39 @@ async fn taken_out(api: Arc<Api>, caller: Caller, member: MemberId) -> Result<Re
         }
     };
     api.did(&caller, audit::Act::done("members_remove").about(&member)).await?;
+    // Again, after what was under way. No run of theirs goes on, whatever it waits for.
+    turn_off(&api, &member, now).await?;
+    end_runs(&api, &member, now).await?;
     let mut stopped = api.workflows.list(None).await?;
     stopped.retain(|workflow| {
         workflow.owner == member || departed.deleted.iter().any(|(account, _)| workflow.accounts.contains(account))
     });
     let stopped = stopped.iter().map(|workflow| workflow.id().to_string()).collect();
-    Ok(Removed::new(member, departed, upstream, stopped))
+    Ok(Json(Removed::new(member, departed, upstream, stopped)))
+}
+
+/// Turns off what a member deployed before `now`, and says what was on.
+async fn turn_off(api: &Api, member: &MemberId, now: Timestamp) -> Result<Vec<WorkflowId>, Problem> {
+    let mut off = Vec::new();
+    for workflow in api.workflows.list(None).await? {
+        if workflow.owner == *member && workflow.enabled && workflow.deployed < now {
+            api.workflows.enable(&workflow.id(), false, now).await?;
+            off.push(workflow.id());
+        }
+    }
+    Ok(off)
+}
+
+/// Ends what was accepted for a member before `now` and has not ended.
+async fn end_runs(api: &Api, member: &MemberId, now: Timestamp) -> Result<(), Problem> {
+    let page = Page { before: None, limit: usize::MAX, looks: usize::MAX };
+    let within = Within { since: None, open: true };
+    let of = Of::Owner(member.to_string());
+    let open = api.runner.history().list_within(&of, page, within, |run| run.accepted < now).await?;
+    for run in open.runs {
+        api.runner.cancel(&run.id).await?;
+    }
+    Ok(())
 }
 
 /// The member of this name.

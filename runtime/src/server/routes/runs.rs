@@ -142,7 +142,8 @@ pub(in crate::server) async fn page(
     looks: usize,
     also: impl Fn(&Run) -> bool,
 ) -> Result<Listed, Problem> {
-    let member = caller.member()?;
+    let caller = caller.bearer(api).await?;
+    let member = &caller.id;
     let of = match &query.workflow {
         Some(named) => {
             let (owner, name) = named.split_once('/').unwrap_or((member.as_str(), named));
@@ -165,6 +166,7 @@ pub(in crate::server) async fn page(
         status.is_none_or(|status| run.status == status)
             && query.since.is_none_or(|since| came(run) >= since)
             && query.until.is_none_or(|until| came(run) < until)
+            && run.is_of(&caller)
             && also(run)
     };
     // No run came before the time in its id, so those with a later one need not be read.
@@ -172,7 +174,8 @@ pub(in crate::server) async fn page(
     let before = query.before.as_ref().into_iter().chain(&first).min();
     let page = Page { before: before.map(String::as_str), limit, looks };
     let open = status.is_some_and(|status| status.is_open());
-    Ok(api.runner.history().list_within(&of, page, Within { since: query.since, open }, wanted).await?)
+    let since = query.since.max(Some(caller.added));
+    Ok(api.runner.history().list_within(&of, page, Within { since, open }, wanted).await?)
 }
 
 /// An id before which all ids are of `time` or earlier.
@@ -246,12 +249,12 @@ pub(in crate::server) async fn is_open(api: &Api, caller: &Caller, id: &str) -> 
 
 /// The run, if it is of a workflow of the caller's own.
 async fn own(api: &Api, caller: &Caller, id: &str) -> Result<Run, Problem> {
-    let member = caller.member()?;
+    let member = caller.bearer(api).await?;
     let run = match id.parse::<ulid::Ulid>() {
         Ok(_) => api.runner.history().run(id).await?,
         Err(_) => None,
     };
-    run.filter(|run| run.workflow.parts().0 == member.as_str()).ok_or_else(|| none(id))
+    run.filter(|run| run.is_of(&member)).ok_or_else(|| none(id))
 }
 
 fn none(id: &str) -> Problem {

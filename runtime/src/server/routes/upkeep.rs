@@ -13,11 +13,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Answer;
-use crate::server::Api;
 use crate::server::caller::{Act, Caller};
 use crate::server::extract::{Body, Query};
 use crate::server::model::{ForgottenKey, MasterKey, RestoreQuery, RestoredView, RotatedView, VaultReport};
 use crate::server::problem::Problem;
+use crate::server::{Api, acts};
 
 /// The media type of a backup.
 pub const BACKUP: &str = "application/octet-stream";
@@ -36,13 +36,12 @@ pub(in crate::server) fn long() -> OpenApiRouter<Arc<Api>> {
     responses((status = 200, body = RotatedView)))]
 pub(in crate::server) async fn rotate(State(api): State<Arc<Api>>, caller: Caller) -> Answer<RotatedView> {
     caller.must(Act::KeepStore)?;
-    // To its end, also if the caller goes away.
-    let rotated = tokio::spawn(async move {
+    acts::to_its_end(async move {
         let rotated = upkeep::rotate(&api.accounts, api.oauth()).await?;
         api.did(&caller, audit::Act::done("vault_rotate").detail(&rotated.rotation.to)).await?;
-        Ok::<_, Problem>(rotated)
-    });
-    Ok(Json(rotated.await.map_err(|error| Problem::internal(&error))??.into()))
+        Ok(Json(rotated.into()))
+    })
+    .await
 }
 
 /// Open everything that is sealed, and say what does not open. Admins can
@@ -89,7 +88,10 @@ pub(in crate::server) async fn put_back(
 ) -> Answer<RestoredView> {
     caller.must(Act::KeepStore)?;
     let pieces: BodyDataStream = body.into_data_stream();
-    let restored = backup::restore(&api.store, api.accounts.vault().0, pieces, query.replace).await?;
-    api.did(&caller, audit::Act::done("restore")).await?;
-    Ok(Json(restored.into()))
+    acts::to_its_end(async move {
+        let restored = backup::restore(&api.store, api.accounts.vault().0, pieces, query.replace).await?;
+        api.did(&caller, audit::Act::done("restore")).await?;
+        Ok(Json(restored.into()))
+    })
+    .await
 }

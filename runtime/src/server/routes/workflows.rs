@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use super::Answer;
 use crate::server::Api;
-use crate::server::caller::{Act, Caller};
+use crate::server::caller::{self, Act, Caller};
 use crate::server::extract::{Body, Path};
 use crate::server::model::{ComponentView, DeployedView, NewWorkflow, SetWorkflow, WorkflowName, WorkflowView};
 use crate::server::problem::Problem;
@@ -61,9 +61,14 @@ pub(in crate::server) async fn list(State(api): State<Arc<Api>>, caller: Caller)
 
 /// The workflows that the caller may see.
 pub(in crate::server) async fn heads(api: &Api, caller: &Caller) -> Result<Vec<Arc<Workflow>>, Problem> {
-    let member = caller.member()?;
-    let all = caller.may(Act::KeepWorkflows);
-    Ok(api.workflows.list(if all { None } else { Some(member) }).await?)
+    let member = caller.bearer(api).await?;
+    if !caller.may(Act::KeepWorkflows) {
+        return Ok(api.workflows.list(Some(&member.id)).await?);
+    }
+    let mut all = api.workflows.list(None).await?;
+    // What somebody of the same name left is none of theirs.
+    all.retain(|one| one.owner != member.id || one.is_of(&member));
+    Ok(all)
 }
 
 /// What the caller may see of those.
@@ -84,6 +89,8 @@ pub(in crate::server) async fn deploy(
     caller: Caller,
     Body(new): Body<NewWorkflow>,
 ) -> Answer<DeployedView> {
+    // The body may have been long in coming.
+    let caller = caller.again(&api).await?.ok_or_else(caller::unknown)?;
     let owner = caller.member()?;
     let now = Timestamp::now();
     let mut files = BTreeMap::new();
@@ -222,12 +229,14 @@ impl From<Component> for ComponentView {
 /// The workflow, if the caller may know of it.
 async fn visible(api: &Api, caller: &Caller, (owner, name): (String, String)) -> Result<Workflow, Problem> {
     let id = WorkflowId(format!("{owner}/{name}"));
-    let member = caller.member()?;
-    let may = owner == member.as_str() || caller.may(Act::KeepWorkflows);
-    match if may { api.workflows.get(&id).await? } else { None } {
-        Some(workflow) => Ok(workflow),
-        None => Err(none(&id)),
-    }
+    let found = if owner == caller.member()?.as_str() {
+        api.workflows.get(&id).await?
+    } else if caller.may(Act::KeepWorkflows) {
+        api.workflows.get_anyones(&id).await?
+    } else {
+        None
+    };
+    found.ok_or_else(|| none(&id))
 }
 
 /// The workflow, if it is the caller's own.

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keyhole_host_api::broker::Session;
-use keyhole_host_api::members::MemberId;
 use keyhole_host_api::store::{Expect, StoreError};
 use serde_json::value::RawValue;
 
@@ -124,17 +123,6 @@ impl Runner {
             pending.cuts = 0;
             return self.wait(run, id, pending, done, pause).await;
         }
-        let (owner, _) = id.parts();
-        let (Ok(member), Some(version)) =
-            (owner.parse::<MemberId>(), self.0.workflows.version(id, pending.version).await?)
-        else {
-            let error = gone("what was deployed is not there any more; deploy the workflow again, and retry the run");
-            return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
-        };
-        if self.0.workflows.work().accounts.members().get(&member).await?.is_none() {
-            let error = gone("its owner is no member any more; another one has to deploy the workflow");
-            return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
-        }
         // Its process went away while it told others of the failure.
         if let Some(failed) = done.last().filter(|step| step.status == StepStatus::Failed) {
             let error = failed.error.clone();
@@ -143,6 +131,14 @@ impl Runner {
         if pending.cancelled {
             return self.end(run, &pending, done, ended(RunStatus::Cancelled, None, None)).await;
         }
+        let Some(version) = self.0.workflows.version(id, pending.version).await? else {
+            let error = gone("what was deployed is not there any more; deploy the workflow again, and retry the run");
+            return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
+        };
+        let Some(member) = self.0.workflows.owner(id, &version).await? else {
+            let error = gone("its owner is no member any more; another one has to deploy the workflow");
+            return self.end(run, &pending, done, ended(RunStatus::Failed, error, None)).await;
+        };
         let spent = done.iter().fold(pending.spent, |spent, step| spent.and(&step.requests));
         let books = self.0.workflows.work().broker.books(spent);
         let watch = Watch::new(self, run);

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use keyhole_host_api::broker::Spent;
-use keyhole_host_api::members::MemberId;
 use keyhole_host_api::store::StoreError;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -131,11 +130,14 @@ impl Runner {
     ) -> Result<ControlFlow<(), Option<StepRecord>>, StoreError> {
         let nothing = Ok(ControlFlow::Continue(None));
         let version = self.0.workflows.version(&pending.workflow, pending.version).await?;
-        let Some(name) = version.and_then(|version| version.on_error.clone()) else { return nothing };
+        let Some(version) = version else { return nothing };
+        let Some(name) = version.on_error.clone() else { return nothing };
+        // Whoever bears the name by now has nothing to do with it.
+        let Some(member) = self.0.workflows.owner(&pending.workflow, &version).await? else { return nothing };
         let (owner, failed) = pending.workflow.parts();
         let event = json!({ "failed_run": run.id, "workflow": failed, "error": run.error, "event": pending.event });
         let Ok(event) = to_raw_value(&event) else { return nothing };
-        if let (Some(step), Ok(member)) = (deploy::told(&name), owner.parse::<MemberId>()) {
+        if let Some(step) = deploy::told(&name) {
             // It may take minutes. Nobody waits for it, and no process that comes meanwhile runs the step again.
             if let Some(failed) = done.last().filter(|step| step.status == StepStatus::Failed) {
                 self.0.history.step_done(&run.id, done.len() - 1, failed).await?;
