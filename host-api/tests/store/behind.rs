@@ -68,9 +68,15 @@ proptest! {
                         model.remove(KEYS[key]);
                     }
                     Do::Swap(key, value) => {
-                        let Some(found) = behind.get(KEYS[key]).await.unwrap() else { continue };
-                        let now = Expect::Revision(found.revision);
-                        behind.write(KEYS[key], now, Some(vec![value])).await.unwrap();
+                        // It may get to the disk in between, and has another revision then.
+                        let now = loop {
+                            let Some(found) = behind.get(KEYS[key]).await.unwrap() else { break None };
+                            let now = Expect::Revision(found.revision);
+                            if behind.write(KEYS[key], now, Some(vec![value])).await.is_ok() {
+                                break Some(now);
+                            }
+                        };
+                        let Some(now) = now else { continue };
                         let late = behind.write(KEYS[key], now, Some(vec![0])).await;
                         assert!(matches!(late, Err(StoreError::Conflict { .. })), "{late:?}");
                         model.insert(KEYS[key], value);
