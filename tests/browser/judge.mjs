@@ -31,8 +31,8 @@ export async function unreached(page) {
   const all = await page.evaluate(() => {
     document.activeElement?.blur();
     // What a menu has, too.
-    window.closed = [...document.querySelectorAll('details:not([open])')];
-    for (const details of window.closed) details.open = true;
+    window.wereClosed = [...document.querySelectorAll('details:not([open])')];
+    for (const details of window.wereClosed) details.open = true;
     const candidates = 'a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]:not([tabindex="-1"])';
     const found = [...document.querySelectorAll(candidates)].filter((one) => one.checkVisibility() && !one.disabled);
     // Of the choices of one question Tab gets to one, and the arrows to the others.
@@ -78,7 +78,7 @@ export async function unreached(page) {
   const left = await page.evaluate(() => {
     // As it was, for who goes on with the page.
     document.activeElement?.blur();
-    for (const details of window.closed) details.open = false;
+    for (const details of window.wereClosed) details.open = false;
     window.scrollTo(0, 0);
     return window.toReach.filter((one) => !window.reached.has(one)).map((one) => `Tab does not get to ${one.outerHTML.slice(0, 120)}`);
   });
