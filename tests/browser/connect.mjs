@@ -39,7 +39,7 @@ try {
     }
     await Promise.all([page.waitForNavigation(), button.click()]);
     // A page that leads on by itself.
-    await page.waitForFunction(() => document.title && !document.title.startsWith('On to '));
+    await page.waitForFunction(() => !document.title.startsWith('On to '));
     await page.waitForLoadState();
   }
   const cookies = await context.cookies();

@@ -244,7 +244,7 @@ async fn nothing_lost_a_call_that_was_cut_by_a_kill_is_made_once() {
 #[test]
 fn nothing_lost_a_run_goes_on_in_the_server_when_the_command_that_began_it_is_ended() {
     let keyhole = keyhole();
-    deploy(&keyhole, &[HEAD, &verb("a", "delay", "2500"), &verb("b", "return", "1")].concat()).ok();
+    deploy(&keyhole, &[HEAD, &verb("a", "delay", "6000"), &verb("b", "return", "1")].concat()).ok();
     let _serving = Serving::on(&keyhole);
     let mut command = keyhole.command(&["workflows", "run", "w", "--as", "alice"]).spawn().unwrap();
     let waiting = until("it to wait", || list(&keyhole, &["--status", "waiting"]).pop());

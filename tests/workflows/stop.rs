@@ -47,7 +47,11 @@ async fn what_runs_ends_and_nothing_else_begins_when_the_server_is_asked_to_stop
     let first = tokio::spawn(client.post(&url).json(&json!({})).send());
     until("the first one's request", || (server.accepted() == 1).then_some(()));
     let second = tokio::spawn(client.post(&url).json(&json!({})).send());
-    let queued = until("the second one behind it", || list(&keyhole, &["--status", "queued"]).pop());
+    let queued = until("the second one behind it", || {
+        // That the first one runs is told after a moment.
+        let runs = |status| list(&keyhole, &["--status", status]);
+        (runs("running").len() == 1).then(|| runs("queued").pop()).flatten()
+    });
 
     serving.terminate();
     // Who waits for a run that this process does not begin any more is told so.

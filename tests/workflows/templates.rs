@@ -62,7 +62,7 @@ fn bounded_a_template_ends_its_run_at_most_whatever_it_computes() {
         let started = keyhole.call_with(&args, &event).ok().json();
         let ended = until_status(&keyhole, started["run"].as_str().unwrap(), "failed");
         assert_eq!(ended["run"]["error"]["kind"], "template", "{ended:#}");
-        assert!(began.elapsed() < Duration::from_secs(30), "{hostile}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(60), "{hostile}: {:?}", began.elapsed());
         // The same server does what others want.
         let started = keyhole
             .call_with(&["--json", "workflows", "run", "fine", "--no-wait", "--as", "alice", "--event", "-"], &event)

@@ -375,6 +375,8 @@ impl History {
 
     /// Deletes runs that have ended, the oldest first.
     async fn delete(&self, what: impl Fn(&str, &Run) -> Prune) -> Result<usize, StoreError> {
+        // What runs that have ended were pending by may still be on its way out.
+        self.store.flush().await?;
         let (mut gone, mut after) = (0, None);
         loop {
             let page = self.runs.list(after.as_deref(), PAGE).await?;

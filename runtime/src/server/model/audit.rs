@@ -18,7 +18,7 @@ macro_rules! filtered {
         pub struct $name {
             /// Only requests, or only acts.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[param(value_type = Option<schema::Kind>)]
+            #[param(inline, value_type = Option<schema::Kind>)]
             pub kind: Option<Kind>,
             /// Only this account, by its id.
             #[serde(default, skip_serializing_if = "Option::is_none")]

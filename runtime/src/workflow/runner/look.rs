@@ -15,6 +15,9 @@ use crate::workflow::instance::BEAT;
 use crate::workflow::record::{Cause, Pending, Waits, WorkflowId};
 use crate::workflow::schedule::Schedule;
 
+/// Runs of one workflow that are asked for, each time, whether they still wait for their account.
+const ENDED_ELSEWHERE: usize = 16;
+
 impl Runner {
     /// Looks around: at the clock's workflows, at accounts that were reconnected, at processes that are gone.
     /// While the process is being stopped it only says that it is there, so that nobody takes over what still runs.
@@ -75,8 +78,17 @@ impl Runner {
         let mut held: Vec<_> = lock(&self.0.held).iter().map(|(run, of)| (run.clone(), of.clone())).collect();
         held.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let mut asked = HashMap::new();
+        // Of each workflow, the first ones that stay held: others may have been ended by somebody in another process.
+        let mut first: HashMap<WorkflowId, usize> = HashMap::new();
         for (run, (workflow, account)) in held {
-            if !self.is_dead(&account, &workflow, &mut asked).await && lock(&self.0.held).remove(&run).is_some() {
+            let is_over = if self.is_dead(&account, &workflow, &mut asked).await {
+                let looks = first.entry(workflow.clone()).or_default();
+                *looks += 1;
+                *looks <= ENDED_ELSEWHERE && matches!(self.0.history.pending.get(&run).await, Ok(None))
+            } else {
+                true
+            };
+            if is_over && lock(&self.0.held).remove(&run).is_some() {
                 self.go_on(&workflow, run).await;
             }
         }
