@@ -185,7 +185,7 @@ impl OAuth {
         let id = account.id.clone();
         // Read again: the one who held it before may have been done between our two reads.
         let outcome = match self.still(&id, account.version).await? {
-            None => Ok(()),
+            None => Ok(true),
             Some(account) => {
                 let asked = self.ask(&account);
                 tokio::pin!(asked);
@@ -204,10 +204,10 @@ impl OAuth {
             }
         };
         let now = Timestamp::now();
-        let word = if outcome.is_ok() { "ok" } else { "failed" };
+        let word = if matches!(outcome, Ok(true)) { "ok" } else { "failed" };
         metrics::counter!("keyhole_refreshes_total", "app" => account.app.clone(), "outcome" => word).increment(1);
         let (lease, answer) = match outcome {
-            Ok(()) => (lease.done(need == Need::Refusal, now), Ok(true)),
+            Ok(_) => (lease.done(need == Need::Refusal, now), Ok(true)),
             Err(Trouble { reason, retry_after, lasting }) => {
                 let chance = chance(&id, account.version.wrapping_add(u64::from(lease.failures)));
                 let lease = lease.failed(reason.clone(), retry_after, chance, now);
@@ -230,14 +230,16 @@ impl OAuth {
         }
     }
 
-    /// Asks the token endpoint, and keeps what it gave.
-    async fn ask(&self, account: &Account) -> Result<(), Trouble> {
+    /// Asks the token endpoint, and keeps what it gave. False if the account is dead, which is kept, too.
+    async fn ask(&self, account: &Account) -> Result<bool, Trouble> {
         let app =
             account.app(self.accounts.catalog()).ok_or_else(|| Trouble::lasting("the catalog has no such app"))?;
         let def = app.oauth.as_ref().ok_or_else(|| Trouble::lasting("its app is no longer connected by OAuth"))?;
         match self.exchange(&app, def, account).await {
-            Ok(granted) => self.save(def, account, renewed(&app, def, account, granted)).await,
-            Err(OAuthError::Token { error, .. }) if error.is_invalid_grant() => self.bury(account, &error).await,
+            Ok(granted) => self.save(def, account, renewed(&app, def, account, granted)).await.map(|()| true),
+            Err(OAuthError::Token { error, .. }) if error.is_invalid_grant() => {
+                self.bury(account, &error).await.map(|()| false)
+            }
             Err(error) => Err(Trouble::from(error)),
         }
     }
