@@ -260,7 +260,9 @@ fn bounded_a_long_day_leaves_nothing_behind_and_loses_no_record() {
         last >> 10,
         most >> 10,
     );
-    assert!(last < warm + warm / 10 + (32 << 10), "it grew from {warm} to {last} KiB: {memory:?}");
+    // The store fills its cache of 64 MiB first, which a short soak on a busy machine does not see the end of.
+    let cache = if long { 0 } else { 64 << 10 };
+    assert!(last < warm + warm / 10 + (32 << 10) + cache, "it grew from {warm} to {last} KiB: {memory:?}");
 
     // Descriptors: idle connections are closed after 30 s, and those of the callers with them.
     let deadline = Instant::now() + Duration::from_secs(60);
