@@ -18,6 +18,10 @@ mod waiting;
 
 use std::process::Command;
 
+/// The program's own, on both sides of each comparison.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 use anyhow::{Context, Result, bail};
 
 const ROWS: [&str; 8] = ["run", "javascript", "request", "scrub", "grants", "waiting", "history", "throughput"];

@@ -6,6 +6,7 @@
 
 use std::io::{Read, Write};
 use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
@@ -24,8 +25,11 @@ const COMPLAINT_BYTES: u64 = 16 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
     /// It took too long.
-    #[error("compiling the component took longer than {} s, the limit; build it smaller", .0.as_secs_f32())]
-    Deadline(std::time::Duration),
+    #[error("compiling the component took longer than {} s, the limit; build it smaller, or try again when less runs", .0.as_secs_f32())]
+    Deadline(Duration),
+    /// It took too much of the CPU.
+    #[error("compiling the component took more than {} s of CPU time, the limit; build it smaller", .0.as_secs_f32())]
+    Cpu(Duration),
     /// It took too much memory.
     #[error("compiling the component took more than {}, the limit; build it smaller", size(*.0 as usize))]
     Memory(u64),
@@ -112,17 +116,17 @@ async fn by_worker(worker: &CompileWorker, limits: &CompileLimits, component: By
         None if std::os::unix::process::ExitStatusExt::signal(&status)
             == Some(rustix::process::Signal::XCPU.as_raw()) =>
         {
-            Err(CompileError::Deadline(limits.deadline))
+            Err(CompileError::Cpu(limits.cpu))
         }
         None => Err(CompileError::Crashed(format!("{status}"))),
     }
 }
 
-/// What stands before the component: memory in bytes and time in seconds, both little-endian.
+/// What stands before the component: memory in bytes and CPU time in seconds, both little-endian.
 fn header(limits: &CompileLimits) -> [u8; 16] {
     let mut header = [0; 16];
     header[..8].copy_from_slice(&limits.memory.to_le_bytes());
-    header[8..].copy_from_slice(&limits.deadline.as_secs().max(1).to_le_bytes());
+    header[8..].copy_from_slice(&limits.cpu.as_secs().max(1).to_le_bytes());
     header
 }
 
@@ -160,14 +164,14 @@ fn work(mut stdin: impl Read, mut stdout: impl Write) -> Result<(), (u8, String)
 
 /// Limits this process, and lets others go first.
 fn confine(memory: u64, seconds: u64) -> rustix::io::Result<()> {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let limit = |value| Rlimit { current: Some(value), maximum: Some(value) };
     // Private writable memory. The address space itself is not limited: each thread's
     // allocator reserves parts of it that are never used.
     setrlimit(Resource::Data, limit(memory))?;
-    // Should the parent be gone, and with it the clock on the wall.
-    setrlimit(Resource::Cpu, limit(seconds.saturating_mul(cpus).max(1)))?;
+    // Also should the parent be gone, and with it the clock on the wall.
+    setrlimit(Resource::Cpu, limit(seconds.max(1)))?;
     setrlimit(Resource::Core, limit(0))?;
-    nice(5)?;
+    // What runs meanwhile takes at most twice as long, as the benchmark `javascript` shows; 5 was not enough.
+    nice(15)?;
     Ok(())
 }

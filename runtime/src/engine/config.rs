@@ -140,8 +140,10 @@ pub struct CompileWorker {
 /// Limits on one compilation.
 #[derive(Clone, Debug)]
 pub struct CompileLimits {
-    /// Wall-clock time.
+    /// Wall-clock time. Far more than `cpu`: where runs keep every core busy, the compiler gets what is left.
     pub deadline: Duration,
+    /// CPU time, of all its threads together.
+    pub cpu: Duration,
     /// Bytes of memory.
     pub memory: u64,
     /// Bytes of the component.
@@ -150,7 +152,12 @@ pub struct CompileLimits {
 
 impl Default for CompileLimits {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(120), memory: 2 << 30, component_bytes: 64 * MIB }
+        Self {
+            deadline: Duration::from_secs(600),
+            cpu: Duration::from_secs(240),
+            memory: 2 << 30,
+            component_bytes: 64 * MIB,
+        }
     }
 }
 
