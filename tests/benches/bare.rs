@@ -1,15 +1,16 @@
 //! wasmtime without Keyhole, for comparison: it instantiates and calls the same component
 //! with the same allocator, in a store as the documentation of wasmtime-wasi shows one. No
-//! limits, no log, no epochs, no accounts; its requests go out by wasmtime-wasi-http's own sender.
+//! limits, no log, no epochs, no accounts; its requests go out by wasmtime-wasi-http's own sender, or as that would.
 
 use anyhow::{Context as _, Result, anyhow};
 use keyhole::engine::{Engine, EngineConfig, Input};
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::{Config, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView, default_hooks};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView, default_hooks};
 
 use crate::common::STAND_IN;
+use crate::sender::OverTls;
 use bindings::StepPre;
 use bindings::keyhole::step::{accounts, data, flow, signer, types};
 
@@ -85,6 +86,7 @@ pub struct State {
     table: ResourceTable,
     http: WasiHttpCtx,
     wasi: WasiCtx,
+    sender: Option<OverTls>,
 }
 
 impl WasiView for State {
@@ -95,7 +97,11 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: default_hooks(), table: &mut self.table, ctx: &mut self.http }
+        let hooks: &mut dyn WasiHttpHooks = match &mut self.sender {
+            Some(sender) => sender,
+            None => default_hooks(),
+        };
+        WasiHttpCtxView { hooks, table: &mut self.table, ctx: &mut self.http }
     }
 }
 
@@ -197,8 +203,13 @@ impl Bare {
 
     /// Instantiates it and calls `run`.
     pub async fn run(&self, input: &Input) -> Result<String> {
+        self.run_by(None, input).await
+    }
+
+    /// The same, with requests sent by `sender`.
+    pub async fn run_by(&self, sender: Option<&OverTls>, input: &Input) -> Result<String> {
         let wasi = WasiCtx::builder().build();
-        let state = State { table: ResourceTable::new(), http: WasiHttpCtx::new(), wasi };
+        let state = State { table: ResourceTable::new(), http: WasiHttpCtx::new(), wasi, sender: sender.cloned() };
         let mut store = Store::new(&self.engine, state);
         let step = self.pre.instantiate_async(&mut store).await?;
         let Input { event, steps, props, context } = input.clone();

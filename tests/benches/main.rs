@@ -12,6 +12,7 @@ mod javascript;
 mod request;
 mod run;
 mod scrub;
+mod sender;
 mod server;
 mod throughput;
 mod waiting;

@@ -30,7 +30,8 @@ pub(in crate::workflow) mod duration {
 
     /// For editors.
     pub fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["string", "integer"], "minimum": 0 })
+        // Less strict than what reads it, and not more: a person may also write `1 hour, 30 minutes` and `PT30S`.
+        json_schema!({ "type": ["string", "integer"], "minimum": 0, "pattern": "^[+]?[0-9Pp].*[A-Za-z0-9]$" })
     }
 
     pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -74,7 +75,8 @@ pub(in crate::workflow) mod size {
 
     /// For editors.
     pub fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["string", "integer"], "minimum": 0 })
+        let pattern = "^[0-9][0-9.]*[ ]*([KMGTPEkmgtpe]i?)?[Bb]?$";
+        json_schema!({ "type": ["string", "integer"], "minimum": 0, "pattern": pattern })
     }
 
     pub fn serialize<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {

@@ -22,7 +22,7 @@ pub struct HttpTrigger {
     pub signature: Option<Signature>,
     /// The longest body: `512KiB`, at most 8 MiB. What is longer is refused (413).
     #[serde(with = "size")]
-    #[schemars(with = "String")]
+    #[schemars(schema_with = "size::schema")]
     pub body_limit: u64,
 }
 
