@@ -128,6 +128,8 @@ export interface DataStore {
   entry(key: string): Promise<Entry | undefined>;
   /** `ttl` in seconds. Gives the new revision; null, and nothing was changed, if what was expected was not there. */
   set(key: string, value: any, options?: { ttl?: number } & Expected): Promise<number | null>;
+  /** Has the entry expire in so many seconds, or never for null. Whether there is one. */
+  setTtl(key: string, ttl: number | null): Promise<boolean>;
   has(key: string): Promise<boolean>;
   /** Whether it was there, as expected. */
   delete(key: string, options?: Expected): Promise<boolean>;

@@ -1,7 +1,5 @@
 //! What each role may do over the API, fresh proof of ownership, and what a revoke ends.
 
-use keyhole_host_api::store::redb::RedbStore;
-use keyhole_host_api::store::{Expect, Store as _};
 use keyhole_tests::program::KEY;
 use serde_json::{Value, json};
 
@@ -208,18 +206,6 @@ fn path_of(address: &str) -> &str {
     address.find("/sign-in/").map_or(address, |at| &address[at..])
 }
 
-/// Makes the account's proof of ownership as old as it is given.
-async fn age(served: &Served, account: &str, minutes: i64) {
-    let store = RedbStore::open(&served.keyhole.data.path().join("data")).unwrap();
-    let key = format!("accounts/{account}");
-    let found = store.get(&key).await.unwrap().expect("the account");
-    let mut record: Value = serde_json::from_slice(&found.value).unwrap();
-    let then = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
-    record["account"]["proved"] = json!(then);
-    let bytes = serde_json::to_vec(&record).unwrap();
-    store.write(&key, Expect::Revision(found.revision), Some(bytes)).await.unwrap();
-}
-
 #[tokio::test]
 async fn opening_an_account_asks_for_proof_no_older_than_15_minutes() {
     let served = Served::with_members();
@@ -228,9 +214,9 @@ async fn opening_an_account_asks_for_proof_no_older_than_15_minutes() {
     let at = |path: &str| format!("{}/api/accounts/{account}{path}", served.url);
     let (bob, mallory) = (json!({"member": "bob"}), json!({"member": "mallory"}));
 
-    age(&served, &account, 14).await;
+    served.keyhole.was_proved_before(&account, 14).await;
     by(&token, "post", &at("/grants"), Some(&bob)).await.ok();
-    age(&served, &account, 16).await;
+    served.keyhole.was_proved_before(&account, 16).await;
     let refused = by(&token, "post", &at("/grants"), Some(&mallory)).await.problem(403);
     assert_eq!(refused["type"], "urn:keyhole:problem:proof-needed");
     assert!(
@@ -246,7 +232,7 @@ async fn opening_an_account_asks_for_proof_no_older_than_15_minutes() {
     // Renaming is no proof; neither is proof of the future.
     by(&token, "patch", &at(""), Some(&json!({"nickname": "other"}))).await.ok();
     by(&token, "post", &at("/grants"), Some(&bob)).await.problem(403);
-    age(&served, &account, -5).await;
+    served.keyhole.was_proved_before(&account, -5).await;
     by(&token, "post", &at("/grants"), Some(&bob)).await.problem(403);
 
     // What the message says to do, as a person does it.

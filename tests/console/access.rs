@@ -153,3 +153,32 @@ fn another_member_sees_the_account_come_and_go_and_what_would_stop_is_said_befor
     bob.open("/accounts");
     bob.sees("No accounts yet");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_must_prove_that_an_account_is_theirs_comes_back_to_what_they_have_chosen() {
+    let Some(browser) = Browser::shared() else { return };
+    let (served, _server, account) = workspace();
+    served.keyhole.was_proved_before(&account, 16).await;
+    let alice = enter(&browser, &served, "alice", &json!({}));
+    alice.open(&format!("/accounts/{account}/access"));
+    alice.choose("Members by name");
+    alice.tick("mallory");
+    alice.press_button("Save");
+    alice.sees("that proves that it is yours");
+    assert_eq!(access(&served, &account), "\"private\"");
+    alice.follow("Reconnect it");
+    alice.fill("API key", KEY);
+    alice.press_button("Connect");
+    alice.arrives("/access\\?access=members&members=mallory$");
+    assert!(alice.is_chosen("radio", "Members by name"));
+    assert!(alice.is_chosen("checkbox", "mallory") && !alice.is_chosen("checkbox", "bob"));
+    alice.press_button("Save");
+    alice.sees("Who may use it is changed.");
+    let now = access(&served, &account);
+    assert!(now.contains("mallory") && !now.contains("bob"), "{now}");
+    // What nobody can choose is not chosen, and takes nothing away.
+    for nonsense in ["access=everyone", "access=members&members=b%20ob", "members=bob", "access="] {
+        alice.open(&format!("/accounts/{account}/access?{nonsense}"));
+        assert!(alice.is_chosen("checkbox", "mallory"), "{nonsense}");
+    }
+}

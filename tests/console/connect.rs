@@ -11,6 +11,7 @@ use crate::browser::Browser;
 use crate::house::{deploy, enter, request, sign_in_link};
 use crate::secrets::secret;
 use crate::visit::{Visit, client, posting, send};
+use crate::workflows::optional;
 
 const WRONG: &str = "acme_live_aKeyThatNobodyGave000000";
 
@@ -347,6 +348,14 @@ async fn who_connects_goes_on_where_they_came_from_and_nowhere_else() {
         assert_eq!(again.header("location"), format!("/accounts/{account}?done=reconnected"), "{away}");
         assert!(!alice.get(&away).await.text.contains("evil.example"), "{away}");
     }
+    // Where a step is to have another account, that is what one comes back to.
+    deploy(&served.keyhole, "fetch", &optional("fetch", &account));
+    let workflow = alice.get("/workflows/alice/fetch").await;
+    let connect = "/accounts/new/acme?next=%2Fworkflows%2Falice%2Ffetch";
+    assert!(workflow.text.contains(&format!("href=\"{connect}\"")), "{}", workflow.text);
+    let connected = alice.post(connect, &[("api_key", KEY), ("nickname", "Another")]).await;
+    assert_eq!((connected.status, connected.header("location")), (303, "/workflows/alice/fetch"));
+    assert!(alice.get("/workflows/alice/fetch").await.text.contains("Another"));
     // The way from the list of apps to one of them keeps it.
     let list = alice.get("/accounts/new?q=acme&next=%2Fworkflows").await;
     assert!(list.text.contains("href=\"/accounts/new/acme?next=%2Fworkflows\""), "{}", list.text);

@@ -116,7 +116,7 @@ fn a_person_chooses_which_account_a_step_uses_edits_the_file_and_turns_a_workflo
 }
 
 /// The component with an optional app prop, linked to `account`.
-fn optional(name: &str, account: &str) -> String {
+pub fn optional(name: &str, account: &str) -> String {
     let fetch = component("fetch").display().to_string();
     format!(
         "keyhole = 1\nname = {name:?}\n[[steps]]\nname = \"fetch\"\nuses = {fetch:?}\nlinks = {{ acme = {account:?} }}\n"
@@ -147,7 +147,7 @@ fn an_account_that_a_step_may_do_without_is_taken_out_and_put_in_again() {
     assert_eq!(alice.value("acme (Acme)"), house.healthy);
     assert!(file().contains(&house.healthy), "{}", file());
     alice.follow("Connect another account of Acme");
-    alice.arrives("/accounts/new/acme$");
+    alice.arrives(r"/accounts/new/acme\?next=%2Fworkflows%2Falice%2Ffetch$");
 }
 
 #[test]

@@ -167,13 +167,24 @@ impl Keyhole {
 
     /// Has a member be one for ten years: for runs that a test puts into the past.
     pub async fn has_long_been(&self, name: &str) {
+        self.alter(&format!("members/{name}"), |record| record["added"] = "2016-01-01T00:00:00Z".into()).await;
+    }
+
+    /// Makes the proof that the account is its owner's as old as it is given.
+    pub async fn was_proved_before(&self, account: &str, minutes: i64) {
+        let then = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
+        self.alter(&format!("accounts/{account}"), |record| record["account"]["proved"] = then.to_string().into())
+            .await;
+    }
+
+    /// Changes a record in the store.
+    async fn alter(&self, key: &str, change: impl FnOnce(&mut Value)) {
         let store = RedbStore::open(&self.data_dir()).expect("the store opens");
-        let key = format!("members/{name}");
-        let found = store.get(&key).await.expect("the store is read").expect("the member");
+        let found = store.get(key).await.expect("the store is read").expect("a record");
         let mut record: Value = serde_json::from_slice(&found.value).expect("JSON");
-        record["added"] = "2016-01-01T00:00:00Z".into();
+        change(&mut record);
         let bytes = serde_json::to_vec(&record).expect("JSON");
-        store.write(&key, Expect::Revision(found.revision), Some(bytes)).await.expect("it is written");
+        store.write(key, Expect::Revision(found.revision), Some(bytes)).await.expect("it is written");
         store.flush().await.expect("it is on disk");
     }
 

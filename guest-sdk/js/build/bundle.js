@@ -49,7 +49,7 @@ const UNFIT = {
   puppeteer: "a step starts no browser; use a service that runs one",
   redis: "a step has no sockets; use an HTTP API of the database",
   sharp: "it is native code; use a service that makes images",
-  snowflake: "a step has no sockets; use Snowflake's SQL API",
+  "snowflake-sdk": "a step has no sockets; use Snowflake's SQL API",
   sqlite3: "it is native code; keep data in a service, or in a data_store prop",
   ssh2: "a step has no sockets; use a service with an HTTP API",
   tedious: "a step has no sockets; use an HTTP API of the database",

@@ -2,10 +2,10 @@
 
 import { print } from "./console.js";
 import { failureOf } from "./failure.js";
-import { FlowExit, dollar } from "./flow.js";
+import { dollar, hasExited } from "./flow.js";
 import { makeInstance } from "./instance.js";
 import { settled, toJson } from "./json.js";
-import { describeAll, existingProps, resolveProp } from "./props.js";
+import { describeAll, existingProps, hiddenProps, resolveProp } from "./props.js";
 import { sendPending } from "./send.js";
 import { enterCall, setMemory } from "./state.js";
 
@@ -69,8 +69,9 @@ async function optionsOf(component, prop, state) {
   let resolved = declared === undefined ? undefined : resolveProp(prop, declared);
   const answer = {};
   if (typeof component.additionalProps === "function" && (resolved === undefined || resolved.reloadProps)) {
-    const added = await component.additionalProps.call(instance, existingProps(component.props));
-    answer.props = describeAll(added);
+    const existing = existingProps(component.props);
+    const added = await component.additionalProps.call(instance, existing);
+    answer.props = describeAll({ ...hiddenProps(component.props, existing), ...added });
     if (resolved === undefined && added?.[prop] !== undefined) resolved = resolveProp(prop, added[prop]);
   }
   if (!$propsOnly && typeof resolved?.options === "function") {
@@ -97,7 +98,8 @@ async function runOnce(component, input) {
   try {
     value = await component.run.call(instance, { steps, $, event });
   } catch (thrown) {
-    if (!(thrown instanceof FlowExit)) throw thrown;
+    // Also where the author's own `catch` made another error of it.
+    if (!hasExited()) throw thrown;
   }
   await sendPending();
   return toJson(await settled(value), "what run returned");

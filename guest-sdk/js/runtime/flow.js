@@ -7,7 +7,12 @@ import { toJson } from "./json.js";
 import { send } from "./send.js";
 
 /** Ends `run`; the host was told already. */
-export class FlowExit extends Error {}
+class FlowExit extends Error {}
+
+let exited = false;
+
+/** Whether the step was to end where it stood. */
+export const hasExited = () => exited;
 
 function told(call, what) {
   try {
@@ -56,6 +61,7 @@ function milliseconds(value, what) {
 const flow = {
   exit(reason) {
     exit(reason === undefined ? "" : String(reason));
+    exited = true;
     throw new FlowExit();
   },
   delay(ms) {

@@ -54,13 +54,50 @@ class PluralRules {
   }
 }
 
+const ASCII = /^[\0-\x7f]*$/;
+const decomposed = (text) => (ASCII.test(text) ? text : text.normalize("NFD"));
+const LETTERS = { ß: "ss", æ: "ae", œ: "oe", ø: "o", đ: "d", ł: "l" };
+function bare(text) {
+  if (ASCII.test(text)) return text.toLowerCase();
+  return decomposed(text).replace(/[\u0300-\u036f]/g, "").toLowerCase().replace(/[ßæœøđł]/g, (letter) => LETTERS[letter]);
+}
+/** Punctuation stands before digits, and those before letters. */
+const classOf = (part) => (/^[0-9]/.test(part) ? 1 : /^[\s!-/:-@[-`{-~]/.test(part) ? 0 : 2);
+const order = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+
+/** Whatever marks and case. */
+function byLetters(a, b, numeric) {
+  const [left, right] = [a, b].map((text) => bare(text).match(numeric ? /[0-9]+|[^0-9]/g : /[^]/g) ?? []);
+  for (let at = 0; at < Math.min(left.length, right.length); at++) {
+    const classes = order(classOf(left[at]), classOf(right[at]));
+    if (classes !== 0) return classes;
+    const isNumber = numeric && classOf(left[at]) === 1;
+    const parts = isNumber ? order(BigInt(left[at]), BigInt(right[at])) : order(left[at], right[at]);
+    if (parts !== 0) return parts;
+  }
+  return order(left.length, right.length);
+}
+
+/** Of letters that are the same, the small one first. */
+function byCase(a, b) {
+  const [left, right] = [decomposed(a), decomposed(b)];
+  for (let at = 0; at < Math.min(left.length, right.length); at++) {
+    if (left[at] !== right[at] && left[at].toLowerCase() === right[at].toLowerCase()) return left[at] === left[at].toLowerCase() ? -1 : 1;
+  }
+  return 0;
+}
+
 class Collator {
-  constructor(_locales, options = {}) {
-    const fold = (text) => (options.sensitivity === "base" || options.sensitivity === "accent" ? String(text).toLowerCase() : String(text));
-    this.compare = (a, b) => {
-      if (options.numeric && Number(a) !== Number(b) && !Number.isNaN(Number(a) - Number(b))) return Number(a) - Number(b);
-      const [left, right] = [fold(a), fold(b)];
-      return left < right ? -1 : left > right ? 1 : 0;
+  constructor(_locales, options) {
+    const { sensitivity = "variant", numeric = false, ignorePunctuation = false } = options ?? {};
+    const read = (text) => (ignorePunctuation ? String(text).replace(/[\s!-/:-@[-`{-~]/g, "") : String(text));
+    this.compare = (one, other) => {
+      const [a, b] = [read(one), read(other)];
+      if (a === b) return 0;
+      const letters = byLetters(a, b, numeric);
+      if (letters !== 0 || sensitivity === "base") return letters;
+      const marks = sensitivity === "case" ? 0 : order(decomposed(a).toLowerCase(), decomposed(b).toLowerCase());
+      return marks !== 0 || sensitivity === "accent" ? marks : byCase(a, b);
     };
   }
   resolvedOptions() {
@@ -103,6 +140,9 @@ export function installIntl() {
   Date.prototype.toLocaleDateString = dated(date);
   Date.prototype.toLocaleTimeString = dated(time);
   Date.prototype.toLocaleString = dated({ ...date, ...time });
+  String.prototype.localeCompare = function localeCompare(that, locales, options) {
+    return new Collator(locales, options).compare(this, that);
+  };
   Number.prototype.toLocaleString = function toLocaleString(locales, options) {
     return new NumberFormat(locales, options).format(this);
   };

@@ -142,3 +142,15 @@ export function existingProps(props) {
   }
   return existing;
 }
+
+const isFree = (prop) => Boolean(prop.optional || prop.hidden || prop.disabled);
+
+/** Of the props that `additionalProps` was given, those that it hid: nobody need fill them in. */
+export function hiddenProps(props, existing) {
+  const hidden = {};
+  for (const [name, declared] of Object.entries(props ?? {})) {
+    const prop = existing[name];
+    if (prop && isFree(prop) && !isFree(resolveProp(name, declared))) hidden[name] = prop;
+  }
+  return hidden;
+}

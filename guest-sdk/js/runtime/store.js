@@ -85,6 +85,15 @@ export function database(prop, name) {
       const put = told(() => host().set(String(key), json, milliseconds(options.ttl), expectation(options)));
       return put === undefined ? null : Number(put);
     },
+    /** Has the entry expire in so many seconds, or never for null. Whether there is one. */
+    setTtl(key, ttl) {
+      for (;;) {
+        const found = told(() => host().get(String(key)));
+        if (found === undefined) return false;
+        const put = told(() => host().set(String(key), found.value, milliseconds(ttl), expectation(found)));
+        if (put !== undefined) return true;
+      }
+    },
     has: (key) => told(() => host().get(String(key))) !== undefined,
     delete: (key, options) => told(() => host().delete(String(key), expectation(options))),
     increment(key, by = 1, { ttl } = {}) {

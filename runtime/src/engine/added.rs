@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 use serde_json::{Map, Value};
 
 use super::definition::{ANY, BaseType, Definition, PropDef, PropType, prop_of};
@@ -45,10 +46,14 @@ impl Engine {
                 Ok(answer) => {
                     let Some(added) = added(answer.as_str()) else { continue };
                     for (name, prop) in added {
-                        whole.props.entry(name).or_insert(prop);
+                        match whole.props.entry(name) {
+                            // A declared one may be needed no more, for what is given.
+                            Entry::Occupied(mut declared) => declared.get_mut().optional |= prop.optional,
+                            Entry::Vacant(free) => drop(free.insert(prop)),
+                        }
                     }
                     // Most steps add the same whichever prop they are asked about.
-                    if declares_all(&whole, given) {
+                    if suffices(&whole, given) {
                         return Ok(whole);
                     }
                 }
@@ -68,6 +73,14 @@ pub fn filled_in(definition: &Definition, given: &Map<String, Value>) -> Map<Str
     let mut state: Map<String, Value> = defaults.collect();
     state.extend(given.clone());
     state
+}
+
+/// Whether the definition names all that is given, and is given all that it needs.
+pub fn suffices(definition: &Definition, given: &Map<String, Value>) -> bool {
+    let lacks = |(name, prop): (&String, &PropDef)| {
+        prop.kind.base != BaseType::App && !prop.optional && prop.default.is_none() && !given.contains_key(name)
+    };
+    declares_all(definition, given) && !definition.props.iter().any(lacks)
 }
 
 fn declares_all(definition: &Definition, given: &Map<String, Value>) -> bool {

@@ -47,7 +47,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use added::filled_in;
+pub use added::{filled_in, suffices};
 pub use bindings::keyhole::step::types::Input;
 pub use compile::CompileError;
 pub use config::{CodeCacheConfig, CompileLimits, CompileWorker, EngineConfig, EngineError, PoolReport};

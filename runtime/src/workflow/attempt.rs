@@ -22,7 +22,7 @@ use super::files::Files;
 use super::record::{Again, PlannedStep, RunError, StepRecord, StepStatus, WorkflowId};
 use super::render::Renderers;
 use super::{call, http_request};
-use crate::engine::{Attempt, FailureKind, Flow, Input, Json, Limits, Observer, RunOutcome, StepFailure};
+use crate::engine::{Attempt, FailureKind, Flow, Input, Json, Limits, Observer, RunOutcome, StepFailure, suffices};
 
 /// Below this path others have runs go on.
 pub const CALLBACKS: &str = "/callbacks";
@@ -255,7 +255,7 @@ impl Work {
                 }
             };
             let mut definition = Cow::Borrowed(&loaded.definition);
-            if !props.keys().all(|name| definition.props.contains_key(name)) {
+            if !suffices(&definition, &props) {
                 match engine.definition_for(&loaded, session.clone(), &props, &limits).await {
                     Ok(whole) => definition = Cow::Owned(whole),
                     Err((prop, failure)) => {

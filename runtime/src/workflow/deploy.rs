@@ -602,8 +602,10 @@ fn check_props(step: &Step, definition: &Definition) -> Result<(), (Range<usize>
             }
         }
     }
+    // It may also say then that one is not needed.
+    let reloads = definition.props.values().any(|prop| prop.reload);
     for (name, prop) in &definition.props {
-        let given = step.props.contains_key(name) || prop.app.is_some();
+        let given = step.props.contains_key(name) || prop.app.is_some() || reloads;
         if !given && !prop.optional && prop.default.is_none() {
             let message = format!("prop '{name}' ({}) has no value and is not optional: props.{name} = …", prop.kind);
             return Err((step.name.span(), message));

@@ -12,16 +12,21 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use keyhole_host_api::accounts::{Access, ChangeError};
 use keyhole_host_api::members::{Member, MemberId};
 use maud::{Markup, html};
+use serde::Deserialize;
+use url::form_urlencoded::Serializer;
 
 use super::account::{NAMED, found};
 use super::frame::{self, Part, Wrong, alert};
 use super::parts::matches;
-use super::session::{Posted, Visitor};
+use super::session::{Posted, Visitor, with_next};
 use crate::server::Api;
-use crate::server::extract::{Body, Path};
+use crate::server::extract::{Body, Path, Query};
 use crate::server::model::{AccountView, SetAccess};
 use crate::server::problem::Problem;
 use crate::server::routes;
+
+/// Longest query that brings back what was chosen, in bytes: what is longer has to be chosen again.
+const BROUGHT: usize = 1_000;
 
 /// Members that the page shows. Where there are more, it shows those who were chosen, or who are searched for.
 const SHOWN: usize = 50;
@@ -49,6 +54,27 @@ impl Wanted {
             Access::Members(_) => "members",
         };
         Self { kind, members: granted(access) }
+    }
+
+    /// What was chosen before the visitor went to prove that the account is theirs.
+    fn brought(chosen: &Chosen) -> Option<Self> {
+        let (kind, ..) = KINDS.into_iter().find(|(kind, ..)| chosen.access.as_deref() == Some(*kind))?;
+        let names = chosen.members.as_deref().unwrap_or("").split(',').filter(|name| !name.is_empty());
+        Some(Self { kind, members: names.map(str::parse).collect::<Result<_, _>>().ok()? })
+    }
+
+    /// The page of the account at `at` on which it is chosen.
+    fn page(&self, at: &str) -> String {
+        let members = self.members.iter().map(MemberId::as_str).collect::<Vec<_>>().join(",");
+        let mut query = Serializer::new(String::new());
+        query.append_pair("access", self.kind);
+        if !members.is_empty() {
+            query.append_pair("members", &members);
+        }
+        match query.finish() {
+            query if query.len() <= BROUGHT => format!("{at}/access?{query}"),
+            _ => format!("{at}/access"),
+        }
     }
 
     fn access(&self) -> Result<Access, Problem> {
@@ -85,13 +111,22 @@ fn mark(access: &Access) -> String {
     blake3::hash(access.to_string().as_bytes()).to_hex()[..32].to_owned()
 }
 
+/// What is chosen before anything is.
+#[derive(Deserialize)]
+pub(super) struct Chosen {
+    access: Option<String>,
+    members: Option<String>,
+}
+
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     visitor: Visitor,
     Path(id): Path<String>,
+    Query(chosen): Query<Chosen>,
 ) -> Result<Response, Wrong> {
     let one = own(&api, &visitor, &id).await?;
-    let content = Choice::of(&api, &visitor, &one).await?.form(&Wanted::as_is(&one.access), "", None);
+    let wanted = Wanted::brought(&chosen).unwrap_or_else(|| Wanted::as_is(&one.access));
+    let content = Choice::of(&api, &visitor, &one).await?.form(&wanted, "", None);
     Ok(frame::page(&visitor, Part::Accounts, "Manage access", content))
 }
 
@@ -143,7 +178,11 @@ impl<'a> Choice<'a> {
             @if let Some(problem) = problem {
                 (alert(problem))
                 @if problem.is("proof-needed") {
-                    p { a .button href=(format!("{at}/reconnect")) { "Reconnect it" } " and come back: that proves that it is yours." }
+                    @let back = wanted.page(&at);
+                    p {
+                        a .button href=(with_next(&format!("{at}/reconnect"), Some(&back))) { "Reconnect it" }
+                        " and come back to what you have chosen here: that proves that it is yours."
+                    }
                 }
             }
             form .card method="post" {

@@ -13,7 +13,7 @@ use toml_edit::{DocumentMut, Item, Value};
 use super::frame::Wrong;
 use super::parts::title_of;
 use super::room::{Room, brief};
-use super::session::{Posted, Visitor};
+use super::session::{Posted, Visitor, with_next};
 use super::workflow_file::{deploy, must_be_of, parsed};
 use super::workflows::{address, owned};
 use crate::server::Api;
@@ -176,7 +176,9 @@ pub(super) fn form(api: &Api, visitor: &Visitor, one: &WorkflowView, version: &V
                 div .buttons {
                     button .act { "Save and deploy" }
                     @for app in choices.fitting.keys().filter_map(|app| api.catalog().get(app)).take(CONNECTED) {
-                        a href=(format!("/accounts/new/{}", app.name)) { "Connect another account of " (app.title) }
+                        a href=(with_next(&format!("/accounts/new/{}", app.name), Some(&address(one)))) {
+                            "Connect another account of " (app.title)
+                        }
                     }
                 }
             }
