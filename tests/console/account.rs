@@ -1,4 +1,5 @@
-//! What an account's page tells: the scopes that its workflows need of it, and what happened to it.
+//! What the list of accounts tells of each, and an account's page: the scopes that its workflows need of it, and what
+//! happened to it.
 
 use keyhole_tests::program::Keyhole;
 use keyhole_tests::served::Served;
@@ -6,7 +7,7 @@ use keyhole_tests::server::{Server, json as answer};
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::house::{CLIENT_SECRET, TOKEN, enter};
+use crate::house::{CLIENT_SECRET, House, TOKEN, Words, enter};
 
 /// A service that grants the scopes that it is asked for, and `notes.read` to who asks for none.
 fn generous(keyhole: &mut Keyhole) -> Server {
@@ -102,4 +103,45 @@ fn an_account_tells_which_scopes_its_workflows_lack_and_a_reconnect_asks_for_the
     alice.sees("access changed from private to workspace");
     let told = served.keyhole.call(&["accounts", "show", &account, "--as", "alice"]).ok().stdout;
     assert!(told.contains("reconnected by alice") && told.contains("notes.write for alice/watch"), "{told}");
+}
+
+/// What each row of the list says.
+const ROWS: &str = "[...document.querySelectorAll('.rows > li')].map((row) => {
+  const says = (part) => row.querySelector(part)?.textContent ?? null;
+  return {
+    icon: says('.icon'), nickname: says('.what a'), of: says('.what small'), used: row.querySelector('.facts time')?.dateTime ?? null,
+    use: says('.facts > small'), marks: [...row.querySelectorAll('.mark')].map((one) => one.textContent), why: says('.why'),
+  };
+})";
+
+#[test]
+fn an_account_to_be_reconnected_stands_first_and_says_why_and_a_row_tells_whose_it_is_and_who_uses_it() {
+    let Some(browser) = Browser::shared() else { return };
+    let words = Words { nickname: "A name before all others".to_owned(), ..Words::default() };
+    let house = House::new(&words);
+    let shown = |id: &str| house.served.keyhole.call(&["--json", "accounts", "show", id, "--as", "alice"]).ok().json();
+    let (dead, healthy) = (shown(&house.dead), shown(&house.healthy));
+    let alice = house.alice(&browser, &json!({}));
+    let rows = alice.evaluate(ROWS);
+    let [first, second] = rows.as_array().expect("a list").as_slice() else { panic!("two accounts: {rows:#}") };
+    let marks = json!(["private", "reconnect needed"]);
+    assert_eq!(
+        (&first["nickname"], &first["of"], &first["marks"]),
+        (&dead["nickname"], &json!("Robot · yours"), &marks)
+    );
+    assert!(first["why"].as_str().is_some_and(|why| why.contains(&words.reason)), "{first:#}");
+    let use_of = second["use"].as_str().expect("how it is used");
+    assert!(use_of.starts_with("used ") && use_of.ends_with(" · 1 workflow"), "{use_of}");
+    let told = json!({
+        "icon": "A", "nickname": words.nickname, "of": "Acme · yours", "used": healthy["last_used"], "use": use_of,
+        "marks": ["1 member", "works"], "why": null,
+    });
+    assert_eq!(*second, told);
+    let bob = enter(&browser, &house.served, "bob", &json!({}));
+    assert_eq!(bob.evaluate(ROWS)[0]["of"], "Acme · alice");
+
+    alice.click_label(&format!("Actions for {}", words.nickname));
+    alice.follow("See activity");
+    alice.arrives(&format!("/accounts/{}#activity$", house.healthy));
+    assert_eq!(alice.evaluate("document.querySelector(':target')?.textContent"), "Activity");
 }

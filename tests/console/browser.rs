@@ -107,8 +107,8 @@ impl Browser {
     }
 }
 
-/// A window of a person's browser. Once it is closed, nothing that the browser got or keeps may be a secret of the tests, or
-/// a placeholder.
+/// A window of a person's browser. Once it is closed, nothing that the browser got or keeps may be a secret of the tests, a
+/// placeholder or a provider's token.
 pub struct Page {
     browser: Arc<Browser>,
     name: Value,
@@ -343,7 +343,7 @@ impl Drop for Page {
         if std::thread::panicking() {
             return;
         }
-        let sought = json!({"texts": secrets::all(), "pattern": secrets::placeholders()});
+        let sought = json!({"texts": secrets::all(), "pattern": secrets::patterns()});
         assert_eq!(strings(&self.call("close", sought)), [""; 0]);
     }
 }

@@ -1,7 +1,7 @@
 //! Whatever members, steps and services write is text on every page; and what nobody may see is on none.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use keyhole_host_api::broker::MARKER;
 use keyhole_tests::program::KEY;
 use keyhole_tests::served::Served;
@@ -252,10 +252,21 @@ fn no_credential_and_no_placeholder_is_in_anything_that_a_browser_gets_or_keeps(
     for path in house.pages() {
         alice.open(&path);
     }
+    let files = [&house.ok, &house.failed, &house.waiting].map(|run| format!("/runs/{run}/run.json"));
+    let files =
+        files.into_iter().chain(["orders", "watch"].map(|name| format!("/workflows/alice/{name}/workflow.toml")));
+    let files: Vec<String> = files.collect();
+    for file in &files {
+        assert_eq!(alice.evaluate(&format!("fetch('{file}').then((answer) => answer.status)")), 200, "{file}");
+    }
 
     let answers = alice.answers();
     let pages = answers.iter().filter(|answer| answer.body.contains("</html>")).count();
     assert!(pages >= house.pages().len(), "only {pages} pages were recorded whole");
+    for file in &files {
+        let recorded = answers.iter().find(|answer| answer.url.ends_with(file.as_str())).expect("it was downloaded");
+        assert!(recorded.body.contains("orders") || recorded.body.contains("watch"), "{file}: {}", recorded.body);
+    }
     let session = alice.cookies();
     let names: Vec<&str> = session.iter().filter_map(|cookie| cookie["name"].as_str()).collect();
     let port = url::Url::parse(&house.served.url).expect("a URL").port().expect("a port");
@@ -283,6 +294,8 @@ fn a_secret_or_a_placeholder_that_a_browser_got_is_found_as_its_page_is_closed()
     };
     assert!(unlucky(KEY), "a key");
     assert!(unlucky(&format!("acme_live_{MARKER}{}", "9fQ2xT7bLm4".repeat(2))), "a placeholder");
+    let signed = [r#"{"alg":"RS256"}"#, r#"{"sub":"ann"}"#, "a signature"].map(|part| URL_SAFE_NO_PAD.encode(part));
+    assert!(unlucky(&signed.join(".")), "what a provider signed");
     assert!(unlucky(&STANDARD.encode(format!("robot:{CLIENT_SECRET}"))), "a secret in Base64");
     assert!(!unlucky("begins with acme_live_, such as"));
 }

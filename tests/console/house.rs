@@ -83,6 +83,8 @@ impl House {
         for name in ["alice", "bob", "mallory"] {
             keyhole.member(name);
         }
+        // For apps that are added.
+        keyhole.own_apps();
         let server = acme(&keyhole.authority, KEY);
         keyhole.lead("api.acme.example", &server);
         let forgot = Arc::new(AtomicBool::new(false));
@@ -183,7 +185,6 @@ impl House {
             format!("/runs/{}", self.waiting),
             "/runs?status=failed".to_owned(),
             format!("/audit?account={}", self.healthy),
-            "/workflows/alice/nothing".to_owned(),
         ];
         let custom = self.custom.iter().flat_map(|id| ["", "/reconnect"].map(|page| format!("/accounts/{id}{page}")));
         pages.chain(more).chain(custom).collect()

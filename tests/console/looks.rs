@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use keyhole_tests::program::Keyhole;
+use keyhole_tests::program::{KEY, Keyhole};
 use keyhole_tests::served::Served;
 use keyhole_tests::workspace::root;
 use serde_json::json;
 
 use crate::browser::{Browser, Page};
-use crate::house::{House, Words, sign_in_link};
+use crate::house::{House, Words, deploy_as, enter, request, run_as, sign_in_link};
 
 const DESK: u32 = 1280;
 const PHONE: u32 = 390;
@@ -49,23 +49,48 @@ fn axe_finds_no_violation_tab_reaches_everything_and_nothing_scrolls_sideways_on
     let house = House::new(&Words::default());
     let pages = house.pages();
     assert!(pages.len() > 25, "{pages:?}");
-    // Two windows, since there is more than one core.
-    let halves = [0, 1].map(|half| (house.alice(&browser, &json!({})), pages.iter().skip(half).step_by(2)));
+    let half = |half: usize| pages.iter().skip(half).step_by(2).cloned().collect();
+    // Two windows of alice's, since there is more than one core; one of a plain member's, and one of who has nothing yet.
+    let windows: [(&str, Vec<String>); 4] = [
+        ("alice", half(0)),
+        ("alice", half(1)),
+        ("bob", of_a_member(&house)),
+        ("mallory", ["/accounts", "/workflows", "/runs"].map(str::to_owned).into()),
+    ];
     let mut wrong: Vec<String> = std::thread::scope(|scope| {
-        let judged = halves.map(|(alice, half)| {
+        let judged = windows.map(|(member, pages)| {
+            let window = enter(&browser, &house.served, member, &json!({}));
             scope.spawn(move || {
                 let mut wrong = Vec::new();
-                for path in half {
-                    alice.open(path);
-                    judge(&alice, path, &mut wrong);
+                for path in &pages {
+                    assert_eq!(window.open(path), 200, "{member}: {path}");
+                    judge(&window, &format!("{member}: {path}"), &mut wrong);
                 }
                 wrong
             })
         });
         judged.into_iter().flat_map(|one| one.join().expect("the pages are judged")).collect()
     });
+    let alice = house.alice(&browser, &json!({}));
+    assert_eq!(alice.open("/workflows/alice/nothing"), 404);
+    judge(&alice, "/workflows/alice/nothing", &mut wrong);
     wrong.extend(before_one_is_signed_in(&house, &browser));
     assert!(wrong.is_empty(), "{} findings:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// What bob, who is no admin, sees otherwise than alice, or alone.
+fn of_a_member(house: &House) -> Vec<String> {
+    let keyhole = &house.served.keyhole;
+    let own = keyhole.connect("bob", KEY);
+    let text = format!("keyhole = 1\nname = \"ask\"\n{}", request("ask", "account", &own, "v1/me"));
+    deploy_as(keyhole, "bob", "ask", &text);
+    let ran = run_as(keyhole, "bob", "ask", &json!({}));
+    let run = ran["run"]["id"].as_str().expect("a run");
+    let pages = ["/accounts", "/accounts/new", "/accounts/new/notes", "/workflows", "/workflows/bob/ask", "/runs"];
+    let more = ["/members", "/apps", "/apps/notes", "/audit", "/settings"];
+    let accounts = [&house.healthy, &own].map(|account| format!("/accounts/{account}"));
+    let ones = [format!("/accounts/{own}/access"), format!("/runs/{run}")];
+    pages.into_iter().chain(more).map(str::to_owned).chain(accounts).chain(ones).collect()
 }
 
 /// The same of the pages for who is not, or need not be.
@@ -75,12 +100,19 @@ fn before_one_is_signed_in(house: &House, browser: &Arc<Browser>) -> Vec<String>
     let made = keyhole.call(&["--json", "accounts", "links", "create", "acme", "--as", "bob"]).ok().json();
     let stranger = browser.person(&house.served.url, &json!({}));
     let link = sign_in_link(keyhole, "bob");
-    for path in ["/sign-in", link.as_str(), made["url"].as_str().expect("a link"), "/sign-in/nothing", "/nothing"] {
-        stranger.open(path);
+    for (path, status) in [
+        ("/sign-in", 200),
+        (link.as_str(), 200),
+        (made["url"].as_str().expect("a link"), 200),
+        ("/sign-in/nothing", 404),
+        ("/connect/nothing", 404),
+        ("/nothing", 404),
+    ] {
+        assert_eq!(stranger.open(path), status, "{path}");
         judge(&stranger, path, &mut wrong);
     }
     let fresh = Served::on(Keyhole::default(), &[]);
-    stranger.open(fresh.set_up.as_deref().expect("a link, while there is no member"));
+    assert_eq!(stranger.open(fresh.set_up.as_deref().expect("a link, while there is no member")), 200);
     judge(&stranger, "/set-up", &mut wrong);
     wrong
 }
@@ -89,8 +121,8 @@ fn before_one_is_signed_in(house: &House, browser: &Arc<Browser>) -> Vec<String>
 fn a_keyboard_alone_opens_a_menu_goes_through_it_and_closes_it() {
     let Some(browser) = Browser::shared() else { return };
     let served = Served::with_members();
-    served.keyhole.connect("alice", keyhole_tests::program::KEY);
-    let alice = crate::house::enter(&browser, &served, "alice", &json!({}));
+    served.keyhole.connect("alice", KEY);
+    let alice = enter(&browser, &served, "alice", &json!({}));
     let focused = || alice.evaluate("document.activeElement.innerText.trim()");
     alice.press("Tab");
     assert_eq!(focused(), "Skip to the content");
@@ -161,6 +193,10 @@ fn screenshots_of_the_pages_are_taken_for_the_docs() {
         assert_eq!(alice.open(&path), 200, "{path}");
         all.take(&alice, name);
     }
+    // Once there is a client to forget.
+    house.served.keyhole.call(&["apps", "configure", "notes", "--client-id", "our-client", "--public"]).ok();
+    assert_eq!(alice.open("/apps/notes/client/forget"), 200);
+    all.take(&alice, "app-client-forget");
     let made = house.served.keyhole.call(&["--json", "accounts", "links", "create", "acme", "--as", "bob"]).ok().json();
     let stranger = browser.person(&house.served.url, &json!({}));
     let link = sign_in_link(&house.served.keyhole, "bob");
@@ -170,11 +206,12 @@ fn screenshots_of_the_pages_are_taken_for_the_docs() {
         ("connect-link", made["url"].as_str().expect("a link")),
         ("not-there", "/nothing"),
     ] {
-        stranger.open(path);
+        let status = if name == "not-there" { 404 } else { 200 };
+        assert_eq!(stranger.open(path), status, "{path}");
         all.take(&stranger, name);
     }
     let fresh = Served::on(Keyhole::default(), &[]);
-    stranger.open(fresh.set_up.as_deref().expect("a link, while there is no member"));
+    assert_eq!(stranger.open(fresh.set_up.as_deref().expect("a link, while there is no member")), 200);
     all.take(&stranger, "set-up");
     assert!(all.bytes < 3_000_000, "the screenshots have {} bytes", all.bytes);
 }

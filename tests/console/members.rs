@@ -194,7 +194,7 @@ fn somebody_without_a_login_connects_an_account_by_a_link_that_was_made_in_the_s
 }
 
 #[test]
-fn an_admin_sets_a_client_drafts_an_app_filters_the_audit_and_checks_the_vault() {
+fn an_admin_sets_a_client_drafts_and_adds_an_app_filters_the_audit_and_checks_the_vault() {
     let Some(browser) = Browser::shared() else { return };
     let house = House::new(&Words::default());
     let alice = house.alice(&browser, &json!({}));
@@ -231,6 +231,13 @@ fn an_admin_sets_a_client_drafts_an_app_filters_the_audit_and_checks_the_vault()
     alice.sees("A draft of weather");
     assert!(alice.value("The definition").contains("api.weather-of-tests.com"));
     alice.judge("a draft");
+    alice.press_button("Add this app");
+    alice.arrives("/apps/weather\\?done=added$");
+    alice.judge("an app that was added");
+    alice.open("/apps?q=weather");
+    alice.follow("Weather");
+    alice.arrives("/apps/weather$");
+    alice.sees("api.weather-of-tests.com");
 
     alice.follow("Audit");
     let all = alice.count("row", None);

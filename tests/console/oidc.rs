@@ -8,8 +8,9 @@ use keyhole_tests::served::Served;
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, Page};
-use crate::house::sign_in_link;
+use crate::house::{deploy_as, request, sign_in_link};
 use crate::secrets::secret;
+use crate::visit::send;
 
 /// Where the browser and the provider find Keyhole.
 const PUBLIC: &str = "https://keyhole.example";
@@ -33,7 +34,7 @@ struct House {
     browser: Arc<Browser>,
     /// Someone who changes what the provider says.
     desk: Page,
-    _service: Option<Oidc>,
+    service: Option<Oidc>,
     _dir: tempfile::TempDir,
 }
 
@@ -72,7 +73,7 @@ impl House {
         if up {
             desk.open("/test/counters");
         }
-        Some(Self { served, browser, desk, _service: service, _dir: dir })
+        Some(Self { served, browser, desk, service, _dir: dir })
     }
 
     /// From now on the provider says this of people.
@@ -95,6 +96,18 @@ impl House {
         page.follow("Sign in with Acme");
         says(&page, name);
         page
+    }
+
+    /// The token that the service took last, asked for where no browser sees it.
+    async fn taken(&self) -> String {
+        let at = self.service.as_ref().expect("the provider is up").port;
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let trusted = reqwest::Certificate::from_pem(self.served.keyhole.authority.pem.as_bytes()).unwrap();
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([trusted]);
+        let client = client.resolve("auth.acme.example", ([127, 0, 0, 1], at).into()).build().unwrap();
+        let told = send(client.get(format!("{ISSUER}:{at}/test/counters"))).await.text;
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        told["taken"].as_str().expect("it took one").to_owned()
     }
 
     fn role(&self, member: &str) -> Value {
@@ -301,4 +314,30 @@ fn a_provider_that_is_down_keeps_nobody_from_anything_else() {
     root.fill("Or sign in with a token", &token);
     root.press_button("Sign in");
     root.arrives("/accounts$");
+}
+
+#[tokio::test]
+async fn no_browser_gets_the_token_that_the_service_gave_though_the_service_echoes_it() {
+    let Some(house) = House::new(SETTINGS) else { return };
+    house.people(&json!({"ann": {"groups": ["staff"]}}));
+    let configure = ["apps", "configure", "notes", "--client-id", "keyhole", "--stdin"];
+    house.served.keyhole.call_with(&configure, secret("keyhole-secret-4f1b7c2e9d")).ok();
+    let ann = house.comes_as("ann");
+    ann.open("/accounts/new/notes");
+    ann.press_button("Go to Notes");
+    ann.press_button("Continue");
+    let at = ann.arrives("^https://keyhole.example/accounts/[^/?]+\\?done=connected$");
+    let account = at.rsplit('/').next().and_then(|last| last.split('?').next()).expect("an id");
+    let text = format!("keyhole = 1\nname = \"look\"\n{}", request("look", "account", account, "notes"));
+    deploy_as(&house.served.keyhole, "ann", "look", &text);
+    ann.open("/workflows/ann/look");
+    ann.click_text("Run it now");
+    ann.press_button("Run");
+    ann.arrives("/runs/");
+    ann.sees_button("Run again");
+    let said = ann.evaluate("document.body.textContent");
+    let label = "‹notes.oauth_access_token›";
+    assert!(said.as_str().is_some_and(|said| said.contains(label)), "its label stands for it: {said}");
+    // All that the browser got is searched as its page is closed.
+    assert!(secret(house.taken().await.leak()).len() > 20);
 }

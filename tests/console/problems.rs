@@ -157,6 +157,7 @@ fn a_form_that_comes_after_the_session_ended_gives_back_what_was_typed_and_leads
 
     alice.press_button("Deploy");
     alice.sees("You are signed out");
+    alice.judge("a form that came too late");
     assert_eq!(alice.value("The workflow’s file"), draft);
     alice.follow("Sign in again");
     alice.arrives("/sign-in\\?next=%2Fworkflows%2Falice%2Forders%2Ffile$");

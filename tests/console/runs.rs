@@ -1,4 +1,4 @@
-//! The list of runs and its filters, and what a run's page can't show.
+//! The list of runs and its filters, and what a run's page shows of its steps and what it can't show.
 
 use serde_json::json;
 
@@ -121,4 +121,52 @@ async fn exact_times_stand_in_each_row_of_runs_and_of_the_audit_and_on_a_runs_pa
     let page = alice.get(&format!("/runs/{}", house.ok)).await.text;
     assert!(page.matches(" UTC</time>").count() >= 4, "when each step began: {page}");
     assert!(page.contains(" UTC</small></time>"), "when it was accepted: {page}");
+}
+
+#[test]
+fn a_runs_page_shows_when_each_step_ran_what_it_exported_and_logged_and_each_request_with_its_account() {
+    let Some(browser) = Browser::shared() else { return };
+    let house = House::new(&Words::default());
+    let alice = house.alice(&browser, &json!({}));
+    alice.open(&format!("/runs/{}", house.ok));
+    let bars = alice.evaluate(
+        "[...document.querySelectorAll('.step')].map((step) => {
+          const [bar, ...more] = step.querySelectorAll('summary svg.bar rect');
+          const [x, width] = [bar.x.baseVal.value, bar.width.baseVal.value];
+          return [bar.className.baseVal, more.length, 0 <= x, 1 <= width, x + width < 100.1, bar.getBoundingClientRect().width > 0];
+        })",
+    );
+    let bar = |status: &str| json!([status, 0, true, true, true, true]);
+    assert_eq!(bars, json!([bar("ok"), bar("ok"), bar("ok"), bar("ok"), bar("skipped")]));
+
+    alice.click_text("kept");
+    alice.sees("Exported given");
+    let below = |title: &str| {
+        alice.evaluate(&format!(
+            "[...document.querySelectorAll('#step-kept h3')].find((one) => one.textContent === '{title}').nextElementSibling.textContent"
+        ))
+    };
+    assert_eq!(below("Exported given"), "\"an order of tea\"");
+    assert_eq!(below("Log"), "export \"an order of tea\"");
+
+    alice.click_text("ask");
+    alice.sees("GET api.acme.example/v1/me");
+    let request = alice.evaluate(
+        "[...document.querySelectorAll('#step-ask tbody tr')].map((row) => [...row.cells].slice(0, 2).map((one) => one.textContent))",
+    );
+    assert_eq!(request, json!([["GET api.acme.example/v1/me acme", "200"]]));
+    alice.evaluate("document.querySelector('#step-ask tbody a').click()");
+    alice.arrives(&format!("/accounts/{}$", house.healthy));
+}
+
+#[test]
+fn a_run_that_failed_in_a_rust_step_shows_the_error_with_the_line_of_its_source() {
+    const SOURCE: &str = include_str!("../guests/verbs/src/lib.rs");
+    let Some(browser) = Browser::shared() else { return };
+    let house = House::new(&Words::default());
+    let line = 1 + SOURCE.lines().position(|line| line.contains("Err(Error::step(value")).expect("the verb that fails");
+    let alice = house.alice(&browser, &json!({}));
+    alice.open(&format!("/runs/{}", house.failed));
+    alice.sees("store: the warehouse is closed");
+    alice.sees(&format!("src/lib.rs:{line}:"));
 }

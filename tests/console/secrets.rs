@@ -23,9 +23,10 @@ pub fn all() -> Vec<String> {
     [KEY, TOKEN, CLIENT_SECRET].iter().chain(&*more).copied().flat_map(forms).collect()
 }
 
-/// What every placeholder has in it, and what no text has by chance.
-pub fn placeholders() -> String {
-    format!("{MARKER}[0-9A-Za-z]{{22}}")
+/// What every placeholder has in it, and every token that a provider signs; and what no text has by chance.
+pub fn patterns() -> String {
+    // What is signed begins as Base64 of `{"`, and so does what it says.
+    format!(r"{MARKER}[0-9A-Za-z]{{22}}|eyJ[\w-]+\.eyJ[\w-]+\.[\w-]+")
 }
 
 /// A secret, and what it looks like in Base64 at each offset.

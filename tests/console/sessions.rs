@@ -1,6 +1,10 @@
 //! Sessions: stolen, ended, another member's; and forms that are not of one's own pages.
 
+use jiff::{SignedDuration, Timestamp};
+use keyhole_host_api::store::redb::RedbStore;
+use keyhole_host_api::store::{Expect, Store};
 use keyhole_tests::program::KEY;
+use keyhole_tests::served::Served;
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
@@ -240,7 +244,7 @@ async fn pages_that_lead_to_a_service_let_forms_lead_no_further_than_others_do()
 
 #[tokio::test]
 async fn settings_show_twenty_of_each_list_at_a_time_and_where_the_master_key_is_from() {
-    let served = keyhole_tests::served::Served::with_members();
+    let served = Served::with_members();
     let alice = Visit::of(&served, "alice").await;
     for number in 0..22 {
         let name = format!("laptop {number}");
@@ -265,7 +269,7 @@ async fn settings_show_twenty_of_each_list_at_a_time_and_where_the_master_key_is
 #[test]
 fn a_script_of_the_page_can_not_read_the_session() {
     let Some(browser) = Browser::shared() else { return };
-    let served = keyhole_tests::served::Served::with_members();
+    let served = Served::with_members();
     let alice = enter(&browser, &served, "alice", &json!({}));
     assert_eq!(alice.evaluate("document.cookie"), "");
     let cookies = alice.cookies();
@@ -275,7 +279,7 @@ fn a_script_of_the_page_can_not_read_the_session() {
 
 #[tokio::test]
 async fn whoever_is_removed_is_signed_out_at_once() {
-    let served = keyhole_tests::served::Served::with_members();
+    let served = Served::with_members();
     let bob = Visit::of(&served, "bob").await;
     served.keyhole.call(&["members", "remove", "bob"]).ok();
     assert_eq!(bob.get("/accounts").await.status, 303);
@@ -283,4 +287,58 @@ async fn whoever_is_removed_is_signed_out_at_once() {
     served.keyhole.member("bob");
     assert_eq!(bob.get("/accounts").await.status, 303);
     assert_eq!(bob.post("/sign-out/everywhere", &[]).await.status, 401);
+}
+
+/// Puts a time of what `folder` keeps of the one session into the past, as if so long had passed.
+async fn age(served: &Served, folder: &str, time: &str, by: SignedDuration) {
+    let store = RedbStore::open(&served.keyhole.data_dir()).expect("the store opens");
+    let mut found = store.scan(folder, None, 2).await.expect("the store is read");
+    let (Some((key, kept)), true) = (found.pop(), found.is_empty()) else { panic!("one session in {folder}") };
+    let mut record: Value = serde_json::from_slice(&kept.value).expect("JSON");
+    let at = record.pointer_mut(time).unwrap_or_else(|| panic!("no {time} in {folder}"));
+    let before: Timestamp = at.as_str().expect("a time").parse().expect("a time");
+    *at = (before - by).to_string().into();
+    let bytes = serde_json::to_vec(&record).expect("JSON");
+    store.write(&key, Expect::Revision(kept.revision), Some(bytes)).await.expect("it is written");
+    store.flush().await.expect("it is on disk");
+}
+
+#[tokio::test]
+async fn an_hour_old_key_is_replaced_by_the_next_page_and_ends_the_session_if_it_comes_again_after_its_grace() {
+    let served = Served::with_members();
+    let mut alice = Visit::of(&served, "alice").await;
+    assert_eq!(alice.get("/accounts").await.header("set-cookie"), "", "a key that is new stays");
+    age(&served, "sessions/", "/since", SignedDuration::from_hours(1)).await;
+    let page = alice.get("/accounts").await;
+    let renewed = page.header("set-cookie").split(';').next().unwrap_or_default().to_owned();
+    let name = |cookie: &str| cookie.split('=').next().unwrap_or_default().to_owned();
+    assert_eq!((page.status, name(&renewed)), (200, name(&alice.cookie)));
+    let old = std::mem::replace(&mut alice.cookie, renewed);
+    assert_ne!(old, alice.cookie);
+    let with_old = async || send(client(1).get(format!("{}/accounts", served.url)).header("cookie", &old)).await;
+
+    let page = alice.get("/accounts").await;
+    assert_eq!((page.status, page.header("set-cookie")), (200, ""), "the new key works, and stays");
+    assert!(page.text.contains(&alice.form_key), "its forms are those of the same session");
+    assert_eq!(with_old().await.status, 200, "what the browser had asked before it had the new key");
+    age(&served, "sessions/", "/before/until", SignedDuration::from_secs(60)).await;
+    let refused = with_old().await;
+    assert_eq!((refused.status, refused.header("location")), (303, "/sign-in?next=%2Faccounts"));
+    assert_eq!(alice.get("/accounts").await.status, 303, "two had it");
+}
+
+#[tokio::test]
+async fn a_session_that_lasted_a_week_or_was_not_used_for_a_day_leads_to_the_sign_in_page() {
+    let (day, moment) = (SignedDuration::from_hours(24), SignedDuration::from_mins(5));
+    for (folder, time, after) in [("sessions/", "/expires", 7 * day), ("session-uses/", "/at", day)] {
+        let served = Served::with_members();
+        let alice = Visit::of(&served, "alice").await;
+        age(&served, folder, time, after - moment).await;
+        assert_eq!(alice.get("/runs?status=failed").await.status, 200, "{folder}");
+        age(&served, folder, time, moment).await;
+        let page = alice.get("/runs?status=failed").await;
+        let to = "/sign-in?next=%2Fruns%3Fstatus%3Dfailed";
+        assert_eq!((page.status, page.header("location")), (303, to), "{folder}");
+        assert_eq!(alice.post("/settings/tokens", &[("token_name", "late"), ("token_days", "1")]).await.status, 401);
+    }
 }
