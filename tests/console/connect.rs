@@ -109,6 +109,12 @@ fn a_person_connects_tests_renames_shares_and_deletes_an_account_with_a_key() {
     alice.press_button("Connect");
     alice.sees("The account is connected");
     assert_eq!(server.received().len(), asked);
+
+    // A key of several lines is hidden like one of a single line.
+    alice.open("/accounts/new/app_store_connect");
+    alice.fill("Private key", "-----BEGIN PRIVATE KEY-----");
+    let shown = "getComputedStyle(document.querySelector('textarea')).webkitTextSecurity";
+    assert_eq!(alice.evaluate(shown), "disc");
 }
 
 /// The address under which the browser and the service know Keyhole.

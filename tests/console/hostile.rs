@@ -56,6 +56,10 @@ fn markup_in_what_members_steps_and_services_write_is_text_on_every_page() {
         title: Some(evil("evil-title")),
     };
     let house = House::new(&words);
+    // What it was called is in its history.
+    for nickname in [&evil("evil-renamed"), &words.nickname] {
+        house.served.keyhole.call(&["accounts", "rename", &house.healthy, nickname, "--as", "alice"]).ok();
+    }
     let alice = house.alice(&browser, &json!({"userAgent": AGENT}));
     let query = "%3Cscript%3Ewindow.pwned=1%3C/script%3E%22'%3E%3Cimg%20src=x%20onerror=window.pwned=1%3E";
     let reflecting = [
@@ -86,7 +90,7 @@ fn markup_in_what_members_steps_and_services_write_is_text_on_every_page() {
     }
     // It was there to be seen, and whole where it is no value of JSON, in which quotes are escaped.
     let words_of = ["nickname", "description", "event", "value", "failure", "reason", "token", "agent"];
-    for word in words_of.into_iter().chain(["scope", "uid", "plain", "path", "title"]) {
+    for word in words_of.into_iter().chain(["scope", "uid", "plain", "path", "title", "renamed"]) {
         assert!(all.contains(&format!("evil-{word}")), "evil-{word} is on no page");
     }
     for whole in [&words.nickname, &words.description, &words.failure, &words.token, &words.uid, &words.plain] {

@@ -21,7 +21,16 @@ pub struct House {
 
 impl House {
     pub fn new() -> Self {
-        let house = Self { keyhole: Keyhole::default() };
+        Self::of(Keyhole::default())
+    }
+
+    /// One whose folder is in this one.
+    pub fn within(folder: &Path) -> Self {
+        Self::of(Keyhole::within(folder))
+    }
+
+    fn of(keyhole: Keyhole) -> Self {
+        let house = Self { keyhole };
         house.call(&["members", "add", "alice"]).ok();
         house
     }
@@ -38,7 +47,7 @@ impl House {
         server
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(workspace::keyhole());
         command
             .args(["--data-dir".as_ref(), self.keyhole.data_dir().as_os_str()])
@@ -70,7 +79,8 @@ impl House {
 
     /// Builds and runs a source with an event.
     pub fn end_of_run(&self, source: &Path, event: &Value, more: &[&str]) -> Ended {
-        let path = self.keyhole.data.path().join("event.json");
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("event.json");
         std::fs::write(&path, event.to_string()).expect("the event is written");
         let (source, path) = (source.display().to_string(), path.display().to_string());
         let mut args = vec!["--json", "run", source.as_str(), "--event", path.as_str()];

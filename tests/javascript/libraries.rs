@@ -1,15 +1,26 @@
 //! The libraries and built-ins that code of the component API uses.
 
-use keyhole_tests::server::{answer, json};
+use futures_util::stream;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
+use keyhole_tests::server::{Body, answer, json};
 use serde_json::{Value, json};
 
 use crate::house::{House, echo, file};
+
+/// An answer in chunks, whose length nobody says beforehand.
+fn chunked(chunks: &'static [&str]) -> http::Response<Body> {
+    let frames = chunks.iter().map(|chunk| Ok(Frame::data(chunk.as_bytes().into())));
+    let body = StreamBody::new(stream::iter(frames)).boxed_unsync();
+    http::Response::builder().header("content-type", "text/plain").body(body).expect("a valid answer")
+}
 
 #[test]
 fn libraries_and_builtins_work_as_in_node() {
     let mut house = House::new();
     let _server = house.serve(&["api.libraries.example"], |request| match request.target.split('?').next() {
         Some("/text") => answer(200, "text/plain", "plain text"),
+        Some("/chunked.txt") => chunked(&["in ", "chunks"]),
         Some("/missing") => json(404, &json!({"error": "missing"})),
         Some("/redirect") => http::Response::builder()
             .status(302)
@@ -26,6 +37,13 @@ fn libraries_and_builtins_work_as_in_node() {
         "platform_full_response": [200, "GET"],
         "platform_configuration_error": true,
         "platform_file_stream": ["plain text", 10, "text/plain"],
+        "platform_file_stream_of_unknown_length": [null, "in chunks", 9, "text/plain", "chunked.txt"],
+        "platform_file_stream_of_tmp": ["a,é", 4, "text/csv", "given.csv", true, "File not found: /tmp/none.csv"],
+        "platform_file_stream_uploaded": [
+            ["multipart/form-data", "text", "text/plain", "plain text"],
+            ["multipart/form-data", "chunked.txt", "text/plain", "in chunks"],
+            ["multipart/form-data", "to-send.txt", "text/plain", "from a file"],
+        ],
         "axios_params": "/echo?list[]=1&list[]=2&text=x+y",
         "axios_basic": "Basic dTpw",
         "axios_urlencoded": ["application/x-www-form-urlencoded", "a=1&b=2+3"],

@@ -4,6 +4,7 @@ mod api;
 mod build;
 mod bytes;
 mod examples;
+mod flow;
 mod house;
 mod libraries;
 mod node;

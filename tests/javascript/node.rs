@@ -71,6 +71,7 @@ fn what_the_engine_lacks_is_as_in_node() {
             "1.234,5",
             true,
         ],
+        "order_of_texts": [["a", "A", "b", "é", "z"], 0, -1, 1, -1],
     });
     all(&found, &expected);
 }

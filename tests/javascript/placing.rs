@@ -181,33 +181,37 @@ fn sealed_registry_actions_place_credentials_that_they_never_hold() {
 }
 
 #[test]
-fn sealed_registry_actions_place_credentials_in_bodies_and_paths() {
+fn sealed_registry_actions_place_credentials_in_bodies_paths_and_user_names() {
     let mut house = House::new();
     let server = house.serve(&["api.odd-places.example"], echo);
     let account = house.connect("odd_places", SECRET, &[]);
     let source = file("components/odd_places/actions/send-everywhere/send-everywhere.mjs");
     let run = house.run(&source, &json!({}), &["--link", &format!("app={account}"), "--prop", "text=hello"]);
     assert_eq!(run["status"], "ok", "{run:#}");
-    assert_eq!(run["exports"]["$summary"], r#"Sent "hello" in 4 ways"#);
+    assert_eq!(run["exports"]["$summary"], r#"Sent "hello" in 6 ways"#);
 
     let received = server.received();
     let seen: Vec<_> = received
         .iter()
         .map(|request| (request.target.clone(), String::from_utf8(request.body.clone()).expect("a text")))
         .collect();
-    assert_eq!(seen.len(), 4, "{seen:?}");
+    assert_eq!(seen.len(), 6, "{seen:?}");
     assert_eq!(seen[0], ("/search".into(), format!(r#"{{"auth":{{"api_key":"{SECRET}"}},"text":"hello"}}"#)));
     assert_eq!(seen[1], ("/sms".into(), format!("text=hello&api_key={SECRET}")));
     let part = format!("name=\"api_key\"\r\n\r\n{SECRET}\r\n--");
     assert!(seen[2].0 == "/upload" && seen[2].1.contains(&part) && seen[2].1.contains("hello"), "{:?}", seen[2]);
     assert_eq!(seen[3], (format!("/bot{SECRET}/sendMessage"), r#"{"text":"hello"}"#.into()));
+    for (at, path) in [(4, "/user"), (5, "/encoded-user")] {
+        assert_eq!(seen[at].0, path);
+        assert_eq!(received[at].header("authorization"), Some(basic(SECRET, "").as_str()), "{path}");
+    }
     for (request, (_, body)) in received.iter().zip(&seen) {
         assert_eq!(request.header("content-length"), Some(body.len().to_string().as_str()), "{request:?}");
     }
 
     // The server echoed each of them.
     let text = run.to_string();
-    assert!(!text.contains(SECRET), "{text}");
+    assert!(!text.contains(SECRET) && !text.contains(&basic(SECRET, "")), "{text}");
     let answers = run["return_value"].to_string();
     assert_eq!(answers.matches("‹odd_places.api_key›").count(), 4, "{answers}");
     assert!(!house.keyhole.stored_bytes().windows(SECRET.len()).any(|bytes| bytes == SECRET.as_bytes()));

@@ -18,6 +18,12 @@ import { v4, validate } from "uuid";
 
 const URL_ECHO = "https://api.libraries.example/echo";
 
+async function textOf(stream) {
+  const chunks = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return Buffer.concat(chunks).toString();
+}
+
 const checks = {
   async platform_axios($) {
     const echo = await axios($, { method: "POST", url: `${URL_ECHO}?x=1`, params: { q: "w", none: undefined }, data: { a: 1, none: undefined } });
@@ -37,9 +43,31 @@ const checks = {
   platform_configuration_error: () => new ConfigurationError("wrong") instanceof Error,
   async platform_file_stream() {
     const { stream, metadata } = await getFileStreamAndMetadata("https://api.libraries.example/text");
-    const chunks = [];
-    for await (const chunk of stream) chunks.push(chunk);
-    return [Buffer.concat(chunks).toString(), metadata.size, metadata.contentType];
+    return [await textOf(stream), metadata.size, metadata.contentType];
+  },
+  async platform_file_stream_of_unknown_length() {
+    const { headers } = await fetch("https://api.libraries.example/chunked.txt");
+    const { stream, metadata } = await getFileStreamAndMetadata("https://api.libraries.example/chunked.txt");
+    return [headers.get("content-length"), await textOf(stream), metadata.size, metadata.contentType, metadata.name];
+  },
+  async platform_file_stream_of_tmp() {
+    fs.writeFileSync("/tmp/given.csv", "a,é");
+    const { stream, metadata } = await getFileStreamAndMetadata("/tmp/given.csv");
+    const absent = await getFileStreamAndMetadata("/tmp/none.csv").catch((error) => error.message);
+    return [await textOf(stream), metadata.size, metadata.contentType, metadata.name, metadata.lastModified instanceof Date, absent];
+  },
+  async platform_file_stream_uploaded($) {
+    fs.writeFileSync("/tmp/to-send.txt", "from a file");
+    const uploaded = [];
+    for (const from of ["https://api.libraries.example/text", "https://api.libraries.example/chunked.txt", "/tmp/to-send.txt"]) {
+      const { stream, metadata } = await getFileStreamAndMetadata(from);
+      const form = new NodeFormData();
+      form.append("file", stream, { contentType: metadata.contentType, knownLength: metadata.size, filename: metadata.name });
+      const { body, headers } = await axios($, { method: "POST", url: URL_ECHO, headers: form.getHeaders(), data: form });
+      const [, filename, type, text] = /filename="(.+?)"\r\nContent-Type: (.+?)\r\n\r\n([^]*?)\r\n--/.exec(body) ?? [body];
+      uploaded.push([headers["content-type"].split(";")[0], filename, type, text]);
+    }
+    return uploaded;
   },
   async axios_params() {
     return (await plainAxios.get(URL_ECHO, { params: { list: [1, 2], text: "x y" } })).data.target;

@@ -97,6 +97,13 @@ const checks = {
     (1234.5).toLocaleString("de"),
     thrown(() => new Date(0).toLocaleDateString("ja-JP")).includes("dayjs"),
   ],
+  order_of_texts: () => [
+    ["z", "a", "A", "é", "b"].sort((x, y) => x.localeCompare(y)),
+    "a".localeCompare("A", undefined, { sensitivity: "base" }),
+    Math.sign("a".localeCompare("á")),
+    Math.sign(new Intl.Collator(undefined, { numeric: true }).compare("item10", "item2")),
+    Math.sign(new Intl.Collator().compare("item10", "item2")),
+  ],
 };
 
 export default {

@@ -44,6 +44,7 @@ export default defineComponent({
     const tags: string[] = this.tags;
     const store: DataStore = this.store;
     const size: number = await store.size();
+    const there: boolean = await store.setTtl("key", size === 0 ? null : 60);
     const same: number | undefined = this.maybe;
     // @ts-expect-error: it may be left out
     const sure: number = this.maybe;
@@ -58,7 +59,7 @@ export default defineComponent({
     $.export("$summary", this.shout());
     const sent: globalThis.Response = await $.send.http({ url: "https://a.example", data: steps.trigger.event });
     if (size > 9) $.flow.exit("enough");
-    return [token, greeting, short, tags, same, sure, number, this.request.url, sent.status, $.context.id];
+    return [token, greeting, short, tags, there, same, sure, number, this.request.url, sent.status, $.context.id];
   },
 });
 

@@ -124,8 +124,7 @@ pub(super) fn field(field: &FieldView, value: Option<&str>) -> Markup {
     html! {
         label for=(id) { (field.label) @if field.optional { " (optional)" } }
         @if field.lines {
-            // Nothing hides what is typed into several lines; it is pasted, and goes when the form does.
-            textarea id=(id) name=(field.name) rows="6" spellcheck="false" autocomplete="off" required[!field.optional]
+            textarea .hidden[field.secret] id=(id) name=(field.name) rows="6" spellcheck="false" autocomplete="off" required[!field.optional]
                 aria-describedby=[described] {}
         } @else if field.choices.is_empty() {
             input id=(id) name=(field.name) type=(if field.secret { "password" } else { "text" }) autocomplete="off"

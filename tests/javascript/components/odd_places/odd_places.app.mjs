@@ -58,6 +58,25 @@ export default {
         ...opts,
       });
     },
+    sendAsUser(opts) {
+      return this._makeRequest({
+        path: "/user",
+        auth: {
+          username: this.$auth.api_key,
+          password: "",
+        },
+        ...opts,
+      });
+    },
+    sendAsEncodedUser(opts) {
+      return this._makeRequest({
+        path: "/encoded-user",
+        headers: {
+          Authorization: `Basic ${Buffer.from(`${this.$auth.api_key}:`).toString("base64")}`,
+        },
+        ...opts,
+      });
+    },
     sendMessage(opts) {
       return this._makeRequest({
         url: `${this._botUrl()}/sendMessage`,

@@ -40,6 +40,18 @@ export default {
           text,
         },
       }),
+      await this.app.sendAsUser({
+        $,
+        data: {
+          text,
+        },
+      }),
+      await this.app.sendAsEncodedUser({
+        $,
+        data: {
+          text,
+        },
+      }),
     ];
     $.export("$summary", `Sent "${text}" in ${answers.length} ways`);
     return answers;
