@@ -137,6 +137,10 @@ async fn a_step_answers_who_called_the_workflow() {
     let serving = Serving::new(rig).await;
     rig.deploy("answer", &[TO_ADA]);
 
+    // What it would be, and what it is.
+    let said = rig.run("respond");
+    assert_eq!(said["response"]["status"], 201, "{said:#}");
+    assert_eq!(said["response"]["body"], "{\"made\":true}", "{said:#}");
     let answer = serving.call(rig, "answer", &json!({"do": "respond"})).await;
     assert_eq!((answer.status().as_u16(), answer.headers()["x-own"].to_str().unwrap()), (201, "yes"));
     assert_eq!(answer.headers()["content-type"], "application/json; charset=utf-8");
@@ -164,8 +168,8 @@ fn an_exit_is_one_whatever_the_authors_catch_makes_of_it() {
     for what in ["exit", "exit_and_throw"] {
         let left = RIG.run(what);
         assert_eq!(
-            (&left["return_value"], &left["error"], left.get("then")),
-            (&Value::Null, &Value::Null, None),
+            (&left["return_value"], &left["error"], &left["exit"], left.get("then")),
+            (&Value::Null, &Value::Null, &json!("enough"), None),
             "{left:#}"
         );
         let shown = RIG.shown(what);

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use clap::{Args, ValueHint};
 use comfy_table::Cell;
 use keyhole::engine::{
-    self, BaseType, CodeCacheConfig, CompileWorker, Definition, Engine, EngineConfig, EngineError, Input, Json, Level,
-    Limits, LogLine, MAX_DEADLINE, MAX_MEMORY, Pause, RunOutcome, Step, StepFailure, StepHost,
+    self, BaseType, CodeCacheConfig, CompileWorker, Definition, Engine, EngineConfig, EngineError, FlowResponse, Input,
+    Json, Level, Limits, LogLine, MAX_DEADLINE, MAX_MEMORY, Pause, RunOutcome, Step, StepFailure, StepHost,
 };
 use keyhole_host_api::accounts::AccountId;
 use keyhole_host_api::broker::{AllowedHost, Broker, Brokered, Link, Scope, Session, Spent};
@@ -349,10 +349,33 @@ struct Document<'r> {
     requests: &'r [Brokered],
     duration_ms: f64,
     peak_memory: usize,
+    /// What the trigger's caller would be answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<Answer<'r>>,
+    /// Why a workflow would end here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit: Option<&'r str>,
     /// What a workflow would do before its next step.
     #[serde(skip_serializing_if = "Option::is_none")]
     then: Option<String>,
     error: Option<Value>,
+}
+
+/// A response as it stands in that object.
+#[derive(Serialize)]
+struct Answer<'r> {
+    status: u16,
+    headers: &'r [(String, String)],
+    bytes: usize,
+    /// None if it is not text.
+    body: Option<&'r str>,
+}
+
+impl<'r> Answer<'r> {
+    fn of(response: &'r FlowResponse) -> Self {
+        let FlowResponse { status, headers, body, .. } = response;
+        Self { status: *status, headers, bytes: body.len(), body: std::str::from_utf8(body).ok() }
+    }
 }
 
 /// The failure as it stands in that object: its own members, and two that every kind has.
@@ -380,6 +403,8 @@ fn show(ran: &Ran, out: Output) -> Result {
             requests: &ran.requests,
             duration_ms: outcome.duration.as_secs_f64() * 1e3,
             peak_memory: outcome.peak_memory,
+            response: outcome.flow.response.as_ref().map(Answer::of),
+            exit: outcome.flow.exit.as_deref(),
             then: outcome.flow.pause.as_ref().map(pause),
             error: failure.map(failure_document).transpose()?,
         })?;
