@@ -147,6 +147,7 @@ fn a_person_signs_in_by_their_groups_and_the_role_follows_them() {
     let ann = house.browser.person(PUBLIC, &json!({}));
     ann.open("/runs?status=failed");
     ann.arrives("/sign-in\\?next=");
+    ann.judge("signing in with a provider");
     ann.follow("Sign in with Acme");
     says(&ann, "ann");
     ann.arrives("^https://keyhole.example/runs\\?status=failed$");
@@ -154,6 +155,7 @@ fn a_person_signs_in_by_their_groups_and_the_role_follows_them() {
     ann.open("/settings");
     ann.sees("You sign in with Acme as");
     ann.sees("ann@acme.example");
+    ann.judge("settings of who signs in with a provider");
     let cookies: Vec<Value> = ann.cookies().iter().filter(|one| one["domain"] == "keyhole.example").cloned().collect();
     assert_eq!(cookies.len(), 1, "what was needed on the way is gone: {cookies:?}");
     assert_eq!((&cookies[0]["name"], &cookies[0]["httpOnly"]), (&json!("__Host-keyhole"), &json!(true)));
@@ -161,6 +163,7 @@ fn a_person_signs_in_by_their_groups_and_the_role_follows_them() {
     // Who is in no group of ours is told, and nobody.
     let eve = house.comes_as("eve");
     eve.sees("you are in no group of Acme that may use Keyhole");
+    eve.judge("a sign-in that came to nothing");
     assert_eq!(house.role("eve"), Value::Null);
     eve.open("/accounts");
     eve.arrives("/sign-in\\?next=");
@@ -216,6 +219,7 @@ fn a_member_that_there_is_says_themselves_who_they_are_there() {
     bob.open("/settings");
     bob.press_button("Connect Acme");
     bob.sees("signs in as bob");
+    bob.judge("connecting a provider");
     bob.follow("Go to Acme");
     says(&bob, "robert");
     bob.arrives("/settings\\?done=oidc$");
@@ -249,6 +253,7 @@ fn nobody_is_signed_in_by_what_another_browser_began_nor_led_there_by_another_si
     let victim = house.browser.person(PUBLIC, &json!({}));
     assert_eq!(victim.open(&format!("/sign-in/oidc/callback?state={theirs}&code=anything&iss={ISSUER}")), 403);
     victim.sees("was not begun with this browser");
+    victim.judge("a sign-in that another browser began");
     // Not with an attempt of the victim's own under way, either.
     victim.open("/sign-in");
     victim.follow("Sign in with Acme");
@@ -277,6 +282,7 @@ fn nobody_is_signed_in_by_what_another_browser_began_nor_led_there_by_another_si
     led.evaluate(&format!("location.assign('{PUBLIC}/sign-in/oidc?next=//evil.example/'), 0"));
     led.arrives("^https://keyhole.example/sign-in/oidc");
     led.sees("Sign in to Keyhole");
+    led.judge("a sign-in that a site led to");
     assert!(led.cookies().iter().all(|cookie| cookie["domain"] != "keyhole.example"), "nothing was begun");
 }
 

@@ -104,6 +104,7 @@ fn a_passkey_is_added_signs_in_without_a_name_and_ends_its_sessions_when_it_is_r
     let alice = house.enter("alice");
     add(&alice, "laptop");
     alice.sees("laptop");
+    alice.judge("settings with passkeys");
     assert_eq!(house.passkeys("alice")[0]["name"], "laptop");
     assert_eq!(house.passkeys("bob"), json!([]));
     // The device has one of hers, and says so.
@@ -115,6 +116,7 @@ fn a_passkey_is_added_signs_in_without_a_name_and_ends_its_sessions_when_it_is_r
     alice.arrives("/sign-in$");
     alice.open("/runs?status=failed");
     alice.arrives("/sign-in\\?next=");
+    alice.judge("signing in with a passkey");
     alice.press_button("Sign in with a passkey");
     alice.arrives("/runs\\?status=failed$");
     let used = house.passkeys("alice");
