@@ -2,7 +2,7 @@
 // twice, and wants PKCE from everyone; and one protected resource beside it. It speaks TLS with the certificate in CERT
 // and KEY, and prints its port.
 //
-// Under /test it tells what it was asked for, and lets itself be broken: GET /test/counters, POST /test/knobs,
+// Under /test it tells what it was asked for, and lets itself be broken: GET /test/counters, GET /test/tokens, POST /test/knobs,
 // POST /test/forget (ends every access token, and no refresh token).
 
 import { once } from 'node:events';
@@ -40,6 +40,8 @@ let issued = [];
 let people = {};
 // The token that the resource took last.
 let taken = null;
+// The last tokens that clients were given, of whatever kind.
+let given = [];
 
 const client = (id, more) => ({
   client_id: id,
@@ -112,7 +114,11 @@ async function body(ctx) {
 async function control(ctx) {
   switch (`${ctx.method} ${ctx.path}`) {
     case 'GET /test/counters':
-      ctx.body = { ...counters, taken };
+      ctx.body = { ...counters };
+      break;
+    // Never to be opened in a browser, whose recordings are searched for them.
+    case 'GET /test/tokens':
+      ctx.body = { taken, given };
       break;
     case 'POST /test/knobs':
       knobs = { ...NORMAL, ...JSON.parse(await body(ctx)) };
@@ -191,6 +197,10 @@ provider.use(async (ctx, next) => {
   await next();
   const grant = ctx.oidc?.params?.grant_type;
   count(ctx.status === 200 ? grant : `${grant} refused`);
+  if (ctx.status === 200) {
+    const { access_token, refresh_token, id_token } = ctx.body;
+    given = [...given, access_token, refresh_token, id_token].filter((token) => token !== undefined).slice(-100);
+  }
   if (after) await sleep(after);
   if (knobs.odd && ctx.status === 200) {
     const { access_token, refresh_token, scope, expires_in } = ctx.body;
