@@ -170,6 +170,7 @@ async fn who_must_prove_that_an_account_is_theirs_comes_back_to_what_they_have_c
     alice.fill("API key", KEY);
     alice.press_button("Connect");
     alice.arrives("/access\\?access=members&members=mallory$");
+    alice.sees("What is chosen here is not saved yet.");
     assert!(alice.is_chosen("radio", "Members by name"));
     assert!(alice.is_chosen("checkbox", "mallory") && !alice.is_chosen("checkbox", "bob"));
     alice.press_button("Save");

@@ -39,6 +39,7 @@ const KINDS: [(&str, &str, &str); 3] = [
 ];
 
 /// What is wanted, as far as it is filled in.
+#[derive(PartialEq, Eq)]
 struct Wanted {
     /// The word of one of [`KINDS`].
     kind: &'static str,
@@ -184,6 +185,10 @@ impl<'a> Choice<'a> {
                         " and come back to what you have chosen here: that proves that it is yours."
                     }
                 }
+            }
+            // Also where a link that somebody else made has chosen it.
+            @if *wanted != Wanted::as_is(&one.access) {
+                p .notice .wait role="status" { "What is chosen here is not saved yet." }
             }
             form .card method="post" {
                 (visitor.key())
