@@ -90,6 +90,10 @@ const calls = {
   async fill({ at: { page }, text, ...what }) {
     await thing(page, what).fill(text);
   },
+  // Chooses a file with this text.
+  async attach({ at: { page }, name, text, ...what }) {
+    await thing(page, what).setInputFiles({ name, mimeType: 'application/octet-stream', buffer: Buffer.from(text) });
+  },
   async select({ at: { page }, text, ...what }) {
     await thing(page, what).selectOption(text);
   },

@@ -182,6 +182,12 @@ impl Page {
         self.call("type", json!({"label": label, "text": text}));
     }
 
+    /// Chooses a file with this text.
+    #[track_caller]
+    pub fn attach(&self, label: &str, name: &str, text: &str) {
+        self.call("attach", json!({"label": label, "name": name, "text": text}));
+    }
+
     #[track_caller]
     pub fn select(&self, label: &str, option: &str) {
         self.call("select", json!({"label": label, "text": option}));

@@ -211,6 +211,7 @@ fn a_person_connects_by_oauth_and_comes_back_signed_in_to_the_accounts_page() {
     alice.follow("[ Cancel ]");
     alice.arrives("^https://keyhole.example/");
     alice.sees("Nothing was connected");
+    alice.judge("a connection that came to nothing");
     alice.sees("access_denied");
     assert_eq!(alice.count("button", Some("Sign out")), 1, "signed in still");
     alice.follow("Try again");
@@ -274,6 +275,7 @@ fn whoever_has_a_link_and_says_no_at_the_service_can_use_it_again_until_it_has_c
     ann.arrives("^https://keyhole.example/oauth/callback");
     ann.sees("access_denied");
     ann.sees("Your link is not used up. If you did not expect this, ask alice");
+    ann.judge("a link that came to nothing");
     assert_eq!(accounts(&served.keyhole, "alice"), json!([]));
 
     // While an admin has taken the client away, it says whom to ask.

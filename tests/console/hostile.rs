@@ -161,12 +161,13 @@ fn answers_to_posts(alice: &Page, house: &House) {
     });
     for (text, said) in [(evil("evil-api: ["), ", column "), (document.to_string(), "A draft of evil_api")] {
         alice.open("/apps/import");
-        alice.fill("OpenAPI 3 or Swagger 2 document, as JSON or YAML", &text);
+        alice.fill("Or its text", &text);
         alice.press_button("Draft it");
         alice.sees(said);
         unharmed(alice, said);
     }
     assert!(alice.evaluate("document.body.textContent").as_str().is_some_and(|text| text.contains("evil-scheme")));
+    an_app_that_is_added(alice);
 
     alice.open("/apps/notes");
     alice.fill("Client id", &evil("evil-client"));
@@ -219,6 +220,48 @@ fn answers_to_posts(alice: &Page, house: &House) {
     alice.press_button("Make the token");
     alice.sees("Copy it now");
     unharmed(alice, "a token that is shown once");
+}
+
+/// All that the draft which is shown may say of an app.
+fn an_app_that_is_added(alice: &Page) {
+    // TOML takes JSON's strings.
+    let [title, label, help] = ["evil-app", "evil-label", "evil-help"].map(|word| json!(evil(word)).to_string());
+    let definition = format!(
+        "keyhole = 1\nname = \"evil\"\ntitle = {title}\nbase_url = \"https://api.evil-of-tests.com/\"\n\
+         hosts = [\"api.evil-of-tests.com\"]\n\
+         [[field]]\nname = \"key\"\nsecret = true\nlabel = {label}\nhelp = {help}\n\
+         [[field]]\nname = \"team\"\nlabel = {label}\nhelp = {help}\n\
+         [[place]]\nheader = \"Authorization\"\ntemplate = \"Bearer {{key}}\"\n[test]\npath = \"me\"\n"
+    );
+    alice.fill("The definition", &definition.replace("secret", "sekret"));
+    alice.press_button("Add this app");
+    alice.sees("sekret");
+    unharmed(alice, "an app that is refused");
+    alice.fill("The definition", &definition);
+    alice.press_button("Add this app");
+    alice.arrives("/apps/evil\\?done=added$");
+    let mut all = String::new();
+    for path in ["/apps/evil", "/apps?q=evil", "/accounts/new?q=evil", "/accounts/new/evil", "/settings"] {
+        assert_eq!(alice.open(path), 200, "{path}");
+        unharmed(alice, path);
+        all += alice.evaluate("document.body.textContent").as_str().unwrap_or_default();
+    }
+    for word in ["evil-app", "evil-label", "evil-help"].map(evil) {
+        assert!(all.contains(&word), "{word} is on no page");
+    }
+    alice.open("/accounts/new/evil");
+    alice.fill_at("input[name=key]", secret("evil_live_aKeyThatTheServiceRefuses"));
+    alice.fill_at("input[name=team]", &evil("evil-team"));
+    alice.press_button("Connect");
+    alice.sees("Store it all the same");
+    unharmed(alice, "an account that can't be tested");
+    alice.fill_at("input[name=key]", secret("evil_live_aKeyThatTheServiceRefuses"));
+    alice.tick("Store it all the same");
+    alice.press_button("Connect");
+    alice.arrives("/accounts/[^/?]+\\?done=connected$");
+    unharmed(alice, "an account of an app that was added");
+    alice.open("/accounts");
+    unharmed(alice, "its row");
 }
 
 #[test]

@@ -146,7 +146,8 @@ impl House {
         }
     }
 
-    /// The address of a route of the console, with what is in this house for its parameters. `link` signs in.
+    /// The address of a route of the console, with what is in this house for its parameters, and for those that are this
+    /// house's own. `link` signs in.
     pub fn address(&self, route: &str, link: &str) -> String {
         let value = |name: &str| match name {
             "account" => self.healthy.clone(),
@@ -156,6 +157,9 @@ impl House {
             "owner" => "alice".to_owned(),
             "name" => "orders".to_owned(),
             "run" => self.ok.clone(),
+            "dead" => self.dead.clone(),
+            "failed" => self.failed.clone(),
+            "waiting" => self.waiting.clone(),
             "link" => link.to_owned(),
             "token" | "id" | "session" | "key" | "passkey" => NOTHING.to_owned(),
             other => panic!("say what {{{other}}} of {route} is"),
@@ -169,10 +173,9 @@ impl House {
 
     /// Every page that alice can look at, once each: those that the source names, and what is more to see of some.
     pub fn pages(&self) -> Vec<String> {
-        let mine = routes().into_iter().filter(|route| route.get && route.is_closed());
-        // What is no page, and what names nothing that is in this house.
-        let is_page = |path: &str| !path.ends_with("/events") && !path.ends_with(".json") && !path.ends_with(".toml");
-        let pages = mine.filter(|route| is_page(&route.path) && route.parameters().all(is_here));
+        let mine = routes().into_iter().filter(|route| route.is_page() && route.is_closed());
+        // But what names nothing that is in this house.
+        let pages = mine.filter(|route| route.parameters().all(is_here));
         let pages = pages.map(|route| self.address(&route.path, ""));
         let more = [
             format!("/accounts/{}", self.dead),

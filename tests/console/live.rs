@@ -10,6 +10,7 @@ use keyhole_tests::workspace::component;
 use serde_json::json;
 
 use crate::browser::Browser;
+use crate::hostile::{evil, unharmed};
 use crate::house::{House, Words, deploy, enter};
 use crate::visit::Visit;
 
@@ -83,6 +84,7 @@ fn a_page_that_is_open_shows_a_line_of_the_log_a_step_that_is_done_and_the_end_a
     alice.sees("running");
     // What would be gone if the page were loaded again.
     alice.evaluate("window.region = document.querySelector('[role=status]'), 1");
+    alice.judge("a run that goes on");
     let line = "200 from https://api.acme.example/hold/1";
     assert!(!alice.text().contains(line), "{}", alice.text());
 
@@ -100,6 +102,79 @@ fn a_page_that_is_open_shows_a_line_of_the_log_a_step_that_is_done_and_the_end_a
     let region = "window.region.isConnected && window.region === document.querySelector('[role=status]') && window.region.textContent";
     assert_eq!(alice.evaluate(region), "ok", "what reads aloud has stayed, and says how it ended");
     assert!(!alice.text().contains("Not live any more"));
+    assert_eq!(alice.complaints(), [""; 0]);
+}
+
+/// Deploys `pause`, which waits for somebody, and then exports, logs and ends as `words` have it. Gives its run, that waits,
+/// and where it goes on.
+fn waits_for_somebody(served: &Served, words: [&str; 3]) -> (String, String) {
+    let verbs = component("verbs").display().to_string();
+    // TOML takes JSON's strings.
+    let [name, logged, exit] = words.map(|word| json!(word).to_string());
+    let step = |name: &str, verb: &str, value: &str| {
+        format!("[[steps]]\nname = {name:?}\nuses = {verbs:?}\nprops = {{ verb = {verb:?}, value = {value} }}\n")
+    };
+    let text = [
+        "keyhole = 1\nname = \"pause\"\n".to_owned(),
+        step("wait", "suspend", "600000"),
+        step("say", "export-as", &format!("{{ key = {name}, value = {logged} }}")),
+        step("end", "exit", &exit),
+    ];
+    deploy(&served.keyhole, "pause", &text.concat());
+    let started =
+        served.keyhole.call(&["--json", "workflows", "run", "pause", "--no-wait", "--as", "alice"]).ok().json();
+    let run = started["run"].as_str().expect("a run").to_owned();
+    let urls = || {
+        let shown = served.keyhole.call(&["--json", "runs", "show", &run, "--as", "alice"]).ok().json();
+        let waits = shown["run"]["status"] == "waiting";
+        let step = shown["steps"].as_array()?.first()?.clone();
+        waits.then(|| step["exports"]["urls"][0].as_str().map(str::to_owned))?
+    };
+    until("the run to wait", || urls().is_some());
+    let resume = urls().expect("it waits");
+    (run, resume)
+}
+
+#[test]
+fn a_person_lets_a_run_go_on_that_waits_for_them_and_another_sees_it_go_on() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = Served::with_members();
+    let (run, resume) = waits_for_somebody(&served, ["told", "it was allowed", "all was done"]);
+    let alice = enter(&browser, &served, "alice", &json!({}));
+    alice.open(&format!("/runs/{run}"));
+    alice.sees("waiting");
+    let stranger = browser.person(&served.url, &json!({}));
+    assert_eq!(stranger.open(&resume), 200);
+    stranger.sees("A workflow waits for you");
+    assert_eq!(stranger.count("navigation", None), 0, "it shows just this");
+    stranger.judge("a run that waits for somebody");
+    stranger.press_button("Go on");
+    alice.sees("all was done");
+    alice.sees_button("Run again");
+    assert_eq!(stranger.open(&resume), 404, "it was called");
+}
+
+#[test]
+fn markup_in_what_comes_while_a_page_is_open_is_text() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = Served::with_members();
+    let words = ["evil-export", "evil-logged", "evil-exit"].map(evil);
+    let (run, resume) = waits_for_somebody(&served, words.each_ref().map(String::as_str));
+    let alice = enter(&browser, &served, "alice", &json!({}));
+    let path = format!("/runs/{run}");
+    alice.open(&path);
+    alice.sees("waiting");
+    let calls = format!("fetch({}, {{ method: 'POST' }}).then((answer) => answer.status)", json!(resume));
+    assert_eq!(alice.evaluate(&calls), 200);
+    alice.sees_button("Run again");
+    unharmed(&alice, "what came live");
+    let text = alice.evaluate("document.body.textContent");
+    // A value of JSON has its quotes escaped.
+    for word in [words[0].as_str(), "evil-logged<script>", words[2].as_str()] {
+        assert!(text.as_str().is_some_and(|text| text.contains(word)), "no {word} in {text}");
+    }
+    alice.reload();
+    unharmed(&alice, &path);
     assert_eq!(alice.complaints(), [""; 0]);
 }
 

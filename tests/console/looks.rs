@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::browser::{Browser, Page};
 use crate::house::{House, Words, deploy_as, enter, request, run_as, sign_in_link};
+use crate::routes::routes;
 
 const DESK: u32 = 1280;
 const PHONE: u32 = 390;
@@ -145,6 +146,108 @@ fn a_keyboard_alone_opens_a_menu_goes_through_it_and_closes_it() {
 }
 
 #[test]
+fn a_keyboard_alone_chooses_who_may_use_an_account() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = Served::with_members();
+    let account = served.keyhole.connect("alice", KEY);
+    let alice = enter(&browser, &served, "alice", &json!({}));
+    alice.open(&format!("/accounts/{account}/access"));
+    let tab_to = |css: &str| {
+        for _ in 0..100 {
+            if alice.evaluate(&format!("document.activeElement.matches({css:?})")) == true {
+                return;
+            }
+            alice.press("Tab");
+        }
+        panic!("Tab never came to {css}");
+    };
+    tab_to("input[type=radio]");
+    assert!(alice.is_chosen("radio", "Private"), "as it is");
+    while !alice.is_chosen("radio", "Members by name") {
+        alice.press("ArrowDown");
+    }
+    tab_to("input[type=checkbox][value=mallory]");
+    alice.press(" ");
+    assert!(alice.is_chosen("checkbox", "mallory"));
+    alice.press("Enter");
+    alice.sees("Who may use it is changed.");
+    let shown = served.keyhole.call(&["--json", "accounts", "show", &account, "--as", "alice"]).ok().json();
+    assert_eq!(shown["access"], json!({"members": ["mallory"]}));
+}
+
+#[test]
+fn what_is_shown_once_is_copied_by_a_button() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = Served::with_members();
+    for (may, says) in [(json!(["clipboard-read", "clipboard-write"]), "Copied"), (json!([]), "Copy")] {
+        let alice = enter(&browser, &served, "alice", &json!({"permissions": may}));
+        alice.open("/settings");
+        alice.fill("Name", "laptop");
+        alice.press_button("Make the token");
+        alice.sees("Copy it now");
+        if says == "Copy" {
+            // As where a browser's user has forbidden it.
+            alice.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('no')), 1");
+        }
+        let shown = alice.evaluate("document.querySelector('.copy code').textContent");
+        alice.press_button("Copy");
+        alice.sees_button(says);
+        let has = if says == "Copied" { "navigator.clipboard.readText()" } else { "getSelection().toString()" };
+        assert_eq!(alice.evaluate(has), shown, "{says}");
+        assert_eq!(alice.complaints(), [""; 0]);
+    }
+}
+
+/// What alice's pages of a house are called in docs/screenshots, and their routes, see [`House::address`].
+const PICTURES: [(&str, &str); 28] = [
+    ("accounts", "/accounts"),
+    ("account", "/accounts/{account}"),
+    ("account-to-reconnect", "/accounts/{dead}"),
+    ("access", "/accounts/{account}/access"),
+    ("rename", "/accounts/{account}/name"),
+    ("reconnect", "/accounts/{account}/reconnect"),
+    ("delete", "/accounts/{account}/delete"),
+    ("connect", "/accounts/new"),
+    ("connect-app", "/accounts/new/{app}"),
+    ("connect-not-set-up", "/accounts/new/notes"),
+    ("connect-custom", "/accounts/new/custom"),
+    ("workflows", "/workflows"),
+    ("workflow", "/workflows/{owner}/{name}"),
+    ("workflow-delete", "/workflows/{owner}/{name}/delete"),
+    ("runs", "/runs"),
+    ("run", "/runs/{failed}"),
+    ("run-ok", "/runs/{run}"),
+    ("run-waiting", "/runs/{waiting}"),
+    ("members", "/members"),
+    ("member", "/members/{member}"),
+    ("member-remove", "/members/{member}/remove"),
+    ("apps", "/apps"),
+    ("app", "/apps/{app}"),
+    ("app-import", "/apps/import"),
+    ("audit", "/audit"),
+    ("settings", "/settings"),
+    ("tokens", "/settings/tokens"),
+    ("vault-rotate", "/settings/vault/rotate"),
+];
+/// The same of what is there once an app has a client.
+const FORGET: (&str, &str) = ("app-client-forget", "/apps/notes/client/forget");
+
+#[test]
+fn every_page_has_a_picture() {
+    let fits = |route: &str, path: &str| {
+        let (parts, of_path) = (route.split('/'), path.split('/'));
+        route.split('/').count() == path.split('/').count()
+            && parts.zip(of_path).all(|(part, of_path)| part == of_path || part.starts_with('{'))
+    };
+    let pages = routes().into_iter().filter(|route| route.is_page() && route.is_closed());
+    let without: Vec<String> = pages
+        .map(|route| route.path)
+        .filter(|route| !PICTURES.iter().chain([&FORGET]).any(|(_, path)| fits(route, path)))
+        .collect();
+    assert_eq!(without, [""; 0]);
+}
+
+#[test]
 fn screenshots_of_the_pages_are_taken_for_the_docs() {
     if std::env::var_os("KEYHOLE_LONG").is_none() {
         eprintln!("skipped: the screenshots are taken with --long");
@@ -157,46 +260,16 @@ fn screenshots_of_the_pages_are_taken_for_the_docs() {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("the folder is made");
     let alice = house.alice(&browser, &json!({}));
-    let account = |page: &str| format!("/accounts/{}{page}", house.healthy);
-    let workflow = |page: &str| format!("/workflows/alice/orders{page}");
     let mut all = Pictures { folder, bytes: 0 };
-    for (name, path) in [
-        ("accounts", "/accounts".to_owned()),
-        ("account", account("")),
-        ("account-to-reconnect", format!("/accounts/{}", house.dead)),
-        ("access", account("/access")),
-        ("rename", account("/name")),
-        ("reconnect", account("/reconnect")),
-        ("delete", account("/delete")),
-        ("connect", "/accounts/new".to_owned()),
-        ("connect-app", "/accounts/new/acme".to_owned()),
-        ("connect-not-set-up", "/accounts/new/notes".to_owned()),
-        ("connect-custom", "/accounts/new/custom".to_owned()),
-        ("workflows", "/workflows".to_owned()),
-        ("workflow", workflow("")),
-        ("workflow-delete", workflow("/delete")),
-        ("runs", "/runs".to_owned()),
-        ("run", format!("/runs/{}", house.failed)),
-        ("run-ok", format!("/runs/{}", house.ok)),
-        ("run-waiting", format!("/runs/{}", house.waiting)),
-        ("members", "/members".to_owned()),
-        ("member", "/members/bob".to_owned()),
-        ("member-remove", "/members/bob/remove".to_owned()),
-        ("apps", "/apps".to_owned()),
-        ("app", "/apps/notes".to_owned()),
-        ("app-import", "/apps/import".to_owned()),
-        ("audit", "/audit".to_owned()),
-        ("settings", "/settings".to_owned()),
-        ("tokens", "/settings/tokens".to_owned()),
-        ("vault-rotate", "/settings/vault/rotate".to_owned()),
-    ] {
-        assert_eq!(alice.open(&path), 200, "{path}");
+    for (name, route) in PICTURES {
+        assert_eq!(alice.open(&house.address(route, "")), 200, "{route}");
         all.take(&alice, name);
     }
     // Once there is a client to forget.
     house.served.keyhole.call(&["apps", "configure", "notes", "--client-id", "our-client", "--public"]).ok();
-    assert_eq!(alice.open("/apps/notes/client/forget"), 200);
-    all.take(&alice, "app-client-forget");
+    let (name, path) = FORGET;
+    assert_eq!(alice.open(path), 200);
+    all.take(&alice, name);
     let made = house.served.keyhole.call(&["--json", "accounts", "links", "create", "acme", "--as", "bob"]).ok().json();
     let stranger = browser.person(&house.served.url, &json!({}));
     let link = sign_in_link(&house.served.keyhole, "bob");

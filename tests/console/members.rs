@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::browser::{Browser, Page};
 use crate::house::{House, Words, enter};
 use crate::secrets::secret;
-use crate::visit::{client, send};
+use crate::visit::{Visit, client, send};
 
 /// What the page gives to be copied: a link or a token.
 fn copied(page: &Page) -> String {
@@ -89,6 +89,7 @@ fn an_invite_that_was_lost_is_made_anew_for_who_never_came_in() {
     alice.follow("carol");
     alice.press_button("Invite again");
     alice.sees("carol is invited again");
+    alice.judge("somebody who is invited again");
     let again = copied(&alice);
 
     let carol = browser.person(&served.url, &json!({}));
@@ -176,6 +177,7 @@ fn somebody_without_a_login_connects_an_account_by_a_link_that_was_made_in_the_s
     stranger.fill("API key", KEY);
     stranger.press_button("Connect");
     stranger.sees("now belongs to alice");
+    stranger.judge("what was connected by a link");
     assert_eq!(stranger.open(&link), 404);
     alice.open("/accounts");
     alice.sees("3 accounts");
@@ -191,6 +193,32 @@ fn somebody_without_a_login_connects_an_account_by_a_link_that_was_made_in_the_s
     alice.press_button(revoke.as_str().expect("a button"));
     alice.sees("The link is taken back.");
     assert_eq!(stranger.open(&link), 404);
+}
+
+/// Where a document is chosen.
+const DOCUMENT: &str = "OpenAPI 3 or Swagger 2 document, as a JSON or YAML file";
+
+#[tokio::test]
+async fn a_long_document_is_taken_from_who_may_add_apps_and_as_a_text_alone() {
+    let served = Served::with_members();
+    let post = async |visit: &Visit, document: &[u8]| {
+        let parts = [("form_key", visit.form_key.as_bytes()), ("upload", document)];
+        let parts = parts.map(|(name, value)| {
+            [format!("--cut\r\nContent-Disposition: form-data; name={name:?}\r\n\r\n").as_bytes(), value, b"\r\n"]
+                .concat()
+        });
+        let request = visit.posting("/apps/import", &[]).header("content-type", "multipart/form-data; boundary=cut");
+        send(request.body([parts.concat(), b"--cut--\r\n".to_vec()].concat())).await
+    };
+    let (mut alice, bob) = (Visit::of(&served, "alice").await, Visit::of(&served, "bob").await);
+    let long = vec![b' '; 1 << 20];
+    assert_eq!(post(&bob, &long).await.status, 403);
+    let answer = post(&alice, &long).await;
+    assert!(answer.status == 422 && answer.text.contains("there is no document"), "{} {}", answer.status, answer.text);
+    let answer = post(&alice, b"openapi: \xff").await;
+    assert!(answer.status == 422 && answer.text.contains("no text in UTF-8"), "{} {}", answer.status, answer.text);
+    alice.form_key.clone_from(&bob.form_key);
+    assert_eq!(post(&alice, &long).await.status, 403, "of another session's page");
 }
 
 #[test]
@@ -217,18 +245,26 @@ fn an_admin_sets_a_client_drafts_and_adds_an_app_filters_the_audit_and_checks_th
     assert!(!alice.text().contains("our-client"));
 
     alice.open("/apps/import");
-    alice.fill("OpenAPI 3 or Swagger 2 document, as JSON or YAML", "openapi: [");
+    alice.press_button("Draft it");
+    alice.sees("there is no document");
+    alice.fill("Or its text", "openapi: [");
     alice.press_button("Draft it");
     alice.sees(", column ");
+    assert_eq!(alice.value("Or its text"), "openapi: [");
+    alice.judge("a document that is none");
     let document = json!({
         "openapi": "3.0.0", "info": {"title": "Weather", "version": "1"}, "paths": {},
         "servers": [{"url": "https://api.weather-of-tests.com/v1"}],
         "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         "security": [{"key": []}],
     });
-    alice.fill("OpenAPI 3 or Swagger 2 document, as JSON or YAML", &document.to_string());
-    alice.press_button("Draft it");
-    alice.sees("A draft of weather");
+    // As long as they can be.
+    for (mib, said) in [(17, "the document has more than 16 MiB"), (15, "A draft of weather")] {
+        let long = format!("{}{document}", " ".repeat(mib << 20));
+        alice.attach(DOCUMENT, "weather.json", &long);
+        alice.press_button("Draft it");
+        alice.sees(said);
+    }
     assert!(alice.value("The definition").contains("api.weather-of-tests.com"));
     alice.judge("a draft");
     alice.press_button("Add this app");
@@ -248,6 +284,7 @@ fn an_admin_sets_a_client_drafts_and_adds_an_app_filters_the_audit_and_checks_th
     alice.arrives("status=401");
     let some = alice.count("row", None);
     assert!(1 < some && some < all, "{some} of {all}");
+    alice.judge("an audit that is filtered");
     alice.press_button("Verify");
     alice.sees("The audit is whole");
     alice.judge("an audit that was verified");

@@ -8,6 +8,7 @@ use keyhole_tests::served::Served;
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, Page};
+use crate::hostile::{evil, unharmed};
 use crate::house::{deploy_as, request, sign_in_link};
 use crate::secrets::secret;
 use crate::visit::send;
@@ -303,6 +304,17 @@ fn what_the_provider_says_of_an_error_is_text() {
     assert_eq!(ann.open(&format!("/sign-in/oidc/callback?{query}")), 403);
     ann.sees(said);
     assert_eq!(ann.evaluate("document.querySelectorAll('main img, main b').length"), 0);
+    // What it says of a person, too.
+    let email = evil("evil-email");
+    house.people(&json!({"ann": {"groups": ["staff"], "email": email, "name": evil("evil-name")}}));
+    let known = house.comes_as("ann");
+    known.open("/settings");
+    known.sees("evil-email");
+    unharmed(&known, "settings of who signs in with a provider");
+    house.people(&json!({"eve": {"groups": ["staff"], "preferred_username": evil("evil-username")}}));
+    let eve = house.comes_as("eve");
+    unharmed(&eve, "a name that is none");
+    assert_eq!(house.role("eve"), Value::Null);
     // Who says no there is told so here.
     ann.follow("Sign in with Acme");
     ann.arrives("^https://auth.acme.example/interaction/");

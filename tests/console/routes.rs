@@ -29,6 +29,12 @@ impl Route {
         !OPEN.contains(&self.path.as_str())
     }
 
+    /// Whether there is a page to look at.
+    pub fn is_page(&self) -> bool {
+        let is_file = [".json", ".toml"].iter().any(|kind| self.path.ends_with(kind));
+        self.get && !is_file && !self.path.ends_with("/events") && !self.path.starts_with("/assets/")
+    }
+
     /// The names of its parameters.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))

@@ -289,6 +289,34 @@ async fn whoever_is_removed_is_signed_out_at_once() {
     assert_eq!(bob.post("/sign-out/everywhere", &[]).await.status, 401);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_whose_session_has_expired_keeps_what_was_typed_and_comes_back_to_its_page() {
+    let Some(browser) = Browser::shared() else { return };
+    let served = Served::with_members();
+    served.keyhole.connect("alice", KEY);
+    let alice = enter(&browser, &served, "alice", &json!({}));
+    alice.open("/apps/import");
+    alice.fill("Or its text", "openapi: 3.0.0");
+    age(&served, "sessions/", "/expires", SignedDuration::from_hours(24 * 7)).await;
+    alice.press_button("Draft it");
+    alice.sees("Your session has ended, and nothing was changed.");
+    assert_eq!(alice.value("The OpenAPI document"), "openapi: 3.0.0");
+    alice.judge("a form that came after its session");
+    alice.follow("Sign in again");
+    alice.arrives("/sign-in\\?next=%2Fapps%2Fimport$");
+    let (token, _) = served.token("alice", &[]);
+    alice.fill("Or sign in with a token", &token);
+    alice.press_button("Sign in");
+    alice.arrives("/apps/import$");
+    // A list that follows what is typed follows no more; the next page says why.
+    alice.open("/accounts");
+    age(&served, "sessions/", "/expires", SignedDuration::from_hours(24 * 7)).await;
+    alice.type_in("Search", "acme");
+    alice.follow("Members");
+    alice.arrives("/sign-in\\?next=%2Fmembers$");
+    assert_eq!(alice.count("navigation", None), 0);
+}
+
 /// Puts a time of what `folder` keeps of the one session into the past, as if so long had passed.
 async fn age(served: &Served, folder: &str, time: &str, by: SignedDuration) {
     let store = RedbStore::open(&served.keyhole.data_dir()).expect("the store opens");

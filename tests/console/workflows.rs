@@ -98,6 +98,7 @@ fn a_person_chooses_which_account_a_step_uses_edits_the_file_and_turns_a_workflo
     alice.press_button("Deploy");
     alice.sees("no-such-step");
     assert_eq!(alice.value("The file").trim(), wrong.trim(), "what was typed is kept");
+    alice.judge("a workflow's file that is refused");
     assert_eq!(shown()["file"].to_string(), linked, "and the old version goes on");
     alice.fill("The file", &file.replace("each order", "every order"));
     alice.press_button("Deploy");

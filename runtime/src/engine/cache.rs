@@ -99,7 +99,7 @@ impl CodeCache {
     fn mac(&self, component: &[u8; 32], code: &Code) -> io::Result<blake3::Hash> {
         let mut hasher = blake3::Hasher::new_keyed(&self.config.key);
         hasher.update(MAGIC).update(&self.engine).update(component);
-        code.write(&mut hasher)?;
+        code.hash(&mut hasher)?;
         Ok(hasher.finalize())
     }
 

@@ -14,9 +14,6 @@ use rustix::io::Errno;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Bytes that are read at once for their hash: they stay in the processor's cache.
-const CHUNK: usize = 128 * 1024;
-
 /// Compiled code, of a trust that is the caller's to establish.
 pub(super) struct Code {
     file: File,
@@ -41,17 +38,21 @@ impl Code {
         Ok(Self { file, bytes })
     }
 
+    /// Gives all its bytes to `hasher`, from where they are.
+    pub fn hash(&self, hasher: &mut blake3::Hasher) -> io::Result<()> {
+        hasher.update_mmap(self.path()).map(drop)
+    }
+
     /// Gives all its bytes to `to`, in order.
     pub fn write(&self, mut to: impl Write) -> io::Result<()> {
         let mut file = &self.file;
         file.rewind()?;
-        let mut chunk = vec![0; CHUNK];
-        loop {
-            match file.read(&mut chunk)? {
-                0 => return Ok(()),
-                bytes => to.write_all(&chunk[..bytes])?,
-            }
-        }
+        io::copy(&mut file, &mut to).map(drop)
+    }
+
+    /// Where this process, and no other, finds it.
+    fn path(&self) -> String {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }
 
     /// Maps it as a component.
@@ -61,9 +62,8 @@ impl Code {
     /// It is what [`Engine::precompile_component`] made, every byte of it: it is run.
     #[allow(unsafe_code)]
     pub unsafe fn component(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         // SAFETY: as the caller says; and the file is sealed, so that no one can change what
         // is mapped. wasmtime checks that it is for this version and these settings.
-        unsafe { Component::deserialize_file(engine, path) }
+        unsafe { Component::deserialize_file(engine, self.path()) }
     }
 }

@@ -118,9 +118,19 @@ impl Engine {
     }
 
     async fn make_ready(&self, digest: Digest, bytes: Bytes) -> Result<Arc<Step>, LoadError> {
-        let inspection = inspect(&bytes)?;
-        inspection.check()?;
-        let (component, code_bytes) = self.component(digest, bytes).await?;
+        let inspected = bytes.clone();
+        let inspecting = self.blocking(move |_| {
+            let inspection = inspect(&inspected)?;
+            inspection.check()?;
+            Ok::<_, InspectError>(inspection)
+        });
+        // Side by side: each reads megabytes.
+        let (inspection, kept) = tokio::try_join!(inspecting, self.kept(digest))?;
+        let inspection = inspection?;
+        let (component, code_bytes) = match kept {
+            Some(kept) => kept,
+            None => self.compiled(digest, bytes).await?,
+        };
         let slots = match component.resources_required() {
             Some(needs) => needs.num_memories.max(needs.num_tables.div_ceil(TABLES_PER_SLOT)).max(1),
             None => return Err(LoadError::TooManyParts("it instantiates modules that it imports".to_owned())),
@@ -149,9 +159,9 @@ impl Engine {
         Ok(Arc::new(Step { digest, definition, inspection, code_bytes, definition_bytes, pre, slots }))
     }
 
-    /// The compiled component, from disk where it is there.
-    async fn component(&self, digest: Digest, bytes: Bytes) -> Result<(Component, usize), LoadError> {
-        let cached = self.blocking(move |engine| {
+    /// The compiled component, if it is on disk.
+    async fn kept(&self, digest: Digest) -> Result<Option<(Component, usize)>, CompileError> {
+        self.blocking(move |engine| {
             let cache = engine.code_cache()?;
             let code = cache.load(&digest.0)?;
             match engine.map(&code) {
@@ -161,10 +171,12 @@ impl Engine {
                     None
                 }
             }
-        });
-        if let Some(component) = cached.await? {
-            return Ok(component);
-        }
+        })
+        .await
+    }
+
+    /// Compiles it, and keeps that on disk.
+    async fn compiled(&self, digest: Digest, bytes: Bytes) -> Result<(Component, usize), LoadError> {
         let code = {
             let _turn = self.compile_turn().await;
             compile(self.wasmtime(), self.config().worker.as_ref(), &self.config().compile, bytes).await?

@@ -133,6 +133,13 @@ pub(super) fn alert(problem: &Problem) -> Markup {
 /// A problem, as a page.
 pub(in crate::server) struct Wrong(Problem);
 
+impl Wrong {
+    /// What it shows, for a page that shows it in its own way.
+    pub(super) fn into_problem(self) -> Problem {
+        self.0
+    }
+}
+
 impl<E: Into<Problem>> From<E> for Wrong {
     fn from(error: E) -> Self {
         Self(error.into())

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRequest as _, Request, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use keyhole_host_api::apps::import::{self, Draft, Given};
 use maud::{Markup, html};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use super::frame::{self, Part, Wrong, alert};
@@ -19,28 +21,39 @@ use crate::server::model::NewApp;
 use crate::server::problem::Problem;
 use crate::server::routes;
 
+/// Longest document, in bytes. What services publish of themselves is seldom longer.
+const MAX_DOCUMENT: usize = 16 << 20;
+/// Longest form with one, in bytes. One that is too long is taken as a whole all the same: a browser that is still sending
+/// does not hear why it is refused.
+pub(super) const MAX_FORM: usize = 4 * MAX_DOCUMENT;
+/// Documents are read one at a time: read, one has many times its length.
+static READING: Semaphore = Semaphore::const_new(1);
+
 pub(super) async fn ask(visitor: Visitor) -> Result<Response, Wrong> {
     visitor.caller.must(Act::ChangeApps)?;
     Ok(frame::page(&visitor, Part::Apps, "Draft an app", form(&visitor, None)))
 }
 
-fn form(visitor: &Visitor, again: Option<(&Posted, &Problem)>) -> Markup {
-    let value = |name: &str| again.and_then(|(posted, _)| posted.raw(name));
+fn form(visitor: &Visitor, again: Option<(Option<&Posted>, &Problem)>) -> Markup {
+    let value = |name: &str| again.and_then(|(posted, _)| posted?.raw(name));
     html! {
         p .crumb { a href="/apps" { "Apps" } }
         div .head { h1 { "Draft an app" } }
         @if let Some((_, problem)) = again { (alert(problem)) }
         p { "What a service publishes of itself gives a draft of its definition: hosts, fields, where the credential goes, \
              OAuth. Look through it on the next page, and add the app there." }
-        form .card method="post" autocomplete="off" {
+        form .card method="post" enctype="multipart/form-data" autocomplete="off" {
             (visitor.key())
-            label for="document" { "OpenAPI 3 or Swagger 2 document, as JSON or YAML" }
-            textarea #document name="document" rows="14" required spellcheck="false" aria-describedby="document-help" {
-                (value("document").unwrap_or(""))
+            label for="upload" { "OpenAPI 3 or Swagger 2 document, as a JSON or YAML file" }
+            input #upload name="upload" type="file" accept=".json,.yaml,.yml" aria-describedby="upload-help";
+            small #upload-help {
+                "At most " (MAX_DOCUMENT >> 20) " MiB. A longer document, or one at an address, is drafted from a terminal: "
+                code { "keyhole apps import openapi FILE|URL" }
             }
-            small #document-help {
-                "A form takes " (MAX_BODY / 1024) " KiB, and less of what it has to encode. A longer document, or one at an \
-                 address, is drafted from a terminal: " code { "keyhole apps import openapi FILE|URL" }
+            label for="document" { "Or its text" }
+            textarea #document name="document" rows="14" spellcheck="false" {
+                // What is longer was not typed.
+                (value("document").filter(|text| text.len() <= MAX_BODY).unwrap_or(""))
             }
             label for="name" { "Name (optional)" }
             input #name name="name" maxlength="64" value=[value("name")] spellcheck="false" aria-describedby="name-help";
@@ -54,17 +67,31 @@ fn form(visitor: &Visitor, again: Option<(&Posted, &Problem)>) -> Markup {
     }
 }
 
-pub(super) async fn draft(State(api): State<Arc<Api>>, posted: Posted) -> Result<Response, Wrong> {
-    let visitor = &posted.visitor;
+/// Who may not do this sends nothing that is long.
+pub(super) async fn draft(State(api): State<Arc<Api>>, visitor: Visitor, request: Request) -> Result<Response, Wrong> {
     visitor.caller.must(Act::ChangeApps)?;
-    match drafted(&posted).await {
-        Ok(draft) => Ok(frame::page(visitor, Part::Apps, "A draft", shown(&api, visitor, &draft))),
+    let posted = Posted::from_request(request, &api).await.map_err(|wrong| match wrong.into_problem() {
+        problem if problem.code() == StatusCode::PAYLOAD_TOO_LARGE => too_long(),
+        problem => problem,
+    });
+    let drafted = match &posted {
+        Ok(posted) => drafted(posted).await,
+        Err(problem) if problem.code() == StatusCode::UNPROCESSABLE_ENTITY => Err(problem.clone()),
+        Err(problem) => return Err(problem.clone().into()),
+    };
+    match drafted {
+        Ok(draft) => Ok(frame::page(&visitor, Part::Apps, "A draft", shown(&api, &visitor, &draft))),
         Err(problem) if problem.code().is_server_error() => Err(problem.into()),
         Err(problem) => {
-            let content = form(visitor, Some((&posted, &problem)));
-            Ok(frame::again(visitor, Part::Apps, &problem, "Draft an app", content))
+            let content = form(&visitor, Some((posted.as_ref().ok(), &problem)));
+            Ok(frame::again(&visitor, Part::Apps, &problem, "Draft an app", content))
         }
     }
+}
+
+fn too_long() -> Problem {
+    Problem::wrong(format!("the document has more than {} MiB", MAX_DOCUMENT >> 20))
+        .help("draft it from a terminal, as is said below")
 }
 
 async fn drafted(posted: &Posted) -> Result<Draft, Problem> {
@@ -74,7 +101,12 @@ async fn drafted(posted: &Posted) -> Result<Draft, Problem> {
             .help("give one such as https://api.example.com/v1/")
     })?;
     let given = Given { name: posted.one("name").map(str::to_owned), base_url, document: None };
-    let text = posted.raw("document").unwrap_or("").to_owned();
+    let text = match posted.given("upload").or_else(|| posted.given("document")) {
+        Some(text) if text.len() > MAX_DOCUMENT => return Err(too_long()),
+        Some(text) => text.to_owned(),
+        None => return Err(Problem::wrong("there is no document").help("choose a file, or paste its text")),
+    };
+    let _alone = READING.acquire().await.map_err(|closed| Problem::internal(&closed))?;
     // A few lines of YAML can stand for a long document, which must not keep others waiting.
     let drafted = tokio::task::spawn_blocking(move || from_text(&text, &given)).await;
     drafted.map_err(|error| Problem::internal(&error))?

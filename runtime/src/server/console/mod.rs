@@ -128,7 +128,6 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/members/{member}/invite", post(member::invite))
         .route("/members/{member}/remove", get(member::ask_remove).post(member::remove))
         .route("/apps", get(apps::list).post(import::add))
-        .route("/apps/import", get(import::ask).post(import::draft))
         .route("/apps/{app}", get(apps::show))
         .route("/apps/{app}/client", post(apps::configure))
         .route("/apps/{app}/client/forget", get(apps::ask_forget).post(apps::forget))
@@ -147,6 +146,8 @@ pub(super) fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/sign-out", post(sign_in::out))
         .route("/sign-out/everywhere", post(sign_in::out_everywhere))
         .route_layer(from_fn(acts::act_to_its_end))
+        // Its forms are long, and do nothing.
+        .route("/apps/import", get(import::ask).post(import::draft).layer(DefaultBodyLimit::max(import::MAX_FORM)))
         .route_layer(map_response(too_long))
         .route_layer(from_fn_with_state(api.clone(), session::sign_in_first));
     Router::new()

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Multipart, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -85,6 +85,11 @@ impl Posted {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 
+    /// The same, unless there is nothing in it.
+    pub(super) fn given(&self, name: &str) -> Option<&str> {
+        self.raw(name).filter(|value| !value.trim().is_empty())
+    }
+
     /// Each value of the field `name`.
     pub(super) fn all<'p>(&'p self, name: &'p str) -> impl Iterator<Item = &'p str> {
         self.fields.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.as_str())
@@ -109,17 +114,33 @@ impl FromRequest<Arc<Api>> for Posted {
 
 /// What a form sent, whoever sent it.
 pub(super) async fn form(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if kind.starts_with("multipart/form-data") {
+        return with_files(request, api).await;
+    }
     let form = axum::extract::Form::<Vec<(String, String)>>::from_request(request, api).await;
     let wiped = |(name, value)| (name, Zeroizing::new(value));
-    form.map(|axum::extract::Form(fields)| fields.into_iter().map(wiped).collect()).map_err(|rejection| {
-        // What axum says of it may hold a part of the body.
-        Problem::new(
-            rejection.into_response().status(),
-            "malformed",
-            "The form can't be read",
-            "what was sent is no form",
-        )
-    })
+    form.map(|axum::extract::Form(fields)| fields.into_iter().map(wiped).collect())
+        .map_err(|rejection| no_form(rejection.into_response().status()))
+}
+
+/// The same of a form that may have files, which are texts (RFC 7578).
+async fn with_files(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
+    let form = Multipart::from_request(request, api).await;
+    let mut form = form.map_err(|rejection| no_form(rejection.status()))?;
+    let mut fields = Form::new();
+    while let Some(field) = form.next_field().await.map_err(|error| no_form(error.status()))? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let value = field.bytes().await.map_err(|error| no_form(error.status()))?;
+        let value = String::from_utf8(value.into()).map_err(|_| Problem::wrong("what was sent is no text in UTF-8"))?;
+        fields.push((name, Zeroizing::new(value)));
+    }
+    Ok(fields)
+}
+
+/// What is said of it elsewhere may hold a part of the body.
+fn no_form(status: StatusCode) -> Problem {
+    Problem::new(status, "malformed", "The form can't be read", "what was sent is no form")
 }
 
 fn stranger() -> Problem {

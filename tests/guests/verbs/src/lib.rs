@@ -32,6 +32,7 @@ fn run(input: Input, ctx: Ctx) -> Result<impl Serialize> {
         "steps" => return ctx.steps(),
         "attempt" => return Ok(json!(ctx.attempt())),
         "export" => ctx.export("given", &value)?,
+        "export-as" => ctx.export(&key(&value), &value["value"])?,
         "fail" => return Err(Error::step(value.as_str().unwrap_or("it failed").to_owned())),
         "fail-before" if u64::from(ctx.attempt()) < number() => return Err(Error::upstream("not yet").retryable()),
         "fail-before" => return Ok(json!(ctx.attempt())),

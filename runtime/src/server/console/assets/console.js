@@ -44,13 +44,18 @@ document.addEventListener('keydown', (event) => {
 
 // What can be copied has a button for it.
 for (const place of document.querySelectorAll('.copy')) {
-  const text = place.querySelector('code').textContent;
+  const code = place.querySelector('code');
   const button = document.createElement('button');
   button.type = 'button';
   button.textContent = 'Copy';
   button.addEventListener('click', async () => {
-    await navigator.clipboard.writeText(text);
-    button.textContent = 'Copied';
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = 'Copied';
+    } catch {
+      // Whoever may not let pages do that has it ready for their own hand.
+      getSelection().selectAllChildren(code);
+    }
   });
   if (navigator.clipboard) place.append(button);
 }
