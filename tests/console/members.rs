@@ -2,6 +2,7 @@
 
 use keyhole_tests::program::KEY;
 use keyhole_tests::served::Served;
+use reqwest::header::CONTENT_TYPE;
 use serde_json::json;
 
 use crate::browser::{Browser, Page};
@@ -207,7 +208,8 @@ async fn a_long_document_is_taken_from_who_may_add_apps_and_as_a_text_alone() {
             [format!("--cut\r\nContent-Disposition: form-data; name={name:?}\r\n\r\n").as_bytes(), value, b"\r\n"]
                 .concat()
         });
-        let request = visit.posting("/apps/import", &[]).header("content-type", "multipart/form-data; boundary=cut");
+        let kind = "multipart/form-data; boundary=cut".parse().expect("a header");
+        let request = visit.posting("/apps/import", &[]).headers([(CONTENT_TYPE, kind)].into_iter().collect());
         send(request.body([parts.concat(), b"--cut--\r\n".to_vec()].concat())).await
     };
     let (mut alice, bob) = (Visit::of(&served, "alice").await, Visit::of(&served, "bob").await);
