@@ -191,7 +191,16 @@ fn a_person_connects_by_oauth_and_comes_back_signed_in_to_the_accounts_page() {
     alice.click_text("Actions");
     alice.press_button("Test");
     alice.sees("It works: the service takes its credentials.");
+    // The service forgets what it gave: what is renewed for that is in the account's history.
+    let desk = browser.person("https://auth.acme.example", &json!({}));
+    desk.open("/test/counters");
+    assert_eq!(desk.evaluate("fetch('/test/forget', { method: 'POST' }).then((answer) => answer.status)"), 200);
+    alice.click_text("Actions");
+    alice.press_button("Test");
+    alice.sees("It works: the service takes its credentials.");
     let connected = accounts(&served.keyhole, "alice");
+    alice.open(&format!("{PUBLIC}/accounts/{}", connected[0]["id"].as_str().expect("an id")));
+    alice.sees("access and refresh token renewed");
     assert_eq!((&connected[0]["owner"], &connected[0]["uid"]), (&json!("alice"), &json!("ann")), "{connected:#}");
     assert_eq!(connected[0]["access"], "private");
 

@@ -14,7 +14,7 @@
 //! | `accounts connect --device` | [`OAuth::begin_device`] gives a code to show; [`OAuth::poll_device`] asks once, [`OAuth::wait_device`] until it is done |
 //! | apps without a member to ask: client credentials, a JWT | [`OAuth::connect_client`] |
 //! | `accounts reconnect` | any of these, with [`Start::account`] |
-//! | `accounts test` | [`OAuth::test`] |
+//! | `accounts test` | [`OAuth::test_account`] |
 //! | `accounts delete` | [`OAuth::delete`]: revokes at the service, then erases |
 //!
 //! ```no_run
@@ -44,6 +44,7 @@ mod error;
 mod identity;
 mod lease;
 mod refresh;
+mod test_account;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -60,6 +61,7 @@ pub use end::Upstream;
 pub use error::{OAuthError, RefreshError, TokenError};
 pub use identity::{Identity, TestError};
 pub(crate) use refresh::Need;
+pub use test_account::TestAccountError;
 pub(crate) use wire::is_redirect_uri;
 
 use crate::accounts::Accounts;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyhole_host_api::accounts::AccountId;
+use keyhole_host_api::accounts::{AccountId, UseError};
 use keyhole_host_api::apps::REFRESH_TOKEN;
 use keyhole_host_api::broker::SendError;
+use keyhole_host_api::oauth::TestAccountError;
 use serde_json::json;
 use tokio::sync::Barrier;
 
@@ -193,6 +194,31 @@ async fn tokens_that_work_are_used_while_the_endpoint_does_not() {
     tokio::time::sleep_until(until(almost)).await;
     assert_eq!(use_it(&house.session("alice", "notes", &id), "").await.unwrap().0, 200);
     assert_eq!(server.count("token requests").await, 2, "a refresh was tried");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_of_an_account_renews_its_tokens_as_a_run_would() {
+    let (_dir, server, house) = new().await;
+    server.set(json!({"accessTtl": 3})).await;
+    let id = connect(&house, &mut server.browser(), "notes", "ann").await;
+    let check = async |id: &AccountId| house.oauth().test_account(id, &who("alice")).await;
+    server.set(json!({"accessTtl": 3600})).await;
+    expiry(&house, &id).await;
+    assert!(check(&id).await.unwrap().is_some(), "its access token had expired");
+    assert_eq!(server.count("refresh_token").await, 1);
+    assert_eq!(server.count("resource refused").await, 0, "none was sent with the old token");
+    server.forget().await;
+    assert!(check(&id).await.unwrap().is_some(), "the service had forgotten it");
+    assert_eq!(server.count("refresh_token").await, 2);
+    let bobs = house.oauth().test_account(&id, &who("bob")).await;
+    assert!(matches!(bobs, Err(TestAccountError::Use(UseError::NoAccess { .. }))), "{bobs:?}");
+
+    server.set(json!({"accessTtl": 3})).await;
+    let id = connect(&house, &mut server.browser(), "notes", "zoe").await;
+    assert!(server.refresh("keyhole", &house.secret(&id, REFRESH_TOKEN).await).await, "a thief was faster");
+    expiry(&house, &id).await;
+    let stolen = check(&id).await;
+    assert!(matches!(stolen, Err(TestAccountError::Use(UseError::ReconnectNeeded { .. }))), "{stolen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

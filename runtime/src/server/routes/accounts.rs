@@ -7,10 +7,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use keyhole_host_api::accounts::{AccountId, ChangeError, Connect, Prepared, Row, Summary};
+use keyhole_host_api::accounts::{AccountId, ChangeError, Connect, Prepared, Row, Summary, UseError};
 use keyhole_host_api::broker::audit;
 use keyhole_host_api::members::MemberId;
-use keyhole_host_api::oauth::TestError;
+use keyhole_host_api::oauth::{RefreshError, TestAccountError, TestError};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -213,23 +213,22 @@ pub(in crate::server) async fn test(
     Path(named): Path<String>,
 ) -> Answer<Tested> {
     let found = account(&api, &caller, &named).await?;
-    let not_usable = |error: keyhole_host_api::accounts::UseError| match error {
-        keyhole_host_api::accounts::UseError::Store(error) => Problem::from(error),
-        error => Problem::not_allowed(error.to_string()),
-    };
-    let account = api.accounts.usable(&found.id, caller.member()?).await.map_err(not_usable)?;
-    let app = account.app(api.catalog()).ok_or_else(|| {
-        Problem::conflict(format!("the app {} of this account is no longer defined", account.app))
-            .help("give its definition back with --apps DIR")
-    })?;
-    let mut fields = std::collections::BTreeMap::new();
-    for field in account.secret_fields() {
-        fields.insert(field.to_owned(), api.accounts.secret(&account, field)?);
-    }
-    let (works, reason) = match api.oauth().test(&app, &account.plain, &fields).await {
+    let (works, reason) = match api.oauth().test_account(&found.id, caller.member()?).await {
         Ok(Some(_)) => (Some(true), None),
-        Ok(None) => (None, Some(format!("the definition of {} has no test", account.app))),
-        Err(error @ TestError::Call(_)) => return Err(Problem::upstream(error.to_string()).help("try again later")),
+        Ok(None) => (None, Some(format!("the definition of {} has no test", found.app))),
+        Err(TestAccountError::Use(UseError::Store(error)) | TestAccountError::Refresh(RefreshError::Store(error))) => {
+            return Err(error.into());
+        }
+        Err(TestAccountError::Vault(error)) => return Err(error.into()),
+        Err(error @ TestAccountError::NotDefined(_)) => {
+            return Err(Problem::conflict(error.to_string()).help("give its definition back with --apps DIR"));
+        }
+        Err(error @ (TestAccountError::Refresh(_) | TestAccountError::Test(TestError::Call(_)))) => {
+            return Err(Problem::upstream(error.to_string()).help("try again later"));
+        }
+        Err(TestAccountError::Use(error)) if !matches!(error, UseError::ReconnectNeeded { .. }) => {
+            return Err(Problem::not_allowed(error.to_string()));
+        }
         Err(error) => (Some(false), Some(error.to_string())),
     };
     Ok(Json(Tested { id: found.id, nickname: found.nickname, works, reason }))
