@@ -1,6 +1,8 @@
 //! Actions in the shape of Pipedream's registry, `components/<app>/actions/<name>/<name>.mjs`
 //! beside their app files, in each style of placing a credential that such code uses.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use crate::house::{House, echo, file};
@@ -102,7 +104,7 @@ const CASES: &[Case] = &[
         prop: "maps",
         host: "api.query-maps.example",
         fields: &[],
-        props: &[],
+        props: &["address=1 Main Street"],
         arrives: Query("key"),
         shown: "key=‹query_maps.api_key›",
     },
@@ -138,6 +140,12 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// An action's file, which is in either of the registry's two languages.
+fn source(app: &str, action: &str) -> PathBuf {
+    let of = |kind: &str| file(&format!("components/{app}/actions/{action}/{action}.{kind}"));
+    ["mjs", "ts"].map(of).into_iter().find(|path| path.exists()).expect("an action")
+}
+
 #[test]
 fn sealed_registry_actions_place_credentials_that_they_never_hold() {
     let mut house = House::new();
@@ -151,7 +159,7 @@ fn sealed_registry_actions_place_credentials_that_they_never_hold() {
         for prop in case.props {
             more.extend(["--prop", prop]);
         }
-        let source = file(&format!("components/{app}/actions/{action}/{action}.mjs"));
+        let source = source(app, action);
         let run = house.run(&source, &json!({}), &more);
         assert_eq!(run["status"], "ok", "{app}: {run:#}");
         let text = run.to_string();
@@ -172,7 +180,15 @@ fn sealed_registry_actions_place_credentials_that_they_never_hold() {
             Query(name) => assert!(request.target.contains(&format!("{name}={SECRET}")), "{app}: {request:?}"),
         }
     }
+    // What an action takes for wrong is for who gave it to correct, and nothing is asked for.
+    let account = house.connect("query_maps", SECRET, &[]);
+    let link = format!("maps={account}");
+    let wrong = house.run(&source("query_maps", "geocode"), &json!({}), &["--link", &link, "--prop", "address= "]);
+    let error = wrong["error"]["message"].as_str();
+    assert!(wrong["status"] == "failed" && error.is_some_and(|said| said.contains("Give an address")), "{wrong:#}");
+
     let received = server.received();
+    assert_eq!(received.len(), CASES.len());
     assert_eq!((received[0].method.as_str(), received[0].target.as_str()), ("PATCH", "/v1/contacts/42"));
     assert_eq!(received[0].body, br#"{"name":"Ada"}"#, "what is undefined is left out");
     assert_eq!(received[4].target, "/books/v3/invoices?organization_id=7");

@@ -248,7 +248,7 @@ fn nothing_lost_a_run_goes_on_in_the_server_when_the_command_that_began_it_is_en
     let _serving = Serving::on(&keyhole);
     let mut command = keyhole.command(&["workflows", "run", "w", "--as", "alice"]).spawn().unwrap();
     let waiting = until("it to wait", || list(&keyhole, &["--status", "waiting"]).pop());
-    std::process::Command::new("kill").args(["-INT", &command.id().to_string()]).status().unwrap();
+    std::process::Command::new("kill").args(["-TERM", &command.id().to_string()]).status().unwrap();
     assert!(!command.wait().unwrap().success());
     let ended = until_status(&keyhole, waiting["id"].as_str().unwrap(), "ok");
     assert_eq!(returned(&ended)["b"], 1, "{ended:#}");
