@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::browser::{Browser, Page};
 use crate::house::{House, Words, enter};
 use crate::secrets::secret;
-use crate::visit::{Visit, client, send};
+use crate::visit::{Answer, Visit, client, send};
 
 /// What the page gives to be copied: a link or a token.
 fn copied(page: &Page) -> String {
@@ -199,28 +199,57 @@ fn somebody_without_a_login_connects_an_account_by_a_link_that_was_made_in_the_s
 /// Where a document is chosen.
 const DOCUMENT: &str = "OpenAPI 3 or Swagger 2 document, as a JSON or YAML file";
 
+/// Gives a document as a file, as the page of it does (RFC 7578).
+async fn upload(visit: &Visit, document: &[u8]) -> Answer {
+    let parts = [("form_key", visit.form_key.as_bytes()), ("upload", document)].map(|(name, value)| {
+        let head = format!("--cut\r\nContent-Disposition: form-data; name={name:?}\r\n\r\n");
+        [head.as_bytes(), value, b"\r\n"].concat()
+    });
+    let kind = "multipart/form-data; boundary=cut".parse().expect("a header");
+    let request = visit.posting("/apps/import", &[]).headers([(CONTENT_TYPE, kind)].into_iter().collect());
+    send(request.body([parts.concat(), b"--cut--\r\n".to_vec()].concat())).await
+}
+
 #[tokio::test]
 async fn a_long_document_is_taken_from_who_may_add_apps_and_as_a_text_alone() {
     let served = Served::with_members();
-    let post = async |visit: &Visit, document: &[u8]| {
-        let parts = [("form_key", visit.form_key.as_bytes()), ("upload", document)];
-        let parts = parts.map(|(name, value)| {
-            [format!("--cut\r\nContent-Disposition: form-data; name={name:?}\r\n\r\n").as_bytes(), value, b"\r\n"]
-                .concat()
-        });
-        let kind = "multipart/form-data; boundary=cut".parse().expect("a header");
-        let request = visit.posting("/apps/import", &[]).headers([(CONTENT_TYPE, kind)].into_iter().collect());
-        send(request.body([parts.concat(), b"--cut--\r\n".to_vec()].concat())).await
-    };
     let (mut alice, bob) = (Visit::of(&served, "alice").await, Visit::of(&served, "bob").await);
     let long = vec![b' '; 1 << 20];
-    assert_eq!(post(&bob, &long).await.status, 403);
-    let answer = post(&alice, &long).await;
+    assert_eq!(upload(&bob, &long[..64 << 10]).await.status, 403);
+    let answer = upload(&alice, &long).await;
     assert!(answer.status == 422 && answer.text.contains("there is no document"), "{} {}", answer.status, answer.text);
-    let answer = post(&alice, b"openapi: \xff").await;
+    let answer = upload(&alice, b"openapi: \xff").await;
     assert!(answer.status == 422 && answer.text.contains("no text in UTF-8"), "{} {}", answer.status, answer.text);
     alice.form_key.clone_from(&bob.form_key);
-    assert_eq!(post(&alice, &long).await.status, 403, "of another session's page");
+    assert_eq!(upload(&alice, &long).await.status, 403, "of another session's page");
+}
+
+#[tokio::test]
+async fn a_document_that_takes_more_than_it_may_ends_with_what_reads_it_and_the_server_goes_on() {
+    let served = Served::with_members();
+    let alice = Visit::of(&served, "alice").await;
+    // Each entry is a hundred times as long in memory.
+    let bomb = format!("[{}0]", "{\"\":0},".repeat((15 << 20) / 7));
+    let answer = upload(&alice, bomb.as_bytes()).await;
+    assert!(answer.status == 422 && answer.text.contains("MiB of memory"), "{} {}", answer.status, answer.text);
+    // What one part of it would be repeated for by the other.
+    let (host, schemes) = ("a".repeat(1 << 20), vec!["https"; 100_000]);
+    let long = json!({"swagger": "2.0", "host": host, "schemes": schemes, "info": {"title": "Long"}}).to_string();
+    let answer = upload(&alice, long.as_bytes()).await;
+    assert_eq!(answer.status, 422, "{}", answer.text);
+    assert!(!answer.text.contains("MiB of memory"), "{}", answer.text);
+    let scopes: serde_json::Map<String, serde_json::Value> =
+        (0..200_000).map(|one| (format!("s{one}"), json!(""))).collect();
+    let many = json!({
+        "openapi": "3.0.0", "info": {"title": "Many"}, "servers": [{"url": "https://api.many-of-tests.com/"}], "paths": {},
+        "components": {"securitySchemes": {"o": {"type": "oauth2", "flows": {"authorizationCode": {
+            "authorizationUrl": "https://api.many-of-tests.com/auth", "tokenUrl": "https://api.many-of-tests.com/token", "scopes": scopes,
+        }}}}},
+        "security": [{"o": []}],
+    });
+    let answer = upload(&alice, many.to_string().as_bytes()).await;
+    assert!(answer.status == 200 && answer.text.contains("A draft of many"), "{} {}", answer.status, answer.text);
+    assert_eq!(alice.get("/accounts").await.status, 200);
 }
 
 #[test]

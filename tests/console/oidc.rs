@@ -313,6 +313,7 @@ fn what_the_provider_says_of_an_error_is_text() {
     unharmed(&known, "settings of who signs in with a provider");
     house.people(&json!({"eve": {"groups": ["staff"], "preferred_username": evil("evil-username")}}));
     let eve = house.comes_as("eve");
+    eve.sees("evil-username");
     unharmed(&eve, "a name that is none");
     assert_eq!(house.role("eve"), Value::Null);
     // Who says no there is told so here.

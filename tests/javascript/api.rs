@@ -19,8 +19,18 @@ fn line_of(text: &str) -> usize {
 fn a_step_uses_the_whole_of_the_component_api() {
     let house = House::new();
     let store = ["--prop", "store=of-the-test"];
-    let given =
-        ["text=hi", r#"tags=["x"]"#, "ratio=0.5", r#"settings={"a": [1]}"#, "counts=[1, 2]", r#"things=[{"b": 1}]"#];
+    let given = [
+        "text=hi",
+        r#"tags=["x"]"#,
+        "ratio=0.5",
+        r#"settings={"a": [1]}"#,
+        "counts=[1, 2]",
+        r#"things=[{"b": 1}]"#,
+        "flags=[true, false]",
+        "numbers=[0.5, 2]",
+        r#"chosen={"label": "Tea", "value": "tea"}"#,
+        r#"anything=[null, "x", 1]"#,
+    ];
     let given: Vec<_> = given.iter().flat_map(|one| ["--prop", *one]).collect();
     let run = house.run(&api(), &json!({"a": 5}), &[&store[..], &given].concat());
     assert_eq!(run["status"], "ok", "{run:#}");
@@ -30,7 +40,8 @@ fn a_step_uses_the_whole_of_the_component_api() {
     assert_eq!(value["count"], 3);
     assert_eq!(value["tags"], json!(["x"]));
     assert_eq!(value["greeting"], "hello from shared");
-    assert_eq!(value["typed"], json!([0.5, {"a": [1]}, [1, 2], [{"b": 1}]]));
+    assert_eq!(value["typed"], json!([0.5, {"a": [1]}, [1, 2], [{"b": 1}], [true, false], [0.5, 2]]));
+    assert_eq!(value["chosen"], json!([{"label": "Tea", "value": "tea"}, [null, "x", 1]]));
     assert_eq!(value["store"], json!([{"a": 1}, "otherwise", 1]));
     assert_eq!(value["refused"], "ttl takes a number of seconds, not -1");
     assert!(value["responded"].as_str().is_some_and(|text| text.contains("200 to 599")), "{run:#}");
@@ -73,7 +84,7 @@ fn the_definition_names_every_prop_that_is_filled_in() {
     let inspected = house.call(&["--json", "inspect", &api().display().to_string()]).ok().json();
     let props = &inspected["definition"]["props"];
     let names: Vec<_> = props.as_object().expect("props").keys().map(String::as_str).collect();
-    assert_eq!(names.len(), 16, "no alert and no interface: {names:?}");
+    assert_eq!(names.len(), 19, "no alert and no interface: {names:?}");
     assert_eq!(props["db"], json!({"type": "data_store", "optional": true, "secret": false}));
     assert_eq!((&props["store"]["type"], &props["store"]["default"]), (&json!("data_store"), &json!("of-the-step")));
     assert_eq!(props["shared"]["app"], "bearer_crm");
@@ -137,7 +148,7 @@ fn options_and_additional_props_are_asked_of_the_step() {
     assert_eq!(asked("list", &["--prop", "text=hi"])["options"], json!(["hi-0-shared"]));
     assert_eq!(asked("more", &[])["props"], json!({}));
     let added = json!({
-        "extra": {"type": "string", "label": "After 18, List", "optional": true},
+        "extra": {"type": "string", "label": "After 21, List", "optional": true},
         "again": {"type": "string", "label": "List", "optional": true, "configure": true},
         "Due Date.1": {"type": "string", "optional": true},
         "8f3a": {"type": "integer", "default": 7},

@@ -47,9 +47,9 @@ impl OAuth {
         let outcome = self.checked(&account).await;
         // Once: the tokens that come of it are fresh, so a second refusal is the service's word.
         if let Err(TestAccountError::Test(TestError::Refused { status: 401, .. })) = outcome
-            && self.fresh(&account, Need::Refusal).await.is_ok_and(|changed| changed)
+            && self.fresh(&account, Need::Refusal).await?
         {
-            let account = self.accounts.usable(id, member).await?;
+            account = self.accounts.usable(id, member).await?;
             return self.checked(&account).await;
         }
         outcome

@@ -210,6 +210,13 @@ async fn a_test_of_an_account_renews_its_tokens_as_a_run_would() {
     server.forget().await;
     assert!(check(&id).await.unwrap().is_some(), "the service had forgotten it");
     assert_eq!(server.count("refresh_token").await, 2);
+    // While nobody can say whether it could be renewed, nothing is said of the account.
+    let id = connect(&house, &mut server.browser(), "notes", "eve").await;
+    server.forget().await;
+    server.set(json!({"token": "status", "status": 503})).await;
+    let unsaid = check(&id).await;
+    assert!(matches!(unsaid, Err(TestAccountError::Refresh(_))), "{unsaid:?}");
+    assert_eq!(house.dead(&id).await, None);
     let bobs = house.oauth().test_account(&id, &who("bob")).await;
     assert!(matches!(bobs, Err(TestAccountError::Use(UseError::NoAccess { .. }))), "{bobs:?}");
 

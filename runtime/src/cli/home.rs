@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use keyhole::engine::CodeCacheConfig;
 use keyhole::server::Api;
+use keyhole::server::drafting::Drafts;
 use keyhole::workflow::history::History;
 use keyhole::workflow::render::{RenderWorker, Renderers};
 use keyhole::workflow::{
@@ -21,9 +22,9 @@ use keyhole_host_api::store::redb::{FILE_NAME, RedbStore};
 use keyhole_host_api::vault::Vault;
 use keyhole_host_api::workspace;
 
-use super::RENDER;
 use super::error::{Context as _, Error, Result};
 use super::settings::{AsMember, Durability, Settings};
+use super::{DRAFT, RENDER};
 
 /// The store, and what is kept in it.
 pub struct Home {
@@ -140,7 +141,8 @@ impl Home {
         let runner = Runner::new(self.store.clone(), history, workflows.clone(), Arc::new(SystemClock));
         runner.set_most_started(settings.runs.most_per_event.unwrap_or(RUNS_PER_EVENT));
         let (members, accounts) = (self.members.clone(), self.accounts.clone());
-        Ok(Api::new(&self.store, members, accounts, broker, workflows, runner, public_url))
+        let drafts = Drafts::by("/proc/self/exe".into(), vec![DRAFT.into()]);
+        Ok(Api::new(&self.store, members, accounts, broker, workflows, runner, drafts, public_url))
     }
 
     /// Where compiled code is kept, and what authenticates it.

@@ -50,6 +50,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use keyhole::engine::compile::worker_main;
 use keyhole::engine::runtime_builder;
+use keyhole::server::drafting;
 use keyhole::workflow::render;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use serde_json::json;
@@ -112,6 +113,8 @@ enum Command {
 const COMPILE: &str = "__compile";
 /// And what works out workflows' templates, likewise.
 const RENDER: &str = "__render";
+/// And what drafts definitions for the console.
+const DRAFT: &str = "__draft";
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -121,6 +124,9 @@ pub fn main() -> ExitCode {
     }
     if std::env::args_os().nth(1).is_some_and(|first| first == RENDER) {
         return render::worker_main(std::io::stdin().lock(), std::io::stdout().lock());
+    }
+    if std::env::args_os().nth(1).is_some_and(|first| first == DRAFT) {
+        return drafting::worker_main(std::io::stdin().lock(), std::io::stdout().lock());
     }
     let parsed = Cli::command().try_get_matches().and_then(|matches| {
         let data_dir_given = matches.value_source("data_dir") == Some(ValueSource::CommandLine);

@@ -50,7 +50,7 @@ impl Code {
         io::copy(&mut file, &mut to).map(drop)
     }
 
-    /// Where this process, and no other, finds it.
+    /// Where this process finds it.
     fn path(&self) -> String {
         format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }

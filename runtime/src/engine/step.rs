@@ -124,7 +124,7 @@ impl Engine {
             inspection.check()?;
             Ok::<_, InspectError>(inspection)
         });
-        // Side by side: each reads megabytes.
+        // Side by side: each reads megabytes. Nothing of it runs before the inspection has found nothing.
         let (inspection, kept) = tokio::try_join!(inspecting, self.kept(digest))?;
         let inspection = inspection?;
         let (component, code_bytes) = match kept {

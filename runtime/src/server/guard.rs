@@ -25,7 +25,7 @@ use crate::workflow::trigger::NESTED;
 pub const MAX_BODY: usize = 256 * 1024;
 /// Longest time that a request takes, from its headers to the answer's. Asking a service
 /// whether a key works is within it.
-const LIMIT: Duration = Duration::from_secs(90);
+pub(super) const LIMIT: Duration = Duration::from_secs(90);
 
 /// How many failed attempts an address has at once, and gets back in a minute.
 const BURST: NonZeroU32 = NonZeroU32::new(20).expect("not zero");

@@ -9,6 +9,7 @@ mod acts;
 mod callbacks;
 pub mod caller;
 mod console;
+pub mod drafting;
 mod extract;
 mod guard;
 pub mod health;
@@ -38,6 +39,7 @@ use url::Url;
 use utoipa::openapi::OpenApi;
 
 use console::SetUp;
+use drafting::Drafts;
 use guard::{BegunSignIns, FailedAttempts, Places, ToldFailures};
 
 use crate::workflow::{Runner, Workflows};
@@ -67,6 +69,8 @@ pub struct Api {
     pub workflows: Arc<Workflows>,
     /// What runs it.
     pub runner: Runner,
+    /// What drafts definitions.
+    drafts: Drafts,
     /// Whether this process runs what it accepts.
     runs: OnceCell<()>,
     /// Where the members' browsers find this server, if there is one.
@@ -90,6 +94,7 @@ const FOLLOWERS: usize = 64;
 impl Api {
     /// The API on what an open data directory holds. `public_url` is where browsers reach
     /// it, if they can: `https://keyhole.example.com/`.
+    #[allow(clippy::too_many_arguments, reason = "each is a part of the open data directory")]
     pub fn new(
         store: &Arc<dyn Store>,
         members: Members,
@@ -97,6 +102,7 @@ impl Api {
         broker: Arc<Broker>,
         workflows: Arc<Workflows>,
         runner: Runner,
+        drafts: Drafts,
         public_url: Option<Url>,
     ) -> Arc<Self> {
         let oidc = Arc::new(Oidc::new(store.clone(), &broker));
@@ -113,6 +119,7 @@ impl Api {
             oidc,
             workflows,
             runner,
+            drafts,
             runs: OnceCell::new(),
             public_url,
             set_up: SetUp::default(),

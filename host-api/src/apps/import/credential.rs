@@ -263,9 +263,9 @@ fn table(scheme: &Value, base: Option<&Url>) -> Result<OAuth, String> {
 fn scopes(table: &mut OAuth, scopes: &Value) {
     let names = scopes.as_object().into_iter().flat_map(|scopes| scopes.keys());
     let fits = |scope: &&str| !scope.contains([',', '"', '\\']) && !scope.chars().any(char::is_control);
-    let mut all: Vec<String> = Vec::new();
+    let (mut known, mut all) = (BTreeSet::new(), Vec::new());
     for scope in names.flat_map(|name| name.split_whitespace()).filter(fits) {
-        if !all.iter().any(|known| known == scope) {
+        if known.insert(scope) {
             all.push(scope.to_owned());
         }
     }

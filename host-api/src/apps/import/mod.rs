@@ -45,7 +45,7 @@ pub struct Given {
 }
 
 /// A definition for the operator to look through.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Draft {
     /// The app's name.
     pub name: String,

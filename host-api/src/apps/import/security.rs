@@ -68,7 +68,7 @@ pub(super) fn security(
         .filter(|(set, _)| set.iter().all(|name| !reasons.contains_key(name)))
         .map(|(s, n)| (s, *n))
         .collect();
-    possible.sort_by_key(|(set, count)| std::cmp::Reverse((*count, worth(set))));
+    possible.sort_by_cached_key(|(set, count)| std::cmp::Reverse((*count, worth(set))));
     let Some((chosen, _)) = possible.first() else {
         let mut reasons: Vec<String> = reasons.into_values().collect();
         reasons.sort();

@@ -5,7 +5,7 @@ use url::Url;
 
 use super::ImportError;
 use super::draft::Field;
-use super::listed::Listed;
+use super::listed::{LONGEST_URL, Listed};
 use super::openapi::operations;
 use super::server::{No, Server};
 use super::text::line;
@@ -149,7 +149,12 @@ fn swagger(document: &Value, from: Option<&Url>) -> Vec<Listed> {
     let Some(host) = document["host"].as_str().filter(|host| !host.trim().is_empty()) else {
         return vec![Listed { url: path, ..Listed::default() }];
     };
-    let schemes: Vec<&str> = document["schemes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    // Each scheme would repeat them.
+    if host.len() + path.len() > LONGEST_URL {
+        return Vec::new();
+    }
+    let schemes = document["schemes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let schemes: Vec<&str> = schemes.filter(|scheme| scheme.len() <= LONGEST_URL).take(MOST).collect();
     let schemes = match (schemes.is_empty(), from) {
         // The scheme that the document came by is meant.
         (true, Some(from)) => vec![from.scheme()],

@@ -6,28 +6,27 @@ use std::sync::Arc;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use keyhole_host_api::apps::import::{self, Draft, Given};
+use keyhole_host_api::apps::import::Draft;
 use maud::{Markup, html};
 use tokio::sync::Semaphore;
 use url::Url;
 
 use super::frame::{self, Part, Wrong, alert};
-use super::session::{Posted, Visitor};
+use super::session::{MAX_FILE, Posted, Visitor};
 use crate::server::Api;
 use crate::server::caller::Act;
+use crate::server::drafting::Asked;
 use crate::server::extract::Body;
 use crate::server::guard::MAX_BODY;
 use crate::server::model::NewApp;
 use crate::server::problem::Problem;
 use crate::server::routes;
 
-/// Longest document, in bytes. What services publish of themselves is seldom longer.
-const MAX_DOCUMENT: usize = 16 << 20;
-/// Longest form with one, in bytes. One that is too long is taken as a whole all the same: a browser that is still sending
-/// does not hear why it is refused.
-pub(super) const MAX_FORM: usize = 4 * MAX_DOCUMENT;
-/// Documents are read one at a time: read, one has many times its length.
-static READING: Semaphore = Semaphore::const_new(1);
+/// Longest form with a document, in bytes. A document that is too long is taken all the same, and not kept: a browser that
+/// is still sending does not hear why it is refused.
+pub(super) const MAX_FORM: usize = 4 * MAX_FILE;
+/// So many forms are taken at a time.
+static TAKING: Semaphore = Semaphore::const_new(2);
 
 pub(super) async fn ask(visitor: Visitor) -> Result<Response, Wrong> {
     visitor.caller.must(Act::ChangeApps)?;
@@ -35,7 +34,8 @@ pub(super) async fn ask(visitor: Visitor) -> Result<Response, Wrong> {
 }
 
 fn form(visitor: &Visitor, again: Option<(Option<&Posted>, &Problem)>) -> Markup {
-    let value = |name: &str| again.and_then(|(posted, _)| posted?.raw(name));
+    // What is longer was not typed.
+    let value = |name: &str| again.and_then(|(posted, _)| posted?.raw(name)).filter(|text| text.len() <= MAX_BODY);
     html! {
         p .crumb { a href="/apps" { "Apps" } }
         div .head { h1 { "Draft an app" } }
@@ -47,14 +47,11 @@ fn form(visitor: &Visitor, again: Option<(Option<&Posted>, &Problem)>) -> Markup
             label for="upload" { "OpenAPI 3 or Swagger 2 document, as a JSON or YAML file" }
             input #upload name="upload" type="file" accept=".json,.yaml,.yml" aria-describedby="upload-help";
             small #upload-help {
-                "At most " (MAX_DOCUMENT >> 20) " MiB. A longer document, or one at an address, is drafted from a terminal: "
+                "At most " (MAX_FILE >> 20) " MiB. A longer document, or one at an address, is drafted from a terminal: "
                 code { "keyhole apps import openapi FILE|URL" }
             }
             label for="document" { "Or its text" }
-            textarea #document name="document" rows="14" spellcheck="false" {
-                // What is longer was not typed.
-                (value("document").filter(|text| text.len() <= MAX_BODY).unwrap_or(""))
-            }
+            textarea #document name="document" rows="14" spellcheck="false" { (value("document").unwrap_or("")) }
             label for="name" { "Name (optional)" }
             input #name name="name" maxlength="64" value=[value("name")] spellcheck="false" aria-describedby="name-help";
             small #name-help { "What steps call the app: a-z, 0-9, '_' and '-'. Made from the document if it is empty." }
@@ -70,12 +67,13 @@ fn form(visitor: &Visitor, again: Option<(Option<&Posted>, &Problem)>) -> Markup
 /// Who may not do this sends nothing that is long.
 pub(super) async fn draft(State(api): State<Arc<Api>>, visitor: Visitor, request: Request) -> Result<Response, Wrong> {
     visitor.caller.must(Act::ChangeApps)?;
+    let _taking = TAKING.acquire().await.map_err(|closed| Problem::internal(&closed))?;
     let posted = Posted::from_request(request, &api).await.map_err(|wrong| match wrong.into_problem() {
         problem if problem.code() == StatusCode::PAYLOAD_TOO_LARGE => too_long(),
         problem => problem,
     });
     let drafted = match &posted {
-        Ok(posted) => drafted(posted).await,
+        Ok(posted) => drafted(&api, posted).await,
         Err(problem) if problem.code() == StatusCode::UNPROCESSABLE_ENTITY => Err(problem.clone()),
         Err(problem) => return Err(problem.clone().into()),
     };
@@ -90,41 +88,22 @@ pub(super) async fn draft(State(api): State<Arc<Api>>, visitor: Visitor, request
 }
 
 fn too_long() -> Problem {
-    Problem::wrong(format!("the document has more than {} MiB", MAX_DOCUMENT >> 20))
+    Problem::wrong(format!("the document has more than {} MiB", MAX_FILE >> 20))
         .help("draft it from a terminal, as is said below")
 }
 
-async fn drafted(posted: &Posted) -> Result<Draft, Problem> {
+async fn drafted(api: &Api, posted: &Posted) -> Result<Draft, Problem> {
     let base_url = posted.one("base_url").map(Url::parse).transpose();
     let base_url = base_url.map_err(|error| {
         Problem::wrong(format!("where requests start is no URL: {error}"))
             .help("give one such as https://api.example.com/v1/")
     })?;
-    let given = Given { name: posted.one("name").map(str::to_owned), base_url, document: None };
     let text = match posted.given("upload").or_else(|| posted.given("document")) {
-        Some(text) if text.len() > MAX_DOCUMENT => return Err(too_long()),
         Some(text) => text.to_owned(),
         None => return Err(Problem::wrong("there is no document").help("choose a file, or paste its text")),
     };
-    let _alone = READING.acquire().await.map_err(|closed| Problem::internal(&closed))?;
-    // A few lines of YAML can stand for a long document, which must not keep others waiting.
-    let drafted = tokio::task::spawn_blocking(move || from_text(&text, &given)).await;
-    drafted.map_err(|error| Problem::internal(&error))?
-}
-
-fn from_text(text: &str, given: &Given) -> Result<Draft, Problem> {
-    let document = import::parse(text).map_err(|error| {
-        Problem::wrong(format!("line {}, column {}: {}", error.line, error.column, error.message))
-            .help("an OpenAPI document is JSON or YAML")
-    })?;
-    import::openapi(&document, given).map_err(|error| {
-        // Its words are the command line's: what to do comes last, with a flag where this page has a field.
-        let said = error.to_string().replace("--base-url ", "");
-        match said.rsplit_once("; ") {
-            Some((message, help)) => Problem::wrong(message).help(help),
-            None => Problem::wrong(said),
-        }
-    })
+    let name = posted.one("name").map(str::to_owned);
+    api.drafts.draft(&Asked { name, base_url, text }).await
 }
 
 fn shown(api: &Api, visitor: &Visitor, draft: &Draft) -> Markup {

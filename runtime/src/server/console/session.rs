@@ -20,6 +20,7 @@ use super::frame::{self, Wrong};
 use crate::server::Api;
 use crate::server::caller::{Caller, Peer, Proof};
 use crate::server::problem::Problem;
+use crate::server::{extract, guard};
 
 /// The hidden field of every form.
 const KEY: &str = "form_key";
@@ -112,8 +113,17 @@ impl FromRequest<Arc<Api>> for Posted {
     }
 }
 
-/// What a form sent, whoever sent it.
+/// Longest file of a form, in bytes.
+pub(super) const MAX_FILE: usize = 16 << 20;
+/// Most fields of a form with files.
+const MAX_FIELDS: usize = 64;
+
+/// What a form sent, whoever sent it. One that does not come is not waited for.
 pub(super) async fn form(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
+    tokio::time::timeout(guard::LIMIT, read(request, api)).await.unwrap_or_else(|_| Err(extract::not_whole()))
+}
+
+async fn read(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if kind.starts_with("multipart/form-data") {
         return with_files(request, api).await;
@@ -124,18 +134,29 @@ pub(super) async fn form(request: Request, api: &Arc<Api>) -> Result<Form, Probl
         .map_err(|rejection| no_form(rejection.into_response().status()))
 }
 
-/// The same of a form that may have files, which are texts (RFC 7578).
+/// The same of a form that may have files, which are texts (RFC 7578). Of one that is too long nothing is kept.
 async fn with_files(request: Request, api: &Arc<Api>) -> Result<Form, Problem> {
     let form = Multipart::from_request(request, api).await;
     let mut form = form.map_err(|rejection| no_form(rejection.status()))?;
-    let mut fields = Form::new();
-    while let Some(field) = form.next_field().await.map_err(|error| no_form(error.status()))? {
+    let (mut fields, mut too_long) = (Form::new(), false);
+    while let Some(mut field) = form.next_field().await.map_err(|error| no_form(error.status()))? {
+        if fields.len() >= MAX_FIELDS {
+            return Err(no_form(StatusCode::BAD_REQUEST));
+        }
         let name = field.name().unwrap_or_default().to_owned();
-        let value = field.bytes().await.map_err(|error| no_form(error.status()))?;
-        let value = String::from_utf8(value.into()).map_err(|_| Problem::wrong("what was sent is no text in UTF-8"))?;
-        fields.push((name, Zeroizing::new(value)));
+        let mut value = Vec::new();
+        while let Some(chunk) = field.chunk().await.map_err(|error| no_form(error.status()))? {
+            too_long |= value.len() + chunk.len() > MAX_FILE;
+            if !too_long {
+                value.extend_from_slice(&chunk);
+            }
+        }
+        if !too_long {
+            let value = String::from_utf8(value).map_err(|_| Problem::wrong("what was sent is no text in UTF-8"))?;
+            fields.push((name, Zeroizing::new(value)));
+        }
     }
-    Ok(fields)
+    if too_long { Err(no_form(StatusCode::PAYLOAD_TOO_LARGE)) } else { Ok(fields) }
 }
 
 /// What is said of it elsewhere may hold a part of the body.

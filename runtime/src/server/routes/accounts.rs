@@ -223,6 +223,9 @@ pub(in crate::server) async fn test(
         Err(error @ TestAccountError::NotDefined(_)) => {
             return Err(Problem::conflict(error.to_string()).help("give its definition back with --apps DIR"));
         }
+        Err(error @ TestAccountError::Refresh(RefreshError::Unable(_))) => {
+            return Err(Problem::conflict(error.to_string()).help("an admin has to look at the app's client"));
+        }
         Err(error @ (TestAccountError::Refresh(_) | TestAccountError::Test(TestError::Call(_)))) => {
             return Err(Problem::upstream(error.to_string()).help("try again later"));
         }
