@@ -1,7 +1,9 @@
 //! Settings that are read again while Keyhole serves: all of a file, or nothing of it.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use keyhole_tests::program::{KEY, Keyhole};
 use keyhole_tests::server::{Server, json};
@@ -10,7 +12,8 @@ use serde_json::{Value, json};
 /// A server that reads its settings from a file.
 struct Serving {
     child: Child,
-    stderr: BufReader<ChildStderr>,
+    /// What it says on standard error, a line each.
+    said: mpsc::Receiver<String>,
     url: String,
     token: String,
 }
@@ -24,16 +27,20 @@ impl Serving {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = serde_json::Deserializer::from_reader(child.stdout.take().unwrap()).into_iter::<Value>();
         let url = said.next().unwrap().unwrap()["url"].as_str().unwrap().trim_end_matches('/').to_owned();
+        let (line, said) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        Self { child, stderr, url, token: token["token"].as_str().unwrap().to_owned() }
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|said| line.send(said)));
+        Self { child, said, url, token: token["token"].as_str().unwrap().to_owned() }
     }
 
     /// Has it read the file again, and waits for what it says of that, up to the line with `last`.
-    fn hang_up(&mut self, last: &str) -> String {
+    fn hang_up(&self, last: &str) -> String {
         Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().unwrap();
         let mut said = String::new();
         while !said.contains(last) {
-            assert_ne!(self.stderr.read_line(&mut said).unwrap(), 0, "it ended: {said}");
+            let line = self.said.recv_timeout(Duration::from_secs(60));
+            said += &line.unwrap_or_else(|error| panic!("{error}, and not {last}: {said}"));
+            said.push('\n');
         }
         said
     }
@@ -93,7 +100,7 @@ fn settings_are_read_again_whole_or_not_at_all() {
         "[egress]\nresolve = [\"{}\"]\nca_cert = [\"test-ca.pem\"]\nallow_range = [\"127.0.0.0/8\"]\n",
         server.resolve("api.acme.example")
     );
-    let mut serving = Serving::on(&keyhole, &open);
+    let serving = Serving::on(&keyhole, &open);
     assert_eq!(serving.outcome(&keyhole), "ok");
 
     write(&keyhole, &format!("{open}closed_hosts = [\"api.acme.example\"]\n"));
@@ -124,10 +131,27 @@ fn settings_are_read_again_whole_or_not_at_all() {
 }
 
 #[test]
+fn the_log_says_more_or_less_from_the_next_line_on() {
+    let keyhole = Keyhole::default();
+    keyhole.member("alice");
+    let serving = Serving::on(&keyhole, "");
+    let tidied = "what no workflow and no run needs";
+    assert!(!serving.hang_up("settings read again").contains(tidied));
+    write(&keyhole, "[log]\nlevel = \"info\"\n");
+    serving.hang_up(tidied);
+    write(&keyhole, "[log]\nlevel = \"loud\"\n");
+    let said = serving.hang_up("the settings stay as they were");
+    assert!(said.contains("keyhole.toml:2:") && said.contains("`off`"), "{said}");
+    write(&keyhole, "[log]\nlevel = \"info\"\nformat = \"json\"\n");
+    let said = serving.hang_up("until Keyhole is started again");
+    assert!(said.contains("log.format stays"), "{said}");
+}
+
+#[test]
 fn what_is_read_at_start_alone_is_said_to_stay() {
     let keyhole = Keyhole::default();
     keyhole.member("alice");
-    let mut serving = Serving::on(&keyhole, "");
+    let serving = Serving::on(&keyhole, "");
     write(&keyhole, "master_key = { file = \"other.key\" }\n");
     let said = serving.hang_up("until Keyhole is started again");
     assert!(said.contains("settings read again") && said.contains("master_key stays"), "{said}");

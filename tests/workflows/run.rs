@@ -405,20 +405,31 @@ fn a_url_that_does_not_answer_at_once_is_told_of_the_failure_again() {
 }
 
 #[test]
-fn what_goes_wrong_beside_a_call_is_said_in_lines_of_json_if_asked() {
+fn what_goes_wrong_beside_a_call_is_said_as_flags_variables_and_the_file_have_it() {
     let keyhole = keyhole();
     deploy(&keyhole, &format!("keyhole = 1\nname = \"nothing\"\n{}", verb("a", "return", "0"))).ok();
     deploy(&keyhole, &format!("{HEAD}on_error = \"nothing\"\n{}", verb("a", "fail", "0"))).ok();
     keyhole.call(&["workflows", "delete", "nothing", "--as", "alice"]).ok();
-    let run = |format: &str| {
-        let mut command = keyhole.command(&["--json", "workflows", "run", "w", "--as", "alice"]);
+    let run = |said_by: &[&str], format: &str| {
+        let args = [said_by, &["--json", "workflows", "run", "w", "--as", "alice"]].concat();
+        let mut command = keyhole.command(&args);
         let ended = command.env("KEYHOLE_LOG_FORMAT", format).stderr(std::process::Stdio::piped()).output().unwrap();
         (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
     };
-    let (code, said) = run("json");
+    let (code, said) = run(&[], "json");
     let line: serde_json::Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
     assert_eq!((code, &line["level"], &line["on_error"]), (Some(1), &json!("WARN"), &json!("nothing")), "{said}");
     assert!(line["timestamp"].is_string() && line["target"].is_string(), "{said}");
-    let (code, said) = run("xml");
-    assert!(code == Some(2) && said.contains("set it to text or json"), "{said}");
+    let (code, said) = run(&[], "xml");
+    assert!(code == Some(2) && said.contains("invalid value 'xml'") && said.contains("text, json"), "{said}");
+    // A flag wins over a variable, and both over the file.
+    let (_, said) = run(&["--log-format", "text"], "json");
+    assert!(said.contains(" WARN "), "{said}");
+    let config = keyhole.data.path().join("keyhole.toml");
+    std::fs::write(&config, "[log]\nformat = \"json\"\nlevel = \"error\"\n").unwrap();
+    let config = ["--config", config.to_str().unwrap()];
+    let (_, said) = run(&config, "text");
+    assert!(!said.contains("WARN"), "{said}");
+    let (_, said) = run(&[&config[..], &["--log-level", "warn"]].concat(), "text");
+    assert!(said.contains(" WARN "), "{said}");
 }

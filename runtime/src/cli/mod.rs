@@ -26,6 +26,7 @@ mod import;
 mod inspect;
 mod javascript;
 mod kept;
+mod log;
 mod members;
 mod new;
 mod output;
@@ -55,7 +56,7 @@ use keyhole::workflow::render;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use serde_json::json;
 
-use error::{Error, Result};
+use error::Result;
 use settings::{Color, Global, Settings};
 
 /// Runs code steps written by people you need not trust, against accounts of your
@@ -152,7 +153,7 @@ fn start(cli: Cli, data_dir_given: bool) -> Result {
     }
     let settings = Settings::load(&cli.global, data_dir_given)?;
     choose_colors(settings.color);
-    trace_own_events()?;
+    log::begin(settings.log());
     let runtime = runtime_builder().build()?;
     let ended = runtime.block_on(dispatch(cli.command, &settings));
     // What still runs is bounded by its own deadlines; nobody waits for it.
@@ -234,25 +235,6 @@ fn choose_colors(color: Color) {
         Color::Never => anstream::ColorChoice::Never,
     }
     .write_global();
-}
-
-/// Keyhole's own traces, at the level that `KEYHOLE_LOG` names. Those of the libraries
-/// stay off: some of them print headers.
-fn trace_own_events() -> Result {
-    let level = std::env::var("KEYHOLE_LOG").unwrap_or_else(|_| "warn".to_owned());
-    let level: tracing_subscriber::filter::LevelFilter = level.parse().map_err(|_| {
-        Error::usage(format!("KEYHOLE_LOG is '{level}'")).help("set it to off, error, warn, info, debug or trace")
-    })?;
-    let filter = tracing_subscriber::filter::EnvFilter::new(format!("off,keyhole={level},keyhole_host_api={level}"));
-    let traces = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = match std::env::var("KEYHOLE_LOG_FORMAT").as_deref() {
-        Err(_) | Ok("text") => traces.try_init(),
-        Ok("json") => traces.json().flatten_event(true).try_init(),
-        Ok(other) => {
-            return Err(Error::usage(format!("KEYHOLE_LOG_FORMAT is '{other}'")).help("set it to text or json"));
-        }
-    };
-    Ok(())
 }
 
 /// Ends when someone asks the program to stop.

@@ -21,8 +21,8 @@ use url::{Host, Url};
 
 use super::error::{Error, Result};
 use super::home::Home;
-use super::output;
 use super::settings::{EgressFlags, Retention, RunsFile, ServeFlags, Served, Settings};
+use super::{log, output};
 
 /// How often old records of the audit and old runs are removed.
 const RETENTION: Duration = Duration::from_secs(60 * 60);
@@ -233,6 +233,7 @@ impl Reload {
         egress.own = self.own.clone();
         egress.own.add(reached(&self.store).await?);
         self.api.broker.change(egress)?;
+        log::change(fresh.log().level);
         self.api.oidc.change(oidc);
         self.api.data().set_most(fresh.store_size);
         self.api.runner.set_most_started(fresh.runs.most_per_event.unwrap_or(RUNS_PER_EVENT));

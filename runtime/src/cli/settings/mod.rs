@@ -16,6 +16,7 @@ use url::Url;
 
 mod egress;
 mod limits;
+mod log;
 mod parse;
 mod serve;
 mod sign_in;
@@ -24,6 +25,8 @@ mod telemetry;
 use egress::EgressFile;
 pub use egress::EgressFlags;
 use limits::LimitsFile;
+use log::LogFile;
+pub use log::{Format, Level, Log, LogFlags};
 pub use parse::{parse_duration, parse_size, parse_time};
 use parse::{parsed_duration, parsed_keep, parsed_size};
 use serve::ServeFile;
@@ -79,6 +82,9 @@ pub struct Global {
     /// When to use colours; NO_COLOR holds for 'auto'
     #[arg(long, global = true, value_name = "WHEN", value_enum)]
     pub color: Option<Color>,
+
+    #[command(flatten)]
+    log: LogFlags,
 }
 
 /// When to use colours.
@@ -109,6 +115,7 @@ struct File {
     apps: Option<PathBuf>,
     member: Option<String>,
     color: Option<Color>,
+    log: LogFile,
     master_key: Option<MasterKeyFile>,
     egress: EgressFile,
     limits: LimitsFile,
@@ -226,6 +233,8 @@ pub struct Settings {
     serve: ServeFile,
     /// The file's word on where telemetry goes.
     telemetry: TelemetryFile,
+    /// Its word on the log.
+    log: LogFile,
     /// When to use colours.
     pub color: Color,
     /// How to print.
@@ -282,6 +291,7 @@ impl Settings {
             store_size: file.data.store_size.unwrap_or(STORE_BYTES),
             serve: file.serve,
             telemetry: file.telemetry,
+            log: file.log,
             color: global.color.or(file.color).unwrap_or(Color::Auto),
             out,
         })
@@ -305,6 +315,7 @@ impl Settings {
             ("master_key", self.master_key != fresh.master_key),
             ("serve", self.serve != fresh.serve),
             ("telemetry", self.telemetry != fresh.telemetry),
+            ("log.format", self.log().format != fresh.log().format),
             ("runs.durability", self.runs.durability != fresh.runs.durability),
         ];
         changed.into_iter().filter_map(|(name, changed)| changed.then_some(name))
