@@ -3,12 +3,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body::Body as _;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, BodyStream, Collected, Full, Limited, StreamBody};
+use tokio::time::Instant;
 
 use super::body::{Body, BodyError, Incoming, Outgoing, SignedAgain};
 use super::client::Answer;
@@ -183,40 +186,92 @@ pub(super) async fn answer(
             other => BodyError::Server(told.scrub_text(&other.to_string()).into_owned()),
         })
         .boxed_unsync();
-    let stated = body.size_hint().exact();
     let Admitted { places, tally, timeouts } = admitted;
     let silence = timeouts.between_bytes.unwrap_or(limits.between_bytes).min(limits.between_bytes);
     let body = Incoming::new(body, limits.response_bytes, silence, tally, record.on_end(places));
+    let body = ahead(body).await.map_err(|error| SendError::Answer(error.to_string()))?;
 
     if scrubber.is_empty() {
+        let body = match body {
+            Ahead::Whole(whole) => again(whole),
+            Ahead::Begun(body) => body,
+        };
         return Ok(Response::from_parts(parts, ScrubBody::following(body, latest).boxed_unsync()));
     }
     let rewritten = scrubber.scrub_headers(&mut parts.headers);
     // There is no body to search, and what is told of it may be the credential's own length or hash.
     let unseen = asked == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
-    // A short body is scrubbed whole, so that its length and tags can stay where nothing was rewritten.
-    if let Some(length) = stated
-        && length <= BUFFERED_BODY
-        && !rewritten
-        && !unseen
-    {
-        let mut scrubbed = ScrubBody::following(body, latest);
-        let whole = (&mut scrubbed).collect().await.map_err(|error| SendError::Answer(error.to_string()))?;
-        let trailers = whole.trailers().cloned();
-        if scrubbed.rewrote() {
-            forget_measures(&mut parts.headers);
-        }
-        let body = match trailers {
-            None => self::whole(whole.to_bytes()),
-            Some(trailers) => {
-                self::whole(whole.to_bytes()).with_trailers(std::future::ready(Some(Ok(trailers)))).boxed_unsync()
+    let body = match body {
+        // A short body is scrubbed whole, so that its length and tags can stay where nothing was rewritten.
+        Ahead::Whole(whole) => {
+            let mut scrubbed = ScrubBody::following(again(whole), latest);
+            let whole = (&mut scrubbed).collect().await.map_err(|error| SendError::Answer(error.to_string()))?;
+            if rewritten || unseen || scrubbed.rewrote() {
+                forget_measures(&mut parts.headers);
             }
+            again(whole)
+        }
+        // Headers leave before the body's end is known, so nothing in them may tell of it.
+        Ahead::Begun(body) => {
+            forget_measures(&mut parts.headers);
+            ScrubBody::following(body, latest).boxed_unsync()
+        }
+    };
+    Ok(Response::from_parts(parts, body))
+}
+
+/// How long an answer of unknown length is read before the step has its headers.
+const READ_AHEAD: Duration = Duration::from_millis(20);
+
+/// An answer's body, as far as it was read ahead.
+enum Ahead {
+    /// It is short, and has ended.
+    Whole(Collected<Bytes>),
+    /// It goes on.
+    Begun(Body),
+}
+
+/// Reads a short body to its end. Its connection and its place among the run's requests are free from then on,
+/// whatever the step does with it: many only look at the status, and an engine that gives nothing back would keep
+/// both.
+async fn ahead(mut body: Incoming) -> Result<Ahead, BodyError> {
+    let until = match body.size_hint().exact() {
+        Some(length) if length <= BUFFERED_BODY => None,
+        Some(_) => return Ok(Ahead::Begun(body.boxed_unsync())),
+        None => Some(Instant::now() + READ_AHEAD),
+    };
+    let mut frames = Vec::new();
+    let mut bytes = 0;
+    loop {
+        let frame = match until {
+            None => body.frame().await,
+            Some(until) => match tokio::time::timeout_at(until, body.frame()).await {
+                Ok(frame) => frame,
+                Err(_) => break,
+            },
         };
-        return Ok(Response::from_parts(parts, body));
+        let Some(frame) = frame.transpose()? else {
+            let frames = StreamBody::new(stream::iter(frames.into_iter().map(Ok::<_, BodyError>)));
+            return Ok(Ahead::Whole(BodyExt::collect(frames).await?));
+        };
+        bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        frames.push(frame);
+        if bytes > BUFFERED_BODY {
+            break;
+        }
     }
-    // Headers leave before the body's end is known, so nothing in them may tell of it.
-    forget_measures(&mut parts.headers);
-    Ok(Response::from_parts(parts, ScrubBody::following(body, latest).boxed_unsync()))
+    let begun = stream::iter(frames.into_iter().map(Ok)).chain(BodyStream::new(body));
+    Ok(Ahead::Begun(StreamBody::new(begun).boxed_unsync()))
+}
+
+/// A body that was read, once more.
+fn again(read: Collected<Bytes>) -> Body {
+    let trailers = read.trailers().cloned();
+    let body = whole(read.to_bytes());
+    match trailers {
+        None => body,
+        Some(trailers) => body.with_trailers(std::future::ready(Some(Ok(trailers)))).boxed_unsync(),
+    }
 }
 
 /// Refuses answers in which a credential could hide from the scrub.

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 
@@ -27,6 +27,17 @@ pub(super) struct Broker {
     pub host: Arc<dyn StepHost>,
     /// Whether the call is over.
     pub over: Arc<AtomicBool>,
+    /// Requests that were made and are not answered. One that is dropped before it is sent stays among them.
+    pub unanswered: Arc<AtomicUsize>,
+}
+
+/// Takes a request off the list of those that are not answered: it is, or nobody waits for it any more.
+struct Off(Arc<AtomicUsize>);
+
+impl Drop for Off {
+    fn drop(&mut self) {
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
+    }
 }
 
 /// Says that the call is over when it is dropped. wasmtime ends what is under way one by one,
@@ -76,7 +87,9 @@ impl WasiHttpHooks for Broker {
         let request = request.map(|body| body.map_err(|error| BodyError::Guest(error.to_string())).boxed_unsync());
         let sent = self.host.clone().send(request, timeouts);
         let over = self.over.clone();
+        let off = Off(self.unanswered.clone());
         Box::new(async move {
+            let _off = off;
             let mut sent = pin!(sent);
             let response = poll_fn(|cx| match over.load(Ordering::Acquire) {
                 true => Poll::Ready(Err(refusal("the run is over"))),

@@ -17,8 +17,8 @@ pub const MAX_MEMORY: usize = 4 << 30;
 
 const MIB: usize = 1 << 20;
 
-/// Bytes of one set of headers, as it lies in memory.
-pub(super) const HEADERS_BYTES: usize = 64 * 1024;
+/// Bytes of one set of headers that a step makes, as it lies in memory. Node.js's own servers take as much.
+pub(super) const HEADERS_BYTES: usize = 16 * 1024;
 
 /// Limits on one call into a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +29,11 @@ pub struct Limits {
     pub memory: usize,
     /// Elements of one table.
     pub table_elements: usize,
-    /// Host resources held at once: requests, bodies, streams, headers, accounts.
+    /// Host resources held at once: answers, bodies, streams, headers, accounts. StarlingMonkey, the engine of
+    /// JavaScript steps, gives back none: it holds eight for each request that it made, and one for each 8 KiB read.
     pub handles: usize,
+    /// Requests that were made and are not answered. Each may hold a long path, headers and the begin of a body.
+    pub unanswered: usize,
     /// Bytes of log. What comes later is dropped, and the log says that it was cut.
     pub log_bytes: usize,
     /// Exports of one run.
@@ -49,7 +52,8 @@ impl Default for Limits {
             deadline: Duration::from_secs(30),
             memory: 256 * MIB,
             table_elements: 100_000,
-            handles: 1_024,
+            handles: 32_768,
+            unanswered: 1_024,
             log_bytes: 256 * 1024,
             exports: 256,
             export_bytes: MIB,
@@ -86,8 +90,12 @@ impl Limits {
                 "recursion went deeper than the stack's limit; use a loop, or stop the recursion".to_owned()
             }
             Limit::Handles => format!(
-                "holds more than {} requests, bodies and streams at once, the limit; finish or drop some before opening more",
+                "holds more than {} answers, bodies and streams at once, the limit; finish or drop some before opening more",
                 self.handles
+            ),
+            Limit::Unanswered => format!(
+                "made more than {} requests that are not answered, the limit; wait for some before making more",
+                self.unanswered
             ),
             Limit::CallSize => format!(
                 "passed more than {} to the host in one call, the limit; pass it in parts",
@@ -140,6 +148,8 @@ pub enum Limit {
     Stack,
     /// [`Limits::handles`].
     Handles,
+    /// [`Limits::unanswered`].
+    Unanswered,
     /// Bytes of one call to the host.
     CallSize,
     /// [`Limits::return_bytes`].
@@ -159,6 +169,7 @@ impl Limit {
             Self::Table => "table",
             Self::Stack => "stack",
             Self::Handles => "handles",
+            Self::Unanswered => "unanswered",
             Self::CallSize => "call_size",
             Self::ReturnValue => "return_value",
             Self::Headers => "headers",

@@ -3,6 +3,8 @@
 //! Nothing may be linked in here that `allow.rs` does not list: a test holds the two against
 //! each other. `wasmtime_wasi::p2::add_to_linker_async` links whatever the next version has.
 
+use std::sync::atomic::Ordering;
+
 use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime::{Engine, Result, StoreContextMut};
 use wasmtime_wasi::WasiView as _;
@@ -16,13 +18,16 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 use wasmtime_wasi_http::p2::bindings::http;
 use wasmtime_wasi_http::p2::bindings::http::types::HostOutgoingRequest as _;
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
-use wasmtime_wasi_http::{WasiHttp, WasiHttpView as _};
+use wasmtime_wasi_http::{FieldMap, WasiHttp, WasiHttpView as _};
 
 use super::bindings::keyhole::step::{accounts, data, flow, signer, types};
+use super::limits::{Limit, LimitHit};
 use super::state::State;
 
 /// Bytes of an HTTP method that nobody has heard of.
 const METHOD_BYTES: usize = 64;
+/// Bytes of an authority: the longest name that DNS has (255), a port, and user information.
+const AUTHORITY_BYTES: usize = 4 * 1024;
 
 /// The version that `wasmtime-wasi` gives its interfaces. A component's own, if it is
 /// another of 0.2, is matched by the linker.
@@ -84,31 +89,58 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     Ok(linker)
 }
 
-/// Puts own functions in the place of two that keep or tell more than they should.
+/// Puts own functions in the place of those that keep or tell more than they should.
 fn tighten(linker: &mut Linker<State>) -> Result<()> {
     linker.allow_shadowing(true);
 
-    // The original keeps a method of any length: a thousand requests could hold gigabytes.
-    linker.instance(&format!("wasi:http/types@{WASI_VERSION}"))?.func_wrap(
+    // The originals keep a method and an authority of any length, and as many requests as there are handles.
+    let mut http = linker.instance(&format!("wasi:http/types@{WASI_VERSION}"))?;
+    http.func_wrap(
         "[method]outgoing-request.set-method",
-        |mut store: StoreContextMut<'_, State>,
-         (request, method): (Resource<HostOutgoingRequest>, http::types::Method)|
-         -> Result<(std::result::Result<(), ()>,)> {
+        |mut store: Store<'_>, (request, method): (Resource<HostOutgoingRequest>, http::types::Method)| {
             if matches!(&method, http::types::Method::Other(name) if name.len() > METHOD_BYTES) {
                 return Ok((Err(()),));
             }
             Ok((store.data_mut().http().set_method(request, method)?,))
         },
     )?;
+    http.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: Store<'_>, (request, authority): (Resource<HostOutgoingRequest>, Option<String>)| {
+            if authority.as_ref().is_some_and(|authority| authority.len() > AUTHORITY_BYTES) {
+                return Ok((Err(()),));
+            }
+            Ok((store.data_mut().http().set_authority(request, authority)?,))
+        },
+    )?;
+    http.func_wrap("[constructor]outgoing-request", |mut store: Store<'_>, (headers,): (Resource<FieldMap>,)| {
+        store.data_mut().one_more_request()?;
+        Ok((http::types::HostOutgoingRequest::new(&mut store.data_mut().http(), headers)?,))
+    })?;
+    http.func_wrap("[constructor]outgoing-response", |mut store: Store<'_>, (headers,): (Resource<FieldMap>,)| {
+        store.data_mut().one_more_request()?;
+        Ok((http::types::HostOutgoingResponse::new(&mut store.data_mut().http(), headers)?,))
+    })?;
 
     // The original prints the host's own view of an error, with a backtrace if it has one.
     linker.instance(&format!("wasi:io/error@{WASI_VERSION}"))?.func_wrap(
         "[method]error.to-debug-string",
-        |mut store: StoreContextMut<'_, State>, (error,): (Resource<IoError>,)| -> Result<(String,)> {
+        |mut store: Store<'_>, (error,): (Resource<IoError>,)| -> Result<(String,)> {
             Ok((format!("{:#}", store.data_mut().table.get(&error)?),))
         },
     )?;
 
     linker.allow_shadowing(false);
     Ok(())
+}
+
+type Store<'a> = StoreContextMut<'a, State>;
+
+impl State {
+    fn one_more_request(&mut self) -> Result<()> {
+        if self.broker.unanswered.fetch_add(1, Ordering::Relaxed) >= self.limits.unanswered {
+            return Err(LimitHit(Limit::Unanswered).into());
+        }
+        Ok(())
+    }
 }

@@ -39,7 +39,7 @@ pub fn runtime_builder() -> tokio::runtime::Builder {
 }
 
 /// Handles that a step's own code may make among its parts, for each that it may hold of the host.
-const HANDLES_PER_HANDLE: usize = 16;
+const HANDLES_PER_HANDLE: usize = 2;
 
 /// Loads and runs steps. Clones share everything.
 #[derive(Clone)]

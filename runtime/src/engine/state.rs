@@ -37,7 +37,7 @@ pub(super) struct State {
     pub flow: Flow,
     /// Calls of data stores.
     pub data_calls: u64,
-    broker: Broker,
+    pub broker: Broker,
     http: WasiHttpCtx,
     /// Made when first asked for: most calls never look at it, and it seeds three generators.
     wasi: Option<WasiCtx>,
@@ -151,7 +151,7 @@ impl State {
             export_bytes: 0,
             flow: Flow::default(),
             data_calls: 0,
-            broker: Broker { host: host.clone(), over },
+            broker: Broker { host: host.clone(), over, unanswered: Arc::default() },
             http,
             wasi: None,
             host,

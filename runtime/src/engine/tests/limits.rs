@@ -212,6 +212,23 @@ async fn handles_without_end_end_at_their_limit() {
 }
 
 #[tokio::test]
+async fn requests_that_are_never_sent_end_at_a_limit_and_hold_no_long_authority() {
+    let guest = Guest::run("(loop $l (drop (call $request (call $fields))) (br $l)) unreachable").imports(HTTP);
+    assert_eq!(limit(&run(&guest).await), Limit::Unanswered);
+    let authority = |bytes: usize| async move {
+        let body = format!(
+            "(local.set $n (call $request (call $fields)))
+             (if (call $authority (local.get $n) (i32.const 1) (i32.const 1048576) (i32.const {bytes})) (then unreachable))
+             (i32.const 256)"
+        );
+        let text = format!(r#"(data (i32.const 1048576) "{}")"#, "a".repeat(bytes));
+        run(&Guest { pages: 100, ..Guest::run(&body).imports(HTTP).items(&text) }).await.result.is_ok()
+    };
+    assert!(authority(4 * 1024).await);
+    assert!(!authority(4 * 1024 + 1).await);
+}
+
+#[tokio::test]
 async fn ten_thousand_requests_end_at_a_limit() {
     let guest = Guest::run(
         r#"(loop $l
@@ -228,7 +245,7 @@ async fn ten_thousand_requests_end_at_a_limit() {
     let step = engine.load(guest.component()).await.unwrap();
     let host = Arc::new(TestHost::default());
     let outcome = engine.run(&step, host.clone(), &input(), &Limits::default()).await;
-    assert_eq!(limit(&outcome), Limit::Handles);
+    assert_eq!(limit(&outcome), Limit::Unanswered);
     // The run is over, and so is every request that it had begun.
     drop(outcome);
     tokio::task::yield_now().await;
