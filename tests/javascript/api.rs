@@ -174,6 +174,24 @@ fn options_and_additional_props_are_asked_of_the_step() {
 }
 
 #[test]
+fn options_see_data_stores_and_stay_where_no_props_can_be_added() {
+    let house = House::new();
+    let path = file("steps/choices.mjs");
+    let options = |more: &[&str]| {
+        let mut args = vec!["--json", "run", path.to_str().unwrap(), "--configure", "key", "--prop", "store=notes"];
+        args.extend(more);
+        house.call(&args).ok().json()
+    };
+    assert_eq!(options(&[])["options"], json!(["new"]));
+    let run = |more: &[&str]| house.run(&path, &json!({}), &[&["--prop", "store=notes"], more].concat());
+    assert_eq!(run(&["--prop", "key=a"])["return_value"], "of a, 0", "additionalProps see it, too");
+    assert_eq!(options(&[])["options"], json!(["a", "new"]));
+    // Without the options nobody could choose another value.
+    let odd = options(&["--prop", "key=odd"]);
+    assert_eq!((&odd["options"], odd.get("props")), (&json!(["a", "new"]), None), "{odd}");
+}
+
+#[test]
 fn a_request_that_nobody_waits_for_is_sent_before_the_step_ends() {
     let mut house = House::new();
     let server = house.serve(&["api.sent.example"], |_| answer(204, "text/plain", ""));

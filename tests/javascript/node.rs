@@ -1,6 +1,7 @@
 //! What Node.js has and the engine of a step lacks.
 
-use keyhole_tests::server::answer;
+use http_body_util::BodyExt as _;
+use keyhole_tests::server::{answer, json};
 use serde_json::json;
 
 use crate::house::{House, all, echo, file};
@@ -57,6 +58,8 @@ fn what_the_engine_lacks_is_as_in_node() {
         "responses_as_values": [{"status": 200, "headers": null, "data": "plain text"}, {"status": 200, "headers": null}],
         "base64url": "ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs",
         "signatures": [true, true, true, false, 64, true, true],
+        "names": ["SourceError", "SourceError", "CallSite"],
+        "call_sites": ["call_sites", "node.js", true, true],
         "keys": [[true, true], [true, true], [true, true]],
         "kinds": [["ec", true], ["ed25519", true], ["rsa", true]],
         "never_silently": [true, true],
@@ -74,4 +77,29 @@ fn what_the_engine_lacks_is_as_in_node() {
         "order_of_texts": [["a", "A", "b", "é", "z"], 0, -1, 1, -1],
     });
     all(&found, &expected);
+}
+
+#[test]
+fn a_step_sends_hundreds_of_requests_reads_long_answers_and_leaves_others_unread() {
+    const LONG: usize = 30 << 20;
+    let mut house = House::new();
+    let server = house.serve(&["api.many.example"], |request| match request.target.as_str() {
+        "/long" => answer(200, "application/octet-stream", vec![b'x'; LONG]),
+        "/chunked" => answer(200, "text/plain", "").map(|_| {
+            let frames = ["in ", "two"].map(|part| Ok(http_body::Frame::data(part.into())));
+            http_body_util::StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
+        }),
+        _ => json(200, &json!({"text": "x".repeat(20_000)})),
+    });
+    let found = house.value(&file("steps/many.mjs"), &["--allow-host", "api.many.example", "--timeout", "120s"]);
+    assert_eq!(
+        found,
+        json!({
+            "short": 500 * 20_011,
+            "whole": LONG,
+            "streamed": LONG,
+            "unread": {"length": 100, "chunked": 100, "head": 100},
+        })
+    );
+    assert_eq!(server.received().len(), 802);
 }

@@ -223,6 +223,8 @@ export async function bundle({ entry, sdk, roots, cache }) {
         charset: "utf8",
         logLevel: "silent",
         treeShaking: true,
+        // Two of one name in one bundle are told apart by another; code looks at an error's name, and a class's.
+        keepNames: true,
         minifyWhitespace: true,
         minifySyntax: true,
         // A literal that may have \p{…} becomes a call, which runtime/unicode.js answers.

@@ -69,10 +69,16 @@ async function optionsOf(component, prop, state) {
   let resolved = declared === undefined ? undefined : resolveProp(prop, declared);
   const answer = {};
   if (typeof component.additionalProps === "function" && (resolved === undefined || resolved.reloadProps)) {
-    const existing = existingProps(component.props);
-    const added = await component.additionalProps.call(instance, existing);
-    answer.props = describeAll({ ...hiddenProps(component.props, existing), ...added });
-    if (resolved === undefined && added?.[prop] !== undefined) resolved = resolveProp(prop, added[prop]);
+    try {
+      const existing = existingProps(component.props);
+      const added = await component.additionalProps.call(instance, existing);
+      answer.props = describeAll({ ...hiddenProps(component.props, existing), ...added });
+      if (resolved === undefined && added?.[prop] !== undefined) resolved = resolveProp(prop, added[prop]);
+    } catch (thrown) {
+      // What is filled in so far need not make sense: without its options nobody could choose another value.
+      if ($propsOnly || typeof resolved?.options !== "function") throw thrown;
+      console.warn("additionalProps:", thrown);
+    }
   }
   if (!$propsOnly && typeof resolved?.options === "function") {
     const { app, parameters } = resolved.from ?? {};

@@ -15,7 +15,7 @@ use keyhole::engine::{
 };
 use keyhole_host_api::accounts::AccountId;
 use keyhole_host_api::broker::{AllowedHost, Broker, Brokered, Link, Scope, Session, Spent};
-use keyhole_host_api::data::DataStores;
+use keyhole_host_api::data::{DataStore, DataStores};
 use keyhole_host_api::members::MemberId;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -103,16 +103,15 @@ impl Run {
         let retries = self.retry_requests;
         let mut attempt = Attempt { member, links, props, event, allow_hosts: self.allow_host, limits, retries };
         let broker = home.broker(egress).await?;
-        if let Some(prop) = &self.configure {
-            let answer = configure::ask(&attempt, &engine, &step, &broker, prop).await?;
-            return settings.out.either(&answer, || pretty(&answer));
-        }
-        let definition = configure::definition(&attempt, &engine, &step, &broker).await?;
-        attempt.props = definition.props(&given_props(&self.prop, &definition)?).map_err(usage)?;
         let stores = DataStores::new(home.store.clone());
         stores.set_most(settings.store_size);
-        let data = definition.data_stores(&attempt.props, [attempt.member.as_str(), "", &definition.name]);
-        let data = data.into_iter().map(|(prop, name)| (prop, stores.open(name))).collect();
+        if let Some(prop) = &self.configure {
+            let answer = configure::ask(&attempt, &engine, &step, &broker, &stores, prop).await?;
+            return settings.out.either(&answer, || pretty(&answer));
+        }
+        let definition = configure::definition(&attempt, &engine, &step, &broker, &stores).await?;
+        attempt.props = definition.props(&given_props(&self.prop, &definition)?).map_err(usage)?;
+        let data = attempt.data(&definition, &stores);
         let see = |session| Arc::new(engine::Attempt { session, data, callbacks: None, observer: None });
         let ran = tokio::select! {
             ran = attempt.run(&engine, &step, &broker, see) => ran?,
@@ -155,6 +154,12 @@ pub struct Ran {
 }
 
 impl Attempt {
+    /// The data stores that its props name, opened.
+    pub fn data(&self, definition: &Definition, stores: &Arc<DataStores>) -> BTreeMap<String, DataStore> {
+        let named = definition.data_stores(&self.props, [self.member.as_str(), "", &definition.name]);
+        named.into_iter().map(|(prop, name)| (prop, stores.open(name))).collect()
+    }
+
     /// Runs the step. `see` may put something between the step and its session.
     pub async fn run<H: StepHost>(
         &self,

@@ -22,7 +22,9 @@ use super::files::Files;
 use super::record::{Again, PlannedStep, RunError, StepRecord, StepStatus, WorkflowId};
 use super::render::Renderers;
 use super::{call, http_request};
-use crate::engine::{Attempt, FailureKind, Flow, Input, Json, Limits, Observer, RunOutcome, StepFailure, suffices};
+use crate::engine::{
+    Attempt, Definition, FailureKind, Flow, Input, Json, Limits, Observer, RunOutcome, StepFailure, suffices,
+};
 
 /// Below this path others have runs go on.
 pub const CALLBACKS: &str = "/callbacks";
@@ -254,9 +256,16 @@ impl Work {
                     return (Flow::default(), Some(passing));
                 }
             };
+            let data = |definition: &Definition, props: &Map<String, Value>| {
+                let (owner, workflow) = who.workflow.parts();
+                let named = definition.data_stores(props, [owner, workflow, &step.name]);
+                named.into_iter().map(|(prop, name)| (prop, self.data.open(name))).collect()
+            };
             let mut definition = Cow::Borrowed(&loaded.definition);
             if !suffices(&definition, &props) {
-                match engine.definition_for(&loaded, session.clone(), &props, &limits).await {
+                let data = data(&definition, &props);
+                let host = Attempt { session: session.clone(), data, callbacks: None, observer: None };
+                match engine.definition_for(&loaded, Arc::new(host), &props, &limits).await {
                     Ok(whole) => definition = Cow::Owned(whole),
                     Err((prop, failure)) => {
                         record.requests = requests(&session).await;
@@ -282,12 +291,9 @@ impl Work {
                     return (Flow::default(), Some(passing));
                 }
             };
-            let (owner, workflow) = who.workflow.parts();
-            let data = definition.data_stores(&props, [owner, workflow, &step.name]);
-            let data = data.into_iter().map(|(prop, name)| (prop, self.data.open(name))).collect();
             let host = Attempt {
                 session: session.clone(),
-                data,
+                data: data(&definition, &props),
                 callbacks: Some(self.callbacks(who.run)),
                 observer: who.observer.clone(),
             };

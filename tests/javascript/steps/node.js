@@ -22,7 +22,24 @@ const thrown = (work) => {
 };
 const spki = (key) => crypto.createPublicKey(key).export({ type: "spki", format: "pem" });
 
+/** Of names that the SDK has, too. */
+class SourceError extends Error {
+  name = this.constructor.name;
+}
+class CallSite {}
+
 const checks = {
+  names: () => [new SourceError().name, SourceError.name, new CallSite().constructor.name],
+  call_sites() {
+    const { prepareStackTrace } = Error;
+    Error.prepareStackTrace = (_error, sites) => sites;
+    const target = {};
+    Error.captureStackTrace(target);
+    const [sites, [captured]] = [new Error().stack, target.stack];
+    Error.prepareStackTrace = prepareStackTrace;
+    const written = new Error().stack.split("\n")[1].trim();
+    return [sites[0].getFunctionName(), captured.getFileName(), captured.getLineNumber() < sites[0].getLineNumber(), written.startsWith("at call_sites (")];
+  },
   async lines() {
     fs.writeFileSync("/tmp/lines", "one\r\ntwo\nthree");
     const read = () => readline.createInterface({ input: fs.createReadStream("/tmp/lines"), crlfDelay: Infinity });
