@@ -17,6 +17,7 @@ use super::config::CodeCacheConfig;
 /// What a file begins with. The last byte is the format's version.
 const MAGIC: &[u8; 8] = b"khcode\0\x01";
 const MAC_BYTES: usize = 32;
+const HEAD_BYTES: usize = MAGIC.len() + MAC_BYTES;
 const EXTENSION: &str = "khcode";
 
 /// The folder with compiled code.
@@ -86,11 +87,11 @@ impl CodeCache {
 
     /// The code in `file`, if its MAC is right over what was read.
     fn verified(&self, component: &[u8; 32], file: &File) -> io::Result<Option<Code>> {
-        let mut head = Vec::with_capacity(MAGIC.len() + MAC_BYTES);
-        file.take(head.capacity() as u64).read_to_end(&mut head)?;
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
         let mac = head.strip_prefix(MAGIC).and_then(|mac| <[u8; MAC_BYTES]>::try_from(mac).ok());
         let Some(mac) = mac else { return Ok(None) };
-        let code = Code::read(file)?;
+        let code = Code::read(file, HEAD_BYTES as u64)?;
         // `blake3::Hash` compares in constant time.
         let right = self.mac(component, &code)? == blake3::Hash::from_bytes(mac);
         Ok(right.then_some(code))

@@ -6,13 +6,18 @@
 //! loading costs no copy.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 use wasmtime::Engine;
 use wasmtime::component::Component;
+
+/// What one of those who copy a file takes at a time.
+const PART: usize = 256 << 10;
 
 /// Compiled code, of a trust that is the caller's to establish.
 pub(super) struct Code {
@@ -22,17 +27,32 @@ pub(super) struct Code {
 }
 
 impl Code {
-    /// Takes what is left of `from`, and seals it.
-    pub fn read(mut from: impl Read) -> io::Result<Self> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        // It is mapped, and no program: where `vm.memfd_noexec` is set, some kernels refuse one that may be. Kernels
-        // before 6.3 don't know the flag.
-        let made = memfd_create("keyhole-code", flags | MemfdFlags::NOEXEC_SEAL).or_else(|error| match error {
-            Errno::INVAL => memfd_create("keyhole-code", flags),
-            error => Err(error),
-        });
-        let mut file: File = made?.into();
-        io::copy(&mut from, &mut file)?;
+    /// Takes a copy of `bytes`, and seals it.
+    pub fn of(bytes: &[u8]) -> io::Result<Self> {
+        let mut file = memory()?;
+        file.write_all(bytes)?;
+        Self::sealed(file)
+    }
+
+    /// Takes what `from` has beyond `head`, and seals it.
+    pub fn read(from: &File, head: u64) -> io::Result<Self> {
+        let file = memory()?;
+        let bytes = from.metadata()?.len().saturating_sub(head);
+        file.set_len(bytes)?;
+        // Most of the time goes into finding memory for it.
+        (0..bytes.div_ceil(PART as u64)).into_par_iter().try_for_each_init(
+            || vec![0; PART],
+            |buffer, part| {
+                let at = part * PART as u64;
+                let part = &mut buffer[..usize::try_from(bytes - at).unwrap_or(PART).min(PART)];
+                from.read_exact_at(part, head + at)?;
+                file.write_all_at(part, at)
+            },
+        )?;
+        Self::sealed(file)
+    }
+
+    fn sealed(file: File) -> io::Result<Self> {
         fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
         let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
         Ok(Self { file, bytes })
@@ -40,7 +60,7 @@ impl Code {
 
     /// Gives all its bytes to `hasher`, from where they are.
     pub fn hash(&self, hasher: &mut blake3::Hasher) -> io::Result<()> {
-        hasher.update_mmap(self.path()).map(drop)
+        hasher.update_mmap_rayon(self.path()).map(drop)
     }
 
     /// Gives all its bytes to `to`, in order.
@@ -66,4 +86,16 @@ impl Code {
         // is mapped. wasmtime checks that it is for this version and these settings.
         unsafe { Component::deserialize_file(engine, self.path()) }
     }
+}
+
+/// A file in memory that can be sealed.
+fn memory() -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // It is mapped, and no program: where `vm.memfd_noexec` is set, some kernels refuse one that may be. Kernels
+    // before 6.3 don't know the flag.
+    let made = memfd_create("keyhole-code", flags | MemfdFlags::NOEXEC_SEAL).or_else(|error| match error {
+        Errno::INVAL => memfd_create("keyhole-code", flags),
+        error => Err(error),
+    });
+    Ok(made?.into())
 }

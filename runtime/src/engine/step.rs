@@ -24,7 +24,7 @@ pub struct Digest(pub(super) [u8; 32]);
 impl Digest {
     /// The digest of `component`.
     pub fn of(component: &[u8]) -> Self {
-        Self(*blake3::hash(component).as_bytes())
+        Self(*blake3::Hasher::new().update_rayon(component).finalize().as_bytes())
     }
 }
 
@@ -182,7 +182,7 @@ impl Engine {
             compile(self.wasmtime(), self.config().worker.as_ref(), &self.config().compile, bytes).await?
         };
         self.blocking(move |engine| {
-            let code = Code::read(&*code).map_err(|error| LoadError::Memory(error.to_string()))?;
+            let code = Code::of(&code).map_err(|error| LoadError::Memory(error.to_string()))?;
             let component = engine.map(&code).map_err(|error| LoadError::TooManyParts(format!("{error:#}")))?;
             if let Some(cache) = engine.code_cache() {
                 cache.store(&digest.0, &code);
