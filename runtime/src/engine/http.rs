@@ -29,6 +29,8 @@ pub(super) struct Broker {
     pub over: Arc<AtomicBool>,
     /// Requests that were made and are not answered. One that is dropped before it is sent stays among them.
     pub unanswered: Arc<AtomicUsize>,
+    /// Sets of headers that were made and did not leave. One that is dropped stays among them.
+    pub header_sets: usize,
 }
 
 /// Takes a request off the list of those that are not answered: it is, or nobody waits for it any more.
@@ -87,6 +89,7 @@ impl WasiHttpHooks for Broker {
         let request = request.map(|body| body.map_err(|error| BodyError::Guest(error.to_string())).boxed_unsync());
         let sent = self.host.clone().send(request, timeouts);
         let over = self.over.clone();
+        self.header_sets = self.header_sets.saturating_sub(1);
         let off = Off(self.unanswered.clone());
         Box::new(async move {
             let _off = off;

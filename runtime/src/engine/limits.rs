@@ -34,6 +34,8 @@ pub struct Limits {
     pub handles: usize,
     /// Requests that were made and are not answered. Each may hold a long path, headers and the begin of a body.
     pub unanswered: usize,
+    /// Sets of headers that were made and did not leave with a request.
+    pub header_sets: usize,
     /// Bytes of log. What comes later is dropped, and the log says that it was cut.
     pub log_bytes: usize,
     /// Exports of one run.
@@ -54,6 +56,7 @@ impl Default for Limits {
             table_elements: 100_000,
             handles: 32_768,
             unanswered: 1_024,
+            header_sets: 4_096,
             log_bytes: 256 * 1024,
             exports: 256,
             export_bytes: MIB,
@@ -104,6 +107,10 @@ impl Limits {
             Limit::ReturnValue => format!(
                 "returned more than {}, the limit; return a part, or store the rest elsewhere and return where",
                 size(self.return_bytes)
+            ),
+            Limit::HeaderSets => format!(
+                "made more than {} sets of headers that did not leave with a request, the limit; make them as they are needed",
+                self.header_sets
             ),
             Limit::Headers => format!(
                 "holds more than {} in one set of headers, the limit; send what is long in the body",
@@ -156,6 +163,8 @@ pub enum Limit {
     ReturnValue,
     /// Bytes of one set of headers.
     Headers,
+    /// [`Limits::header_sets`].
+    HeaderSets,
     /// Core instances, memories or tables of one component.
     Instances,
 }
@@ -173,6 +182,7 @@ impl Limit {
             Self::CallSize => "call_size",
             Self::ReturnValue => "return_value",
             Self::Headers => "headers",
+            Self::HeaderSets => "header_sets",
             Self::Instances => "instances",
         }
     }

@@ -113,6 +113,23 @@ fn tighten(linker: &mut Linker<State>) -> Result<()> {
             Ok((store.data_mut().http().set_authority(request, authority)?,))
         },
     )?;
+    // Each may have as many bytes as a set may have, so there are fewer of them than handles.
+    http.func_wrap("[constructor]fields", |mut store: Store<'_>, (): ()| {
+        store.data_mut().one_more_header_set()?;
+        Ok((http::types::HostFields::new(&mut store.data_mut().http())?,))
+    })?;
+    http.func_wrap("[static]fields.from-list", |mut store: Store<'_>, (list,): (Vec<(String, Vec<u8>)>,)| {
+        store.data_mut().one_more_header_set()?;
+        let mut http = store.data_mut().http();
+        Ok((match http::types::HostFields::from_list(&mut http, list) {
+            Ok(fields) => Ok(fields),
+            Err(error) => Err(http::types::Host::convert_header_error(&mut http, error)?),
+        },))
+    })?;
+    http.func_wrap("[method]fields.clone", |mut store: Store<'_>, (fields,): (Resource<FieldMap>,)| {
+        store.data_mut().one_more_header_set()?;
+        Ok((http::types::HostFields::clone(&mut store.data_mut().http(), fields)?,))
+    })?;
     http.func_wrap("[constructor]outgoing-request", |mut store: Store<'_>, (headers,): (Resource<FieldMap>,)| {
         store.data_mut().one_more_request()?;
         Ok((http::types::HostOutgoingRequest::new(&mut store.data_mut().http(), headers)?,))
@@ -137,6 +154,14 @@ fn tighten(linker: &mut Linker<State>) -> Result<()> {
 type Store<'a> = StoreContextMut<'a, State>;
 
 impl State {
+    fn one_more_header_set(&mut self) -> Result<()> {
+        self.broker.header_sets += 1;
+        if self.broker.header_sets > self.limits.header_sets {
+            return Err(LimitHit(Limit::HeaderSets).into());
+        }
+        Ok(())
+    }
+
     fn one_more_request(&mut self) -> Result<()> {
         if self.broker.unanswered.fetch_add(1, Ordering::Relaxed) >= self.limits.unanswered {
             return Err(LimitHit(Limit::Unanswered).into());

@@ -151,7 +151,7 @@ impl State {
             export_bytes: 0,
             flow: Flow::default(),
             data_calls: 0,
-            broker: Broker { host: host.clone(), over, unanswered: Arc::default() },
+            broker: Broker { host: host.clone(), over, unanswered: Arc::default(), header_sets: 0 },
             http,
             wasi: None,
             host,

@@ -208,7 +208,7 @@ async fn handles_without_end_end_at_their_limit() {
     let clocks = Guest::run("(loop $l (drop (call $after (i64.const 1000000))) (br $l)) unreachable").imports(CLOCK);
     assert_eq!(limit(&run(&clocks).await), Limit::Handles);
     let fields = Guest::run("(loop $l (drop (call $fields)) (br $l)) unreachable").imports(HTTP);
-    assert_eq!(limit(&run(&fields).await), Limit::Handles);
+    assert_eq!(limit(&run(&fields).await), Limit::HeaderSets);
 }
 
 #[tokio::test]
