@@ -58,8 +58,21 @@ export interface BooleansProp extends Input<boolean[]> { type: "boolean[]" }
 export interface ObjectsProp extends Input<Record<string, any>[]> { type: "object[]" }
 export interface AnysProp extends Input<any[]> { type: "any[]" }
 
-/** A request, as `$.send.http` takes it. */
-export interface HttpRequestProp extends Input<Record<string, any>> { type: "http_request" }
+/** A request as data; `await this.<prop>.execute()` sends it. */
+export interface HttpRequestProp extends Input<HttpRequest> { type: "http_request" }
+
+type Pairs = Record<string, string> | { name: string; value?: string; disabled?: boolean }[];
+
+export interface HttpRequest {
+  /** Default: GET. */
+  method?: string;
+  url?: string;
+  headers?: Pairs;
+  params?: Pairs;
+  auth?: { type?: "none" } | { type?: "basic"; username?: string; password?: string } | { type: "bearer"; token: string };
+  /** What is sent as JSON, or a text or fields with their content type. */
+  body?: { contentType?: string; mode?: "raw" | "fields"; raw?: string; fields?: Pairs } | unknown;
+}
 
 /** Key-value pairs that outlive the run and that the whole workspace shares; the workflow names the store. */
 export interface DataStoreProp extends Described { type: "data_store"; optional?: boolean; default?: string }
@@ -162,7 +175,10 @@ type Values = {
   "object[]": Record<string, any>[];
   "any[]": any[];
   data_store: DataStore;
-  http_request: Record<string, any>;
+  http_request: HttpRequest & {
+    /** Sends it through the broker and gives the answer's body, parsed if it is JSON; a status of 400 or more is an error. */
+    execute(): Promise<any>;
+  };
   "$.service.db": Database;
   "$.interface.http": { respond(response: Response): Promise<void> };
   "$.interface.timer": any;

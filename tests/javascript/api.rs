@@ -1,9 +1,9 @@
 //! The component API: props, `$`, the log, errors.
 
-use keyhole_tests::server::answer;
+use keyhole_tests::server::{answer, json};
 use serde_json::{Value, json};
 
-use crate::house::{House, file};
+use crate::house::{House, echo, file};
 
 fn api() -> std::path::PathBuf {
     file("steps/api.mjs")
@@ -204,4 +204,52 @@ fn a_request_that_nobody_waits_for_is_sent_before_the_step_ends() {
     assert_eq!(received[0].header("authorization"), Some("Basic dTpw"));
     assert_eq!(received[0].header("content-type"), Some("application/json"));
     assert_eq!(received[0].body, br#"{"a":1}"#.as_slice());
+}
+
+#[test]
+fn a_request_that_somebody_put_together_is_sent_as_it_says() {
+    let mut house = House::new();
+    let _server = house.serve(&["api.requests.example"], |request| match request.target.as_str() {
+        "/none" => json(404, &json!({"error": "none"})),
+        "/text" => answer(200, "text/plain", "plain"),
+        _ => echo(request),
+    });
+    let send = |request: Value| {
+        let prop = format!("request={request}");
+        house.value(&file("steps/request.mjs"), &["--allow-host", "api.requests.example", "--prop", &prop])
+    };
+    let url = "https://api.requests.example/x?a=1";
+
+    let sent = send(json!({"method": "post", "url": url,
+        "headers": [{"name": "x-one", "value": "1"}, {"name": "x-two", "value": "2", "disabled": true}],
+        "params": [{"name": "b", "value": "2 3"}],
+        "auth": {"type": "bearer", "token": "t"},
+        "body": {"contentType": "application/json", "mode": "raw", "raw": "{\"a\": 1}"}}));
+    assert_eq!((&sent["method"], &sent["target"]), (&json!("POST"), &json!("/x?a=1&b=2+3")), "{sent:#}");
+    assert_eq!((&sent["headers"]["x-one"], &sent["headers"]["x-two"]), (&json!("1"), &Value::Null), "{sent:#}");
+    assert_eq!(sent["headers"]["authorization"], "Bearer t");
+    assert_eq!((&sent["headers"]["content-type"], &sent["body"]), (&json!("application/json"), &json!("{\"a\": 1}")));
+
+    let fields = |kind: &str| json!({"contentType": kind, "mode": "fields", "fields": [{"name": "a", "value": "1 2"}]});
+    let put = |body: Value| {
+        send(json!({"method": "PUT", "url": url, "headers": {"x-one": "1"}, "params": {"b": 2}, "body": body,
+            "auth": {"type": "basic", "username": "u", "password": "p"}}))
+    };
+    let sent = put(fields("application/x-www-form-urlencoded"));
+    assert_eq!((&sent["body"], &sent["headers"]["x-one"]), (&json!("a=1+2"), &json!("1")), "{sent:#}");
+    assert_eq!((&sent["target"], &sent["headers"]["authorization"]), (&json!("/x?a=1&b=2"), &json!("Basic dTpw")));
+    let kind = sent["headers"]["content-type"].as_str().expect("a type");
+    assert!(kind.starts_with("application/x-www-form-urlencoded"), "{kind}");
+    assert_eq!(put(fields("application/json"))["body"], r#"{"a":"1 2"}"#);
+    let sent = put(fields("multipart/form-data"));
+    assert!(sent["body"].as_str().is_some_and(|body| body.contains("name=\"a\"\r\n\r\n1 2")), "{sent:#}");
+    assert_eq!(put(json!({"own": [1]}))["body"], r#"{"own":[1]}"#);
+
+    let got = send(json!({"url": url, "auth": {"type": "none"}, "body": {"mode": "raw", "raw": ""}}));
+    assert_eq!((&got["method"], &got["headers"]["authorization"]), (&json!("GET"), &Value::Null), "{got:#}");
+    assert_eq!(send(json!({"url": "https://api.requests.example/text"})), "plain");
+    let missing = send(json!({"url": "https://api.requests.example/none"}));
+    assert_eq!(missing["error"], "Request failed with status code 404");
+    assert_eq!(missing["answer"], json!({"error": "none"}));
+    assert_eq!(house.value(&file("steps/request.mjs"), &[]), json!({"error": "the prop request has no url"}));
 }

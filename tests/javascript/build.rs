@@ -128,6 +128,12 @@ fn bounded_a_build_ends_by_its_deadline_and_within_its_memory() {
         "eat.mjs",
         "const held = [];\nfor (;;) held.push(new Uint8Array(1 << 20).fill(1));\nexport default { run() {} };\n",
     );
+    source.write("node_modules/weight/package.json", r#"{"name": "weight", "main": "main.js"}"#);
+    source.write("node_modules/weight/main.js", &format!("module.exports = '{}';\n", "w".repeat(3 << 20)));
+    source.write(
+        "large.mjs",
+        "import weight from 'weight';\nconst held = new Uint8Array(64 << 20).fill(1);\nexport default { run: () => weight.length + held.length };\n",
+    );
     // So that the tool chain is there, and the deadline is the build's own.
     let out = source.dir.path().display().to_string();
     source.house.call(&["build", &source.path("warm.mjs").display().to_string(), "--output", &out]).ok();
@@ -138,6 +144,41 @@ fn bounded_a_build_ends_by_its_deadline_and_within_its_memory() {
     assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
     let (message, ..) = source.error("eat.mjs", &[]);
     assert!(message.contains("more memory than a build has"), "{message}");
+    let (message, _, help) = source.error("large.mjs", &[]);
+    assert!(message.contains("and a step at most 64 MiB"), "{message}");
+    assert!(help.contains("of it are weight (3.0 MiB of source)"), "{help}");
+}
+
+#[test]
+fn a_run_that_is_killed_takes_its_compiler_along() {
+    let source = Source::new();
+    source.write("step.mjs", "export default { run() {} };\n");
+    let path = source.path("step.mjs").display().to_string();
+    let out = source.dir.path().display().to_string();
+    source.house.call(&["build", &path, "--output", &out]).ok();
+    let component = source.dir.path().join("step.wasm").display().to_string();
+    let mut run = source.house.command(&["run", &component]).spawn().expect("keyhole starts");
+    let children = format!("/proc/{0}/task", run.id());
+    let until = |what: &dyn Fn() -> Option<u32>| {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match what() {
+                Some(found) => return found,
+                None => assert!(Instant::now() < deadline, "in 10 s"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let compiler = until(&|| {
+        let threads = std::fs::read_dir(&children).ok()?;
+        let of_thread = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("children")).ok();
+        threads.flatten().filter_map(of_thread).find_map(|pids| pids.split_whitespace().next()?.parse().ok())
+    });
+    let is_there = || std::fs::read_to_string(format!("/proc/{compiler}/cmdline")).is_ok_and(|line| !line.is_empty());
+    assert!(is_there(), "it compiles for seconds");
+    run.kill().expect("it is killed");
+    run.wait().expect("it ends");
+    until(&|| (!is_there()).then_some(0));
 }
 
 #[test]
@@ -169,7 +210,11 @@ fn common_js_and_typescript_are_built_without_configuration() {
     let source = Source::new();
     // A package that lies beside the step, and has another file for bundlers than for Node.js.
     source.write("node_modules/own/package.json", r#"{"name": "own", "main": "main.js", "module": "module.js"}"#);
-    source.write("node_modules/own/main.js", "module.exports = (text) => text.toUpperCase();\n");
+    // It assigns to names that nobody declares, as code that is not strict may.
+    source.write(
+        "node_modules/own/main.js",
+        "upper = (text) => { for (at = 0; at < text.length; at++); return at > 0 && text.toUpperCase(); };\nmodule.exports = upper;\n",
+    );
     source.write("node_modules/own/module.js", "export const upper = 1;\n");
     source.write(
         "old.cjs",

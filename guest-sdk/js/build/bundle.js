@@ -9,6 +9,7 @@ import { IMPOSSIBLE, LATE, UNDICI, builtinName, standIn, whole } from "./builtin
 import { installManifest, installNamed } from "./packages.js";
 import { Problems, problem } from "./problem.js";
 import { manifestsAbove } from "./roots.js";
+import { declared } from "./sloppy.js";
 
 /** Packages that the tool chain brings: code of the component API may use them without a package.json. */
 const PROVIDED = new Set(["@pipedream/platform", "axios"]);
@@ -61,6 +62,9 @@ const PARTS_FIT = new Set(["nodemailer"]);
 
 const BARE = /^(?:@[^/@]+\/)?[^./@][^/@]*/;
 
+/** Packages whose CommonJS is one file of all that they can, and three times what a step needs of it. */
+const LIGHTER_AS_MODULES = /^@(aws-sdk|smithy)\//;
+
 /** Whether a source uses `crypto.subtle`, of which the engine has the digests alone. */
 const SUBTLE = /\bsubtle\s*[.,}[?]/;
 
@@ -73,6 +77,16 @@ function parts(specifier) {
   if (name === undefined) return undefined;
   const [, version, path = ""] = /^(?:@([^/]+))?(\/.*)?$/.exec(specifier.slice(name.length)) ?? [];
   return { name, version, path };
+}
+
+/** What `found`, which the bundler resolved to the `main` of the package `name`, has as ES modules. */
+function asModules(found, name) {
+  const at = found.path.lastIndexOf(join("node_modules", name));
+  if (at < 0) return found;
+  const folder = join(found.path.slice(0, at), "node_modules", name);
+  const { main, module } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+  if (module === undefined || found.path !== join(folder, main ?? "index.js")) return found;
+  return { ...found, path: join(folder, module) };
 }
 
 function plugin(state) {
@@ -112,7 +126,7 @@ function plugin(state) {
         if (authors && UNFIT[name] !== undefined && !(rest !== "" && PARTS_FIT.has(name))) return { errors: [{ text: `the package ${name} can't work in a step`, notes: [{ text: UNFIT[name] }] }] };
         const plain = name + rest;
         const tried = await resolve(plain, { resolveDir, kind, importer, pluginData: { plain: true } });
-        if (tried.errors.length === 0 && version === undefined) return tried;
+        if (tried.errors.length === 0 && version === undefined) return LIGHTER_AS_MODULES.test(name) && rest === "" ? asModules(tried, name) : tried;
         // The fault of a package's own import is its author's, unless it is optional to it.
         if (!authors && !importer.includes("/node_modules/") && !roots.isTools(importer)) return tried;
         if (!authors) return { path: plain, namespace: "keyhole-missing" };
@@ -152,13 +166,15 @@ function plugin(state) {
 
       build.onLoad({ filter: /.*/, namespace: "file" }, ({ path }) => {
         state.inputs.add(path);
-        if (!(state.subtle && state.zoned) && !roots.isTools(path) && /\.[cm]?[jt]sx?$/.test(path)) {
-          const text = readFileSync(path, "utf8");
-          state.subtle ||= SUBTLE.test(text);
-          state.zoned ||= ZONED.test(text);
+        if (!roots.allows(path)) {
+          return { errors: [{ text: `${path} lies outside of the step's source, ${roots.root}`, notes: [{ text: "put it in there, or make a package.json in the folder that holds both" }] }] };
         }
-        if (roots.allows(path)) return undefined;
-        return { errors: [{ text: `${path} lies outside of the step's source, ${roots.root}`, notes: [{ text: "put it in there, or make a package.json in the folder that holds both" }] }] };
+        if (roots.isTools(path) || !/\.[cm]?[jt]sx?$/.test(path)) return undefined;
+        const text = readFileSync(path, "utf8");
+        state.subtle ||= SUBTLE.test(text);
+        state.zoned ||= ZONED.test(text);
+        const contents = /\.c?js$/.test(path) ? declared(text) : undefined;
+        return contents === undefined ? undefined : { contents, loader: "js" };
       });
     },
   };
@@ -175,6 +191,17 @@ function asProblems(errors, roots) {
       };
     }),
   );
+}
+
+/** Bytes of the bundle by the package that they are of, the most first. */
+function sizes({ outputs }) {
+  const { inputs } = Object.values(outputs).find(({ entryPoint, inputs }) => entryPoint !== undefined || Object.keys(inputs).length > 0);
+  const packages = new Map();
+  for (const [file, { bytesInOutput }] of Object.entries(inputs)) {
+    const name = /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file)?.[1];
+    if (name !== undefined) packages.set(name, (packages.get(name) ?? 0) + bytesInOutput);
+  }
+  return [...packages].sort(([, a], [, b]) => b - a).map(([name, bytes]) => ({ name, bytes }));
 }
 
 /** Bundles `entry`. Gives back the code, its map, and the files that went in. */
@@ -218,6 +245,7 @@ export async function bundle({ entry, sdk, roots, cache }) {
         mainFields: ["main", "module"],
         conditions: ["node"],
         sourcemap: "external",
+        metafile: true,
         sourcesContent: false,
         legalComments: "none",
         charset: "utf8",
@@ -251,7 +279,7 @@ export async function bundle({ entry, sdk, roots, cache }) {
       const authors = [...state.inputs].filter((file) => roots.isAuthors(file));
       // Also those that are not there: one that appears changes what is installed.
       const manifests = new Set(authors.flatMap((file) => manifestsAbove(dirname(file), roots.root)).flatMap((file) => [file, file.replace(/package\.json$/, "package-lock.json")]));
-      return { code, map: JSON.parse(map), zoned: state.zoned, inputs: [...state.inputs], manifests: [...manifests], folder: process.cwd() };
+      return { code, map: JSON.parse(map), zoned: state.zoned, inputs: [...state.inputs], manifests: [...manifests], packages: sizes(built.metafile), folder: process.cwd() };
     }
     for (const [missing, { version, importer }] of state.missing) {
       const manifest = manifestsAbove(dirname(importer), roots.root).find((file) => existsSync(file));

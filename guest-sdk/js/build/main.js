@@ -58,7 +58,17 @@ function limitedWizer(work, limit) {
   return script;
 }
 
-async function build({ entry, work, wit, packages, memory }) {
+const MIB = 1 << 20;
+
+/** Why a component of `size` bytes is none that could be deployed, and what to do. */
+function tooLarge(size, limit, packages) {
+  const largest = packages.slice(0, 3).map(({ name, bytes }) => `${name} (${(bytes / MIB).toFixed(1)} MiB of source)`);
+  return problem(`the component has ${(size / MIB).toFixed(1)} MiB, and a step at most ${Math.floor(limit / MIB)} MiB`, {
+    help: `import less, or make several steps of it${largest.length > 0 ? `; the most of it are ${largest.join(", ")}` : ""}`,
+  });
+}
+
+async function build({ entry, work, wit, packages, memory, largest }) {
   // Beside the folder for temporary files: componentize-js mistakes the path of a script below the current one.
   mkdirSync(join(work, "source"), { recursive: true });
   process.chdir(join(work, "source"));
@@ -80,6 +90,7 @@ async function build({ entry, work, wit, packages, memory }) {
   } catch (error) {
     throw topLevel(error, map, roots);
   }
+  if (made.component.length > largest) throw tooLarge(made.component.length, largest, bundled.packages);
   writeFileSync(join(work, "step.wasm"), made.component);
   const folders = new Set(bundled.inputs.filter((file) => roots.isAuthors(file)).map((file) => dirname(file)));
   return {

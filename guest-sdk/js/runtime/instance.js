@@ -4,6 +4,7 @@ import { addAuth } from "./accounts.js";
 import { isApp, resolveProp } from "./props.js";
 import { dataStore, database } from "./store.js";
 import { httpInterface } from "./flow.js";
+import { httpRequest } from "./request.js";
 
 /** Methods of `source`, bound to `target`; what is no function is copied. */
 function addMethods(target, source, owner) {
@@ -35,6 +36,7 @@ export function makeInstance(component, values) {
     else if (prop.type === "data_store") instance[name] = dataStore(name, values[name]);
     else if (prop.type === "$.service.db") instance[name] = database(name, values[name]);
     else if (prop.type === "$.interface.http" || prop === "$.interface.http") instance[name] = httpInterface();
+    else if (prop.type === "http_request") instance[name] = httpRequest(name, values[name]);
     else if (prop.type === "alert") instance[name] = undefined;
     else instance[name] = values[name];
   }

@@ -41,6 +41,7 @@ function contractType(prop) {
   if (prop.withLabel) return type.endsWith("[]") ? "any[]" : "any";
   if (CONTRACT.test(type)) return type;
   if (type === SERVICE_DB) return "data_store";
+  if (type === "http_request") return "object";
   if (type.startsWith("$.") || type === "datetime") return type.endsWith("[]") ? "string[]" : "string";
   return type.endsWith("[]") ? "any[]" : "any";
 }

@@ -2,19 +2,11 @@
 // every request is; the others have no service behind them.
 
 import { StepError } from "./failure.js";
+import { sendRequest } from "./request.js";
 
-async function http({ method = "POST", url, headers = {}, params, auth, data, body } = {}) {
+async function http({ method = "POST", url, headers, params, auth, data, body } = {}) {
   if (url === undefined) throw new StepError("$.send.http needs a url", "step");
-  const target = new URL(url);
-  for (const [name, value] of Object.entries(params ?? {})) target.searchParams.append(name, String(value));
-  const sent = new Headers(headers);
-  if (auth) sent.set("authorization", `Basic ${Buffer.from(`${auth.username ?? ""}:${auth.password ?? ""}`).toString("base64")}`);
-  let payload = data ?? body;
-  if (payload !== undefined && typeof payload !== "string") {
-    payload = JSON.stringify(payload);
-    if (!sent.has("content-type")) sent.set("content-type", "application/json");
-  }
-  return fetch(target.href, { method: method.toUpperCase(), headers: sent, body: payload });
+  return sendRequest({ method, url, headers, params, auth, data: data ?? body });
 }
 
 /** Requests of `$.send.http` that nobody waited for. */

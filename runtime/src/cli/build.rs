@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use keyhole::engine::Definition;
+use keyhole::engine::{self, CompileLimits, Definition, InspectError};
 use serde_json::json;
 
 use super::error::{Context as _, Error, Result};
@@ -82,6 +82,16 @@ pub async fn source(path: &Path, timeout: Option<Duration>, out: Output) -> Resu
     let component = std::fs::read(&built.wasm).at(built.wasm.display())?;
     let checked = super::inspect::look_into(&component).await.at(built.wasm.display())?;
     Ok(Built { component, name: built.package, definition: checked.definition.clone() })
+}
+
+/// Checks what was built, as deploying it would, but for running any of it.
+pub fn check(component: &[u8]) -> Result {
+    let (size, limit) = (component.len(), CompileLimits::default().component_bytes);
+    if size > limit {
+        return Err(InspectError::TooLarge { size, limit }.into());
+    }
+    engine::inspect(component)?.check()?;
+    Ok(())
 }
 
 /// Writes the file whole or not at all.

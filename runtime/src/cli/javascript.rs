@@ -11,12 +11,12 @@ mod toolchain;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keyhole::engine::{self, Definition};
+use keyhole::engine::{CompileLimits, Definition};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::build::Built;
+use super::build::{self, Built};
 use super::child::{self, Run};
 use super::error::{Context as _, Error, Result};
 use super::kept;
@@ -76,7 +76,7 @@ pub async fn build(path: &Path, deadline: Duration, out: Output) -> Result<Built
     let (answer, definition) = make(&entry, &toolchain, &cache, work, deadline, out).await?;
     let component = std::fs::read(work.join("step.wasm"))?;
     let parsed = Definition::parse(&definition).at(entry.display())?;
-    engine::inspect(&component)?.check()?;
+    build::check(&component)?;
     let record = kept::record(version, definition, &component, answer.inputs, answer.folders);
     if kept::untouched(began, &record) {
         kept::store(&kept, &record, &component, out);
@@ -100,7 +100,15 @@ async fn make(
     std::fs::create_dir(&temporary)?;
     std::fs::write(
         &request,
-        json!({"entry": entry, "work": work, "wit": toolchain.wit, "packages": packages, "memory": MEMORY}).to_string(),
+        json!({
+            "entry": entry,
+            "work": work,
+            "wit": toolchain.wit,
+            "packages": packages,
+            "memory": MEMORY,
+            "largest": CompileLimits::default().component_bytes,
+        })
+        .to_string(),
     )?;
     let mut node = child::program("node", work);
     node.arg(toolchain.sdk.join("build/main.js")).arg(&request).env("TMPDIR", &temporary).env_remove("NODE_OPTIONS");

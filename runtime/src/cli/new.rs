@@ -44,7 +44,8 @@ pub struct New {
     #[arg(long)]
     stdin: bool,
 
-    /// Write it to this new file, or into this folder as APP.toml [default: into the folder of --apps; else standard output]
+    /// Write it to this new file, or into this folder as APP.toml; "-" is standard output [default: into the folder of
+    /// --apps; else standard output]
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     out: Option<PathBuf>,
 }
@@ -123,6 +124,7 @@ impl New {
     fn path(&self, settings: &Settings) -> Result<Option<PathBuf>> {
         let file = || format!("{}.toml", self.app);
         let path = match &self.out {
+            Some(path) if path == Path::new("-") => return Ok(None),
             Some(path) if path.is_dir() => path.join(file()),
             Some(path) if path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
                 return Err(Error::usage("there is no such folder")

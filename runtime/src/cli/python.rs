@@ -11,12 +11,12 @@ mod toolchain;
 use std::path::Path;
 use std::time::Duration;
 
-use keyhole::engine::{self, Definition};
+use keyhole::engine::Definition;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::build::Built;
+use super::build::{self, Built};
 use super::child::{self, Run};
 use super::error::{Context as _, Error, Result};
 use super::kept;
@@ -73,7 +73,7 @@ pub async fn build(path: &Path, deadline: Duration, out: Output) -> Result<Built
     let answer = make(&entry, &name, &toolchain, &cache, work.path(), deadline, out).await?;
     let component = std::fs::read(work.path().join("step.wasm"))?;
     let definition = Definition::parse(&answer.definition).at(entry.display())?;
-    engine::inspect(&component)?.check()?;
+    build::check(&component)?;
     let record = kept::record(version, answer.definition, &component, answer.inputs, answer.folders);
     if kept::untouched(began, &record) {
         kept::store(&kept, &record, &component, out);

@@ -9,6 +9,8 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmtime::Engine;
@@ -138,6 +140,7 @@ const FAILED: u8 = 4;
 /// The compile worker: reads limits and a component, writes machine code. For the program's
 /// hidden `__compile` command, with its standard input and output; it limits its own process.
 pub fn worker_main(stdin: impl Read, stdout: impl Write) -> ExitCode {
+    std::thread::spawn(end_with_reader);
     match work(stdin, stdout) {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, message)) => {
@@ -160,6 +163,21 @@ fn work(mut stdin: impl Read, mut stdout: impl Write) -> Result<(), (u8, String)
     let engine = Engine::new(&compile_settings()).map_err(|error| (FAILED, format!("{error:#}")))?;
     let code = engine.precompile_component(&component).map_err(|error| (INVALID, format!("{error:#}")))?;
     stdout.write_all(&code).and_then(|()| stdout.flush()).map_err(failed)
+}
+
+/// Ends this process when nobody is left to read its standard output: whoever started it was
+/// killed. The compiler writes nothing until it is done, and so would not notice.
+fn end_with_reader() {
+    let stdout = rustix::stdio::stdout();
+    // No event is asked for: an error, which a pipe without a reader is, is always told.
+    let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+    loop {
+        match poll(&mut watched, None) {
+            Ok(_) => std::process::exit(i32::from(FAILED)),
+            Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 /// Limits this process, and lets others go first.
