@@ -5,7 +5,7 @@
 FROM rust:1-bookworm AS build
 WORKDIR /keyhole
 COPY . .
-RUN cargo build --release --locked --bin keyhole && strip target/release/keyhole
+RUN cargo build --profile dist --locked --bin keyhole && strip target/dist/keyhole
 
 FROM debian:bookworm-slim
 RUN apt-get update \
@@ -13,7 +13,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 1000 --home-dir /var/lib/keyhole --create-home keyhole \
     && install --directory --owner keyhole --group keyhole --mode 0700 /var/lib/keyhole/data
-COPY --from=build /keyhole/target/release/keyhole /usr/local/bin/keyhole
+COPY --from=build /keyhole/target/dist/keyhole /usr/local/bin/keyhole
 USER keyhole
 ENV KEYHOLE_DATA_DIR=/var/lib/keyhole/data
 VOLUME /var/lib/keyhole/data

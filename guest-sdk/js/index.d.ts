@@ -59,11 +59,11 @@ export interface ObjectsProp extends Input<Record<string, any>[]> { type: "objec
 export interface AnysProp extends Input<any[]> { type: "any[]" }
 
 /** A request as data; `await this.<prop>.execute()` sends it. */
-export interface HttpRequestProp extends Input<HttpRequest> { type: "http_request" }
+export interface HttpRequestProp extends Input<PreparedRequest> { type: "http_request" }
 
 type Pairs = Record<string, string> | { name: string; value?: string; disabled?: boolean }[];
 
-export interface HttpRequest {
+export interface PreparedRequest {
   /** Default: GET. */
   method?: string;
   url?: string;
@@ -175,7 +175,7 @@ type Values = {
   "object[]": Record<string, any>[];
   "any[]": any[];
   data_store: DataStore;
-  http_request: HttpRequest & {
+  http_request: PreparedRequest & {
     /** Sends it through the broker and gives the answer's body, parsed if it is JSON; a status of 400 or more is an error. */
     execute(): Promise<any>;
   };

@@ -89,6 +89,13 @@ pub struct State {
     sender: Option<OverTls>,
 }
 
+impl State {
+    /// For one instance, whose requests `sender` sends, or else wasmtime-wasi-http's own.
+    pub fn new(sender: Option<OverTls>) -> Self {
+        Self { table: ResourceTable::new(), http: WasiHttpCtx::new(), wasi: WasiCtx::builder().build(), sender }
+    }
+}
+
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
@@ -208,9 +215,7 @@ impl Bare {
 
     /// The same, with requests sent by `sender`.
     pub async fn run_by(&self, sender: Option<&OverTls>, input: &Input) -> Result<String> {
-        let wasi = WasiCtx::builder().build();
-        let state = State { table: ResourceTable::new(), http: WasiHttpCtx::new(), wasi, sender: sender.cloned() };
-        let mut store = Store::new(&self.engine, state);
+        let mut store = Store::new(&self.engine, State::new(sender.cloned()));
         let step = self.pre.instantiate_async(&mut store).await?;
         let Input { event, steps, props, context } = input.clone();
         let result = step.call_run(&mut store, &types::Input { event, steps, props, context }).await?;

@@ -1,5 +1,5 @@
 //! What Keyhole costs, measured beside what it is compared with, in one run:
-//! `cargo bench`, or `cargo bench -- run request` for some rows, or `cargo bench -- --quick`.
+//! `cargo bench --profile dist`, with `-- run request` for some rows, or `-- --quick`.
 //!
 //! Each file beside this one is a row of the table in README.md. Each row runs in a process
 //! of its own, so that no row's memory, threads or open files bear on the next.
@@ -9,6 +9,7 @@ mod common;
 mod grants;
 mod history;
 mod javascript;
+mod proxy;
 mod request;
 mod run;
 mod scrub;
@@ -23,7 +24,8 @@ use std::process::Command;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use keyhole_tests::workspace;
 
 const ROWS: [&str; 8] = ["run", "javascript", "request", "scrub", "grants", "waiting", "history", "throughput"];
 /// The first argument in a row's process; the row's name follows.
@@ -34,6 +36,7 @@ fn main() -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         [waiting::SERVER, authority] => waiting::serve(authority.as_ref()),
+        [proxy::SERVER, authority, service] => proxy::serve(authority, service),
         [ROW, name, options @ ..] => row(name, options.contains(&"--quick")),
         options => all(options),
     }
@@ -54,6 +57,7 @@ fn all(options: &[&str]) -> Result<()> {
     if wanted.is_empty() {
         wanted = ROWS.to_vec();
     }
+    build()?;
     let mut failed = Vec::new();
     for name in wanted {
         let status = Command::new(std::env::current_exe()?)
@@ -69,6 +73,22 @@ fn all(options: &[&str]) -> Result<()> {
     if !failed.is_empty() {
         bail!("not measured: {}", failed.join(", "));
     }
+    Ok(())
+}
+
+/// Builds the program, which some rows start, as the benchmark was built.
+fn build() -> Result<()> {
+    if std::env::var_os("KEYHOLE_BIN").is_some() {
+        return Ok(());
+    }
+    let folder = workspace::profile();
+    let profile = match folder.file_name().and_then(|name| name.to_str()).context("a profile has a name")? {
+        "debug" => "dev",
+        name => name,
+    };
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(workspace::root()).args(["build", "--locked", "--bin", "keyhole", "--profile", profile]);
+    ensure!(cargo.status()?.success(), "the program does not build");
     Ok(())
 }
 

@@ -9,11 +9,12 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use keyhole_tests::program::{KEY, Keyhole};
-use keyhole_tests::server::Server;
+use keyhole_tests::server::{Authority, Server};
 use keyhole_tests::workspace::component;
 use serde_json::{Value, json};
 
 use crate::common::{Row, median};
+use crate::proxy::{KEEP_RESIDENT, Proxy};
 use crate::server::{self, Plain};
 
 /// Callers at once.
@@ -30,13 +31,20 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
         println!("`wasmtime` 48 is not there: cargo install wasmtime-cli --version 48.0.8 --locked");
         return Ok(Vec::new());
     };
+    let authority = Authority::default();
+    let service_over_tls = server::tls(&authority, Bytes::from_static(ANSWER));
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("authority.pem");
+    std::fs::write(&file, &authority.pem)?;
+    let proxy = Proxy::start(&file, ([127, 0, 0, 1], service_over_tls.port).into())?;
     let strict = House::new("strict").await?;
     let relaxed = House::new("relaxed").await?;
     let http = reqwest::Client::builder().pool_max_idle_per_host(CALLERS).build()?;
     let url = format!("http://{}/", service.address);
     let with_account = json!({ "url": format!("https://{HOST}/"), "account": true });
     let (accept, call) = (format!("{}/accept", bare.url), format!("{}/call", bare.url));
-    let mut times: [Vec<Duration>; 6] = Default::default();
+    let (accept_proxy, call_proxy) = (format!("{}/accept", proxy.url), format!("{}/call", proxy.url));
+    let mut times: [Vec<Duration>; 8] = Default::default();
     // The first round warms all of them up.
     for round in 0..=ROUNDS {
         let each = [
@@ -46,6 +54,8 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
             send(&http, &strict.call, &with_account, events).await?,
             send(&http, &relaxed.call, &with_account, events).await?,
             send(&http, &call, &json!({ "url": url }), events).await?,
+            send(&http, &accept_proxy, &json!({ "id": 7 }), events).await?,
+            send(&http, &call_proxy, &json!({ "url": format!("http://{HOST}/") }), events).await?,
         ];
         if round > 0 {
             for (times, time) in times.iter_mut().zip(each) {
@@ -53,21 +63,30 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
             }
         }
     }
-    let [accept, accept_relaxed, accept_bare, call, call_relaxed, call_bare] = times.map(median);
-    let row = |what: &str, one: Duration, other: Duration, at_most: f64| {
-        let rate = |time: Duration| format!("{:.0}/s", events as f64 / time.as_secs_f64());
-        Row {
-            what: what.to_owned(),
-            measured: rate(one),
-            beside: format!("{} wasmtime serve", rate(other)),
-            ratio: Some(one.as_secs_f64() / other.as_secs_f64()),
-            at_most: Some(at_most),
-        }
+    let [accept, accept_relaxed, accept_bare, call, call_relaxed, call_bare, accept_proxy, call_proxy] =
+        times.map(median);
+    let rate = |time: Duration| format!("{:.0}/s", events as f64 / time.as_secs_f64());
+    println!(
+        "what stands for `wasmtime serve` over TLS answers 202 {}, itself {}",
+        rate(accept_proxy),
+        rate(accept_bare)
+    );
+    let over_tls = "as wasmtime serve, a connection and handshake each";
+    let row = |what: &str, one: Duration, (other, who): (Duration, &str), at_most: f64| Row {
+        what: what.to_owned(),
+        measured: rate(one),
+        beside: format!("{} {who}", rate(other)),
+        ratio: Some(one.as_secs_f64() / other.as_secs_f64()),
+        at_most: Some(at_most),
     };
+    let (accept_bare, call_bare) = ((accept_bare, "wasmtime serve"), (call_bare, "wasmtime serve, over plain HTTP"));
+    let call_proxy = (call_proxy, over_tls);
     Ok(vec![
         row("webhook, a Rust step, 202; each on disk before it is answered, and run", accept, accept_bare, 2.0),
         row("the same with `durability = \"relaxed\"`", accept_relaxed, accept_bare, 1.0),
-        row("webhook, a step with one call for an account over TLS, its answer", call, call_bare, 1.0 / 1.5),
+        row("webhook, a step with one call for an account over TLS, its answer", call, call_proxy, 1.0 / 1.5),
+        row("the same with `durability = \"relaxed\"`", call_relaxed, call_proxy, 1.0 / 1.5),
+        row("the call over TLS, beside one over plain HTTP", call, call_bare, 1.0 / 1.5),
         row("the same with `durability = \"relaxed\"`", call_relaxed, call_bare, 1.0 / 1.5),
     ])
 }
@@ -188,7 +207,7 @@ impl Wasmtime {
         }
         // Free a moment ago.
         let address: SocketAddr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let resident = "2097152";
+        let resident = KEEP_RESIDENT;
         let child = Command::new(&program)
             .args(["serve", "--addr", &address.to_string(), "-Scli"])
             .arg(format!("-Opooling-memory-keep-resident={resident}"))

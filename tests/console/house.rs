@@ -79,7 +79,7 @@ pub struct House {
 
 impl House {
     pub fn new(words: &Words) -> Self {
-        let mut keyhole = Keyhole::default();
+        let mut keyhole = Keyhole::sharing_code();
         for name in ["alice", "bob", "mallory"] {
             keyhole.member(name);
         }

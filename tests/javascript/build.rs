@@ -157,7 +157,8 @@ fn a_run_that_is_killed_takes_its_compiler_along() {
     let out = source.dir.path().display().to_string();
     source.house.call(&["build", &path, "--output", &out]).ok();
     let component = source.dir.path().join("step.wasm").display().to_string();
-    let mut run = source.house.command(&["run", &component]).spawn().expect("keyhole starts");
+    let house = House::compiling();
+    let mut run = house.command(&["run", &component]).spawn().expect("keyhole starts");
     let children = format!("/proc/{0}/task", run.id());
     let until = |what: &dyn Fn() -> Option<u32>| {
         let deadline = Instant::now() + Duration::from_secs(10);

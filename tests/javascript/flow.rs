@@ -236,6 +236,24 @@ async fn a_prop_that_additional_props_hides_need_not_be_filled_in() {
     assert!(message.contains("'recipient'"), "{failed:#}");
 }
 
+#[tokio::test]
+async fn additional_props_are_asked_for_once_and_not_in_every_run() {
+    let rig = &*RIG;
+    let serving = Serving::new(rig).await;
+    let asked = async |props: &str| {
+        rig.deploy("asks", &[props]);
+        let answer = serving.call(rig, "asks", &json!({"do": "asked"})).await.json::<Value>().await.expect("JSON");
+        answer["asked"].as_u64().unwrap_or_else(|| panic!("{answer:#}"))
+    };
+    let first = asked("mode = \"auto\"").await;
+    assert_eq!(asked("mode = \"auto\"").await, first, "nothing that they depend on has changed");
+    assert_eq!(asked("mode = \"auto\", store = \"of-the-flow\"").await, first, "nor does this decide on them");
+    // What was kept does not refuse: the step is asked again, and then it is refused.
+    rig.deploy("asks", &["mode = \"auto\", else = 1"]);
+    assert_eq!(serving.call(rig, "asks", &json!({"do": "asked"})).await.status(), 500);
+    assert_eq!(asked("mode = \"auto\"").await, first + 1);
+}
+
 #[test]
 fn an_entry_of_a_data_store_is_given_a_time_to_live_and_keeps_its_value() {
     let value = RIG.run("ttl")["return_value"].clone();

@@ -21,12 +21,17 @@ pub struct House {
 
 impl House {
     pub fn new() -> Self {
+        Self::of(Keyhole::sharing_code())
+    }
+
+    /// One that compiles every component itself.
+    pub fn compiling() -> Self {
         Self::of(Keyhole::default())
     }
 
     /// One whose folder is in this one.
     pub fn within(folder: &Path) -> Self {
-        Self::of(Keyhole::within(folder))
+        Self::of(Keyhole::within(folder).with_shared_code())
     }
 
     fn of(keyhole: Keyhole) -> Self {

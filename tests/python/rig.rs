@@ -31,7 +31,7 @@ pub struct House {
 
 impl House {
     pub fn new() -> Self {
-        Self::of(Keyhole::default())
+        Self::of(Keyhole::sharing_code())
     }
 
     fn of(keyhole: Keyhole) -> Self {

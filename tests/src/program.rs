@@ -1,6 +1,7 @@
 //! The built program on a data directory of its own, as a person would call it.
 
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -53,6 +54,31 @@ impl Keyhole {
             "127.0.0.0/8".to_owned(),
         ];
         Self { data, authority, flags, apps: workspace::fixture("fixtures/apps") }
+    }
+}
+
+/// A master key that is no secret.
+const OPEN_MASTER_KEY: &str = "4b6579686f6c652c2069747320746573747327206f70656e206b657921212121";
+
+impl Keyhole {
+    /// One that compiles no component that another such did: they have one folder with compiled code, and
+    /// one master key, which its key is derived of.
+    pub fn sharing_code() -> Self {
+        Self::default().with_shared_code()
+    }
+
+    /// The same of one that has no data directory yet.
+    pub fn with_shared_code(self) -> Self {
+        let shared = workspace::target().join("test-code");
+        std::fs::create_dir_all(&shared).expect("the folder is made");
+        let data = self.data_dir();
+        std::fs::DirBuilder::new().mode(0o700).create(&data).expect("the data directory is made");
+        let mut key = std::fs::OpenOptions::new();
+        let key = key.write(true).create_new(true).mode(0o600).open(data.join("master.key"));
+        key.and_then(|mut file| file.write_all(OPEN_MASTER_KEY.as_bytes())).expect("the master key is written");
+        let shared = shared.canonicalize().expect("it is there");
+        std::os::unix::fs::symlink(shared, data.join("code")).expect("the folder is linked");
+        self
     }
 }
 
@@ -237,7 +263,9 @@ impl Keyhole {
         fn read(dir: &Path, into: &mut Vec<u8>) {
             for entry in std::fs::read_dir(dir).expect("a readable directory").flatten() {
                 let path = entry.path();
-                if path.is_dir() {
+                if path.is_symlink() {
+                    // Compiled code that is shared.
+                } else if path.is_dir() {
                     read(&path, into);
                 } else {
                     into.extend(std::fs::read(path).expect("a readable file"));

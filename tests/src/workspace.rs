@@ -50,13 +50,21 @@ fn build_all() {
     assert!(status.success(), "the test components build");
 }
 
-fn target() -> PathBuf {
+/// Cargo's folder for what is built.
+pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// The built `keyhole` program: `tests/run` builds it in release before the tests.
+/// The folder with what is built of the profile that this program is of.
+pub fn profile() -> PathBuf {
+    let program = std::env::current_exe().expect("a program knows where it is");
+    // <target>/<profile>/deps/<program>
+    program.ancestors().nth(2).expect("cargo built it").to_owned()
+}
+
+/// The built `keyhole` program: `tests/run` builds it before the tests, and the benchmark before its rows.
 pub fn keyhole() -> PathBuf {
-    std::env::var_os("KEYHOLE_BIN").map_or_else(|| target().join("release/keyhole"), PathBuf::from)
+    std::env::var_os("KEYHOLE_BIN").map_or_else(|| profile().join("keyhole"), PathBuf::from)
 }
 
 /// A person's browser. Says so if there is none: the test is skipped.

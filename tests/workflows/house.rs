@@ -8,7 +8,7 @@ use keyhole::engine::{Engine, EngineConfig};
 use keyhole::workflow::history::{History, Of, Page};
 use keyhole::workflow::record::{Run, Workflow, WorkflowId};
 use keyhole::workflow::render::Renderers;
-use keyhole::workflow::{Clock, Components, Deploy, Files, Runner, Work, Workflows};
+use keyhole::workflow::{AddedProps, Clock, Components, Deploy, Files, Runner, Work, Workflows};
 use keyhole_host_api::broker::Egress;
 use keyhole_host_api::data::DataStores;
 use keyhole_tests::host::{Host, member};
@@ -67,6 +67,7 @@ impl House {
             data: DataStores::new(host.store.clone()),
             files: Files::new(host.store.clone()),
             renderers: Renderers::here(),
+            added: AddedProps::default(),
             public_url: None,
         };
         let workflows = Arc::new(Workflows::new(host.store.clone(), Arc::new(work)));

@@ -135,7 +135,7 @@ impl Drop for Serving {
 
 /// A data directory with alice in it.
 pub fn keyhole() -> Keyhole {
-    let keyhole = Keyhole::default();
+    let keyhole = Keyhole::sharing_code();
     keyhole.member("alice");
     keyhole
 }

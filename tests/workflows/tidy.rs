@@ -13,7 +13,7 @@ use keyhole::workflow::history::{History, Of, Page, Within, came};
 use keyhole::workflow::record::{Cause, Details, Run, RunStatus, Workflow, WorkflowId};
 use keyhole::workflow::render::Renderers;
 use keyhole::workflow::{
-    Component, Components, Deploy, DeployError, Files, NEEDED_LATELY, Runner, SystemClock, Work, Workflows,
+    AddedProps, Component, Components, Deploy, DeployError, Files, NEEDED_LATELY, Runner, SystemClock, Work, Workflows,
 };
 use keyhole_host_api::broker::Egress;
 use keyhole_host_api::data::DataStores;
@@ -40,6 +40,7 @@ fn workflows(host: &Host, store: &Arc<dyn Store>) -> Arc<Workflows> {
         data: DataStores::new(store.clone()),
         files: Files::new(store.clone()),
         renderers: Renderers::here(),
+        added: AddedProps::default(),
         public_url: None,
     };
     Arc::new(Workflows::new(store.clone(), Arc::new(work)))

@@ -10,7 +10,8 @@ use keyhole::server::drafting::Drafts;
 use keyhole::workflow::history::History;
 use keyhole::workflow::render::{RenderWorker, Renderers};
 use keyhole::workflow::{
-    Components, Files, RUNS_PER_EVENT, Runner, STEP_MEMORY, SystemClock, Work, Workflows, reached, served_at,
+    AddedProps, Components, Files, RUNS_PER_EVENT, Runner, STEP_MEMORY, SystemClock, Work, Workflows, reached,
+    served_at,
 };
 use keyhole_host_api::accounts::{Accounts, Summary};
 use keyhole_host_api::apps::Catalog;
@@ -129,6 +130,7 @@ impl Home {
             data,
             files: Files::new(self.store.clone()),
             renderers: Renderers::by(RenderWorker { program: "/proc/self/exe".into(), args: vec![RENDER.into()] }),
+            added: AddedProps::default(),
             public_url: public_url.clone(),
         });
         work.components.set_most_memory(settings.runs.most_memory.unwrap_or(STEP_MEMORY));

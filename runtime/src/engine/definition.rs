@@ -229,12 +229,12 @@ impl Definition {
         self.props.iter().filter_map(|(name, prop)| Some((name.as_str(), prop.app.as_deref()?, !prop.optional)))
     }
 
-    /// The data stores of a step with these values, by prop. One without a value is a store of its own, for the
-    /// step that `place` says: its owner, workflow and name.
+    /// The data stores of a step with these values, by prop. One with neither a value nor a default is a store of its
+    /// own, for the step that `place` says: its owner, workflow and name.
     pub fn data_stores(&self, values: &Map<String, Value>, place: [&str; 3]) -> Vec<(String, StoreName)> {
         let props = self.props.iter().filter(|(_, prop)| prop.kind.base == BaseType::DataStore);
-        let named = |(prop, _): (&String, _)| {
-            let name = match values.get(prop) {
+        let named = |(prop, declared): (&String, &PropDef)| {
+            let name = match values.get(prop).or(declared.default.as_ref()) {
                 // `props` has checked it.
                 Some(name) => name.as_str()?.to_owned(),
                 None => {

@@ -1,6 +1,5 @@
 //! One attempt at one step: what it is given, and what came of it.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use super::added::AddedProps;
 use super::components::{ComponentError, Components};
 use super::file::{HTTP_REQUEST, RetryOn, WORKFLOW};
 use super::files::Files;
@@ -23,7 +23,7 @@ use super::record::{Again, PlannedStep, RunError, StepRecord, StepStatus, Workfl
 use super::render::Renderers;
 use super::{call, http_request};
 use crate::engine::{
-    Attempt, Definition, FailureKind, Flow, Input, Json, Limits, Observer, RunOutcome, StepFailure, suffices,
+    Attempt, Definition, FailureKind, Flow, Input, Json, Limits, Observer, RunOutcome, StepFailure, StepHost,
 };
 
 /// Below this path others have runs go on.
@@ -46,6 +46,8 @@ pub struct Work {
     pub files: Files,
     /// What works out templates.
     pub renderers: Renderers,
+    /// The props that steps added.
+    pub added: AddedProps,
     /// Where others reach the server, if it was told.
     pub public_url: Option<Url>,
 }
@@ -261,22 +263,21 @@ impl Work {
                 let named = definition.data_stores(props, [owner, workflow, &step.name]);
                 named.into_iter().map(|(prop, name)| (prop, self.data.open(name))).collect()
             };
-            let mut definition = Cow::Borrowed(&loaded.definition);
-            if !suffices(&definition, &props) {
-                let data = data(&definition, &props);
-                let host = Attempt { session: session.clone(), data, callbacks: None, observer: None };
-                match engine.definition_for(&loaded, Arc::new(host), &props, &limits).await {
-                    Ok(whole) => definition = Cow::Owned(whole),
-                    Err((prop, failure)) => {
-                        record.requests = requests(&session).await;
-                        let failed = self.failed(who, step, &failure).await;
-                        let (kind, trace) = described(&failure);
-                        let message = format!("prop {prop}: {failure}");
-                        record.error = Some(RunError { trace, ..self.error(step, &kind, message) });
-                        return (Flow::default(), Some(failed));
-                    }
+            let host = || -> Arc<dyn StepHost> {
+                let data = data(&loaded.definition, &props);
+                Arc::new(Attempt { session: session.clone(), data, callbacks: None, observer: None })
+            };
+            let definition = match self.added.definition(engine, &loaded, host, (who, step), &props, &limits).await {
+                Ok(definition) => definition,
+                Err((prop, failure)) => {
+                    record.requests = requests(&session).await;
+                    let failed = self.failed(who, step, &failure).await;
+                    let (kind, trace) = described(&failure);
+                    let message = format!("prop {prop}: {failure}");
+                    record.error = Some(RunError { trace, ..self.error(step, &kind, message) });
+                    return (Flow::default(), Some(failed));
                 }
-            }
+            };
             let props = match definition.props(&props) {
                 Ok(props) => props,
                 Err(error) => {

@@ -4,6 +4,7 @@
 //! hands over on whose behalf. An event is acknowledged when it is on disk, never before; a step's result is on
 //! disk before the next step begins.
 
+mod added;
 mod attempt;
 mod blobs;
 mod call;
@@ -26,6 +27,7 @@ mod tidy;
 mod trace;
 pub mod trigger;
 
+pub use added::AddedProps;
 pub use attempt::{Attempted, CALLBACKS, Failed, Turn, Who, Work};
 pub use call::MOST as RUNS_PER_EVENT;
 pub use clock::{Clock, SystemClock};

@@ -51,8 +51,13 @@ export default {
     address() {
       return this.recipient ?? "whoever is there";
     },
+    /** How often the props that it adds were asked for. */
+    async asked($) {
+      await $.respond({ body: { asked: await this.store.get("asked") } });
+    },
   },
-  additionalProps(existing) {
+  async additionalProps(existing) {
+    await this.store.increment("asked");
     existing.recipient.hidden = this.mode === "auto";
     return {};
   },
