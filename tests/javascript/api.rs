@@ -221,12 +221,13 @@ fn a_request_that_somebody_put_together_is_sent_as_it_says() {
     let url = "https://api.requests.example/x?a=1";
 
     let sent = send(json!({"method": "post", "url": url,
-        "headers": [{"name": "x-one", "value": "1"}, {"name": "x-two", "value": "2", "disabled": true}],
+        "headers": [{"name": "x-one", "value": "1"}, {"name": "x-one", "value": "1b"},
+            {"name": "x-two", "value": "2", "disabled": true}],
         "params": [{"name": "b", "value": "2 3"}],
         "auth": {"type": "bearer", "token": "t"},
         "body": {"contentType": "application/json", "mode": "raw", "raw": "{\"a\": 1}"}}));
     assert_eq!((&sent["method"], &sent["target"]), (&json!("POST"), &json!("/x?a=1&b=2+3")), "{sent:#}");
-    assert_eq!((&sent["headers"]["x-one"], &sent["headers"]["x-two"]), (&json!("1"), &Value::Null), "{sent:#}");
+    assert_eq!((&sent["headers"]["x-one"], &sent["headers"]["x-two"]), (&json!("1, 1b"), &Value::Null), "{sent:#}");
     assert_eq!(sent["headers"]["authorization"], "Bearer t");
     assert_eq!((&sent["headers"]["content-type"], &sent["body"]), (&json!("application/json"), &json!("{\"a\": 1}")));
 
@@ -240,12 +241,19 @@ fn a_request_that_somebody_put_together_is_sent_as_it_says() {
     assert_eq!((&sent["target"], &sent["headers"]["authorization"]), (&json!("/x?a=1&b=2"), &json!("Basic dTpw")));
     let kind = sent["headers"]["content-type"].as_str().expect("a type");
     assert!(kind.starts_with("application/x-www-form-urlencoded"), "{kind}");
+    assert_eq!(put(fields("application/x-www-form-urlencoded; charset=utf-8"))["body"], "a=1+2");
     assert_eq!(put(fields("application/json"))["body"], r#"{"a":"1 2"}"#);
+    let sent = put(fields("application/vnd.api+json"));
+    assert_eq!(
+        (&sent["body"], &sent["headers"]["content-type"]),
+        (&json!(r#"{"a":"1 2"}"#), &json!("application/vnd.api+json"))
+    );
     let sent = put(fields("multipart/form-data"));
     assert!(sent["body"].as_str().is_some_and(|body| body.contains("name=\"a\"\r\n\r\n1 2")), "{sent:#}");
     assert_eq!(put(json!({"own": [1]}))["body"], r#"{"own":[1]}"#);
 
-    let got = send(json!({"url": url, "auth": {"type": "none"}, "body": {"mode": "raw", "raw": ""}}));
+    let got =
+        send(json!({"url": url, "auth": {"type": "none"}, "method": null, "body": {"mode": "raw", "raw": "left"}}));
     assert_eq!((&got["method"], &got["headers"]["authorization"]), (&json!("GET"), &Value::Null), "{got:#}");
     assert_eq!(send(json!({"url": "https://api.requests.example/text"})), "plain");
     let missing = send(json!({"url": "https://api.requests.example/none"}));

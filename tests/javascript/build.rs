@@ -150,39 +150,6 @@ fn bounded_a_build_ends_by_its_deadline_and_within_its_memory() {
 }
 
 #[test]
-fn a_run_that_is_killed_takes_its_compiler_along() {
-    let source = Source::new();
-    source.write("step.mjs", "export default { run() {} };\n");
-    let path = source.path("step.mjs").display().to_string();
-    let out = source.dir.path().display().to_string();
-    source.house.call(&["build", &path, "--output", &out]).ok();
-    let component = source.dir.path().join("step.wasm").display().to_string();
-    let house = House::compiling();
-    let mut run = house.command(&["run", &component]).spawn().expect("keyhole starts");
-    let children = format!("/proc/{0}/task", run.id());
-    let until = |what: &dyn Fn() -> Option<u32>| {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            match what() {
-                Some(found) => return found,
-                None => assert!(Instant::now() < deadline, "in 10 s"),
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    };
-    let compiler = until(&|| {
-        let threads = std::fs::read_dir(&children).ok()?;
-        let of_thread = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("children")).ok();
-        threads.flatten().filter_map(of_thread).find_map(|pids| pids.split_whitespace().next()?.parse().ok())
-    });
-    let is_there = || std::fs::read_to_string(format!("/proc/{compiler}/cmdline")).is_ok_and(|line| !line.is_empty());
-    assert!(is_there(), "it compiles for seconds");
-    run.kill().expect("it is killed");
-    run.wait().expect("it ends");
-    until(&|| (!is_there()).then_some(0));
-}
-
-#[test]
 fn an_unchanged_source_is_not_built_again() {
     let source = Source::new();
     source.write(

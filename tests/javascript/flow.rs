@@ -245,13 +245,19 @@ async fn additional_props_are_asked_for_once_and_not_in_every_run() {
         let answer = serving.call(rig, "asks", &json!({"do": "asked"})).await.json::<Value>().await.expect("JSON");
         answer["asked"].as_u64().unwrap_or_else(|| panic!("{answer:#}"))
     };
-    let first = asked("mode = \"auto\"").await;
-    assert_eq!(asked("mode = \"auto\"").await, first, "nothing that they depend on has changed");
-    assert_eq!(asked("mode = \"auto\", store = \"of-the-flow\"").await, first, "nor does this decide on them");
+    // A store of this test's own counts.
+    let auto = "mode = \"auto\", store = \"asks\"";
+    assert_eq!(asked(auto).await, 1);
+    assert_eq!(asked(auto).await, 1, "nothing that they depend on has changed");
     // What was kept does not refuse: the step is asked again, and then it is refused.
-    rig.deploy("asks", &["mode = \"auto\", else = 1"]);
+    rig.deploy("asks", &[&format!("{auto}, else = 1")]);
     assert_eq!(serving.call(rig, "asks", &json!({"do": "asked"})).await.status(), 500);
-    assert_eq!(asked("mode = \"auto\"").await, first + 1);
+    assert_eq!(asked(auto).await, 2);
+    // What an added prop is decides on others, too.
+    let (first, second) = (format!("{auto}, table = \"a\""), format!("{auto}, table = \"b\""));
+    assert_eq!(asked(&first).await, 3);
+    assert_eq!(asked(&first).await, 3);
+    assert_eq!(asked(&second).await, 4);
 }
 
 #[test]

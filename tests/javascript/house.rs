@@ -24,11 +24,6 @@ impl House {
         Self::of(Keyhole::sharing_code())
     }
 
-    /// One that compiles every component itself.
-    pub fn compiling() -> Self {
-        Self::of(Keyhole::default())
-    }
-
     /// One whose folder is in this one.
     pub fn within(folder: &Path) -> Self {
         Self::of(Keyhole::within(folder).with_shared_code())

@@ -243,3 +243,20 @@ fn a_step_that_breaks_off_or_exits_ends_its_run_alone() {
         says(&run["error"]["message"], &["a step ends by returning a value or an error"]);
     }
 }
+
+#[test]
+fn a_compiler_ends_when_nobody_is_left_to_read_what_it_makes() {
+    let mut compiler = std::process::Command::new(keyhole_tests::workspace::keyhole());
+    let compiler = compiler.arg("__compile").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut compiler = compiler.spawn().expect("keyhole starts");
+    // As where the run that it compiles for is killed; but for this it would wait for its component.
+    let _open = compiler.stdin.take();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(compiler.try_wait().expect("a process").is_none(), "it waits");
+    drop(compiler.stdout.take());
+    at_most(Duration::from_secs(5), || {
+        let begun = Instant::now();
+        assert_eq!(compiler.wait().expect("it ends").code(), Some(4));
+        begun.elapsed()
+    });
+}

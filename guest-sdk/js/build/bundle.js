@@ -79,14 +79,18 @@ function parts(specifier) {
   return { name, version, path };
 }
 
-/** What `found`, which the bundler resolved to the `main` of the package `name`, has as ES modules. */
-function asModules(found, name) {
+/**
+ * What `found`, which the bundler resolved to the `main` of the package `name`, has as ES modules. An author may
+ * import all of a CommonJS package as its default, too.
+ */
+function asModules(found, name, authors) {
   const at = found.path.lastIndexOf(join("node_modules", name));
   if (at < 0) return found;
   const folder = join(found.path.slice(0, at), "node_modules", name);
   const { main, module } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
   if (module === undefined || found.path !== join(folder, main ?? "index.js")) return found;
-  return { ...found, path: join(folder, module) };
+  const path = join(folder, module);
+  return authors ? { path, namespace: "keyhole-modules", sideEffects: false } : { ...found, path };
 }
 
 function plugin(state) {
@@ -126,14 +130,15 @@ function plugin(state) {
         if (authors && UNFIT[name] !== undefined && !(rest !== "" && PARTS_FIT.has(name))) return { errors: [{ text: `the package ${name} can't work in a step`, notes: [{ text: UNFIT[name] }] }] };
         const plain = name + rest;
         const tried = await resolve(plain, { resolveDir, kind, importer, pluginData: { plain: true } });
-        if (tried.errors.length === 0 && version === undefined) return LIGHTER_AS_MODULES.test(name) && rest === "" ? asModules(tried, name) : tried;
+        const lighter = (found) => (LIGHTER_AS_MODULES.test(name) && rest === "" ? asModules(found, name, authors) : found);
+        if (tried.errors.length === 0 && version === undefined) return lighter(tried);
         // The fault of a package's own import is its author's, unless it is optional to it.
         if (!authors && !importer.includes("/node_modules/") && !roots.isTools(importer)) return tried;
         if (!authors) return { path: plain, namespace: "keyhole-missing" };
 
         for (const folder of state.folders(importer)) {
           const found = await resolve(plain, { resolveDir: folder, kind, pluginData: { plain: true } });
-          if (found.errors.length === 0) return found;
+          if (found.errors.length === 0) return lighter(found);
         }
         if (version === undefined && PROVIDED.has(name)) return own(plain, kind);
         state.missing.set(name, { version, importer });
@@ -158,6 +163,12 @@ function plugin(state) {
       build.onLoad({ filter: /.*/, namespace: "keyhole-missing" }, ({ path }) => ({
         contents: `throw Object.assign(new Error(${JSON.stringify(`Cannot find module '${path}': it was not there when the step was built`)}), { code: "MODULE_NOT_FOUND" });`,
         loader: "js",
+      }));
+
+      build.onLoad({ filter: /.*/, namespace: "keyhole-modules" }, ({ path }) => ({
+        contents: `import * as all from ${JSON.stringify(path)}; export * from ${JSON.stringify(path)}; export default all;`,
+        loader: "js",
+        resolveDir: dirname(path),
       }));
 
       build.onLoad({ filter: /\.node$/ }, ({ path }) => ({
@@ -193,11 +204,12 @@ function asProblems(errors, roots) {
   );
 }
 
-/** Bytes of the bundle by the package that they are of, the most first. */
-function sizes({ outputs }) {
-  const { inputs } = Object.values(outputs).find(({ entryPoint, inputs }) => entryPoint !== undefined || Object.keys(inputs).length > 0);
+/** Bytes of the bundle by the package that they are of, the most first; the tool chain's own aside. */
+function sizes({ outputs }, roots) {
+  const { inputs } = Object.values(outputs).find(({ inputs }) => Object.keys(inputs).length > 0);
   const packages = new Map();
   for (const [file, { bytesInOutput }] of Object.entries(inputs)) {
+    if (roots.isTools(join(process.cwd(), file))) continue;
     const name = /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file)?.[1];
     if (name !== undefined) packages.set(name, (packages.get(name) ?? 0) + bytesInOutput);
   }
@@ -279,7 +291,7 @@ export async function bundle({ entry, sdk, roots, cache }) {
       const authors = [...state.inputs].filter((file) => roots.isAuthors(file));
       // Also those that are not there: one that appears changes what is installed.
       const manifests = new Set(authors.flatMap((file) => manifestsAbove(dirname(file), roots.root)).flatMap((file) => [file, file.replace(/package\.json$/, "package-lock.json")]));
-      return { code, map: JSON.parse(map), zoned: state.zoned, inputs: [...state.inputs], manifests: [...manifests], packages: sizes(built.metafile), folder: process.cwd() };
+      return { code, map: JSON.parse(map), zoned: state.zoned, inputs: [...state.inputs], manifests: [...manifests], packages: sizes(built.metafile, roots), folder: process.cwd() };
     }
     for (const [missing, { version, importer }] of state.missing) {
       const manifest = manifestsAbove(dirname(importer), roots.root).find((file) => existsSync(file));

@@ -36,7 +36,7 @@ export function makeInstance(component, values) {
     else if (prop.type === "data_store") instance[name] = dataStore(name, values[name]);
     else if (prop.type === "$.service.db") instance[name] = database(name, values[name]);
     else if (prop.type === "$.interface.http" || prop === "$.interface.http") instance[name] = httpInterface();
-    else if (prop.type === "http_request") instance[name] = httpRequest(name, values[name]);
+    else if (prop.type === "http_request") instance[name] = values[name] && httpRequest(name, values[name]);
     else if (prop.type === "alert") instance[name] = undefined;
     else instance[name] = values[name];
   }

@@ -3,15 +3,21 @@
 import { StepError } from "./failure.js";
 import { toJson } from "./json.js";
 
+const JSON_TYPE = "application/json";
 const FORM = "application/x-www-form-urlencoded";
+const MULTIPART = "multipart/form-data";
 
-/** Bodies that are sent as they are, as a text and bytes are. */
-const BODIES = [ArrayBuffer, Blob, FormData, URLSearchParams];
+/** Bodies that `fetch` sends as they are. Packages bring these classes, too, and Node.js goes by the tag. */
+const BODIES = new Set(["ArrayBuffer", "Blob", "File", "FormData", "ReadableStream", "URLSearchParams"]);
 
-/** `[name, value]` of an object, of what has `entries`, or of a list of `{ name, value, disabled }`. */
+const isBody = (value) =>
+  typeof value === "string" || ArrayBuffer.isView(value) || BODIES.has(value?.[Symbol.toStringTag]) || typeof value?.[Symbol.asyncIterator] === "function";
+
+/** `[name, value]` of an object, of what has `entries`, or of a list of `{ name, value, disabled }` or of pairs. */
 function pairs(given) {
   if (!Array.isArray(given)) return typeof given?.entries === "function" ? [...given.entries()] : Object.entries(given ?? {});
-  return given.filter((one) => one?.name && !one.disabled).map(({ name, value }) => [name, value ?? ""]);
+  const set = given.filter((one) => Array.isArray(one) || (one?.name && !one.disabled));
+  return set.map((one) => (Array.isArray(one) ? one : [one.name, one.value ?? ""]));
 }
 
 /** Sends `{ method, url, headers, params, auth, data }`. */
@@ -22,21 +28,22 @@ export function sendRequest({ method, url, headers, params, auth, data }) {
   if (auth?.token !== undefined) sent.set("authorization", `Bearer ${auth.token}`);
   else if (auth) sent.set("authorization", `Basic ${Buffer.from(`${auth.username ?? ""}:${auth.password ?? ""}`).toString("base64")}`);
   let body = data;
-  if (body !== undefined && typeof body !== "string" && !ArrayBuffer.isView(body) && !BODIES.some((type) => body instanceof type)) {
+  if (body !== undefined && !isBody(body)) {
     body = toJson(body, "the request's body");
-    if (!sent.has("content-type")) sent.set("content-type", "application/json");
+    if (!sent.has("content-type")) sent.set("content-type", JSON_TYPE);
   }
   return fetch(target.href, { method: method.toUpperCase(), headers: sent, body });
 }
 
-/** The body of an `http_request`, with its type: a text as it is, or fields. */
+/** The body of an `http_request`, and the type that is said of it: a text as it is, fields, or any value. */
 function bodyOf(body) {
   if (body === null || typeof body !== "object" || !("raw" in body || "fields" in body)) return { data: body ?? undefined };
   const { contentType, mode, type, raw, fields } = body;
   const named = pairs(fields);
-  if ((mode ?? type) === "raw" || named.length === 0) return raw ? { data: raw, contentType: contentType ?? "application/json" } : {};
-  if (contentType === FORM) return { data: new URLSearchParams(named) };
-  if (contentType !== "multipart/form-data") return { data: Object.fromEntries(named) };
+  if ((mode ?? type) === "raw" || named.length === 0) return raw ? { data: raw, contentType: contentType || JSON_TYPE } : {};
+  const essence = contentType?.split(";")[0].trim().toLowerCase();
+  if (essence === FORM) return { data: new URLSearchParams(named) };
+  if (essence !== MULTIPART) return { data: Object.fromEntries(named), contentType };
   const form = new FormData();
   for (const [name, value] of named) form.append(name, value);
   return { data: form };
@@ -54,13 +61,15 @@ async function parsed(response) {
 /** What a prop of type `http_request` is: the request that somebody put together, and `execute`, which sends it. */
 export function httpRequest(prop, value) {
   const execute = async () => {
-    const { method = "GET", url, headers, params, auth, body, data } = value ?? {};
+    const { url, headers, params, auth, body, data } = value;
     if (!url) throw new StepError(`the prop ${prop} has no url`, "input");
-    const { data: payload, contentType } = bodyOf(body ?? data);
+    const method = value.method || "GET";
+    // What a form still holds of a body that was meant for another method.
+    const { data: payload, contentType } = /^(GET|HEAD)$/i.test(method) ? {} : bodyOf(body ?? data);
     const sent = pairs(headers);
-    if (contentType !== undefined && !sent.some(([name]) => name.toLowerCase() === "content-type")) sent.push(["content-type", contentType]);
+    if (contentType && !sent.some(([name]) => name.toLowerCase() === "content-type")) sent.push(["content-type", contentType]);
     const credentials = auth?.type === "none" ? undefined : auth?.type === "bearer" ? { token: auth.token ?? "" } : auth;
-    const response = await sendRequest({ method, url, headers: Object.fromEntries(sent), params, auth: credentials, data: payload });
+    const response = await sendRequest({ method, url, headers: sent, params, auth: credentials, data: payload });
     const answer = await parsed(response);
     if (response.ok) return answer;
     throw Object.assign(new Error(`Request failed with status code ${response.status}`), { response: { status: response.status, headers: Object.fromEntries(response.headers), data: answer } });

@@ -5,6 +5,7 @@
 //! same program made.
 
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -138,9 +139,14 @@ const INVALID: u8 = 3;
 const FAILED: u8 = 4;
 
 /// The compile worker: reads limits and a component, writes machine code. For the program's
-/// hidden `__compile` command, with its standard input and output; it limits its own process.
-pub fn worker_main(stdin: impl Read, stdout: impl Write) -> ExitCode {
-    std::thread::spawn(end_with_reader);
+/// hidden `__compile` command, with its standard input and output; it limits its own process, and ends it when
+/// nobody reads the output any more.
+pub fn worker_main(stdin: impl Read, stdout: impl Write + AsFd) -> ExitCode {
+    match stdout.as_fd().try_clone_to_owned() {
+        Ok(watched) => drop(std::thread::spawn(move || end_with_reader(&watched))),
+        // Then it ends by its limits.
+        Err(error) => tracing::debug!("nobody watches for the end of who started this: {error}"),
+    }
     match work(stdin, stdout) {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, message)) => {
@@ -165,12 +171,11 @@ fn work(mut stdin: impl Read, mut stdout: impl Write) -> Result<(), (u8, String)
     stdout.write_all(&code).and_then(|()| stdout.flush()).map_err(failed)
 }
 
-/// Ends this process when nobody is left to read its standard output: whoever started it was
-/// killed. The compiler writes nothing until it is done, and so would not notice.
-fn end_with_reader() {
-    let stdout = rustix::stdio::stdout();
+/// Ends this process when nobody is left to read `stdout`: whoever started it was killed. The
+/// compiler writes nothing until it is done, and so would not notice.
+fn end_with_reader(stdout: &OwnedFd) {
     // No event is asked for: an error, which a pipe without a reader is, is always told.
-    let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+    let mut watched = [PollFd::new(stdout, PollFlags::empty())];
     loop {
         match poll(&mut watched, None) {
             Ok(_) => std::process::exit(i32::from(FAILED)),

@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 
 /// Longest `description` or `label`, in bytes.
 const TEXT_BYTES: usize = 4096;
+/// What the name of a data store begins with that one step has to itself; so many hexadecimal digits follow.
+const OWN: &str = "own-";
+const OWN_DIGITS: usize = 32;
 /// Most props of one step.
 const PROPS: usize = 128;
 /// Most options of one prop.
@@ -234,12 +237,13 @@ impl Definition {
     pub fn data_stores(&self, values: &Map<String, Value>, place: [&str; 3]) -> Vec<(String, StoreName)> {
         let props = self.props.iter().filter(|(_, prop)| prop.kind.base == BaseType::DataStore);
         let named = |(prop, declared): (&String, &PropDef)| {
-            let name = match values.get(prop).or(declared.default.as_ref()) {
-                // `props` has checked it.
-                Some(name) => name.as_str()?.to_owned(),
+            let given = values.get(prop).filter(|value| !value.is_null()).or(declared.default.as_ref());
+            let name = match given {
+                // Also where `props` has not checked it yet: what it would refuse is not opened.
+                Some(name) => name.as_str().filter(|_| declared.check(name).is_ok())?.to_owned(),
                 None => {
                     let hash = blake3::hash([&place[..], &[prop]].concat().join("/").as_bytes());
-                    format!("own-{}", &hash.to_hex()[..32])
+                    format!("{OWN}{}", &hash.to_hex()[..OWN_DIGITS])
                 }
             };
             Some((prop.clone(), name.parse().ok()?))
@@ -300,6 +304,9 @@ impl PropDef {
         if self.kind.base == BaseType::DataStore && !self.kind.holds(value) {
             return Err(format!("names a data store, such as \"counters\", not {}: {NotAName}", brief(value)));
         }
+        if self.kind.base == BaseType::DataStore && value.as_str().is_some_and(is_own) {
+            return Err(format!("can't be {}: that is the name of a store which one step has to itself", brief(value)));
+        }
         if !self.kind.holds(value) {
             // A secret prop's value stays out of messages, whatever it is.
             let shown = if self.secret { "the value given".to_owned() } else { brief(value) };
@@ -315,6 +322,12 @@ impl PropDef {
         };
         if all { Ok(()) } else { Err(format!("must be one of its options, not {}", brief(value))) }
     }
+}
+
+/// Whether a data store of this name is a step's own.
+fn is_own(name: &str) -> bool {
+    let digits = name.strip_prefix(OWN);
+    digits.is_some_and(|digits| digits.len() == OWN_DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
 /// An option's value: `options` lists values, or objects with `label` and `value`.
@@ -641,6 +654,33 @@ mod tests {
         for text in ["", "[]", "3", "{\"name\":1}"] {
             Definition::parse(text).unwrap_err();
         }
+    }
+
+    #[test]
+    fn a_data_store_is_the_one_that_is_named_or_the_default_or_the_steps_own() {
+        let step = Definition::parse(
+            &json!({"name": "s", "version": "1.0.0", "props": {
+                "a": {"type": "data_store", "default": "kept"},
+                "b": {"type": "data_store", "optional": true},
+                "c": {"type": "data_store", "optional": true, "options": ["orders"]},
+            }})
+            .to_string(),
+        )
+        .unwrap();
+        let place = ["alice", "w", "s"];
+        let opened = |given: Value| -> Vec<String> {
+            let named = step.data_stores(given.as_object().unwrap(), place);
+            named.into_iter().map(|(prop, name)| format!("{prop} {name}")).collect()
+        };
+        let own = opened(json!({}));
+        assert!(own[0] == "a kept" && own[1].starts_with("b own-") && own[2].starts_with("c own-"), "{own:?}");
+        assert_eq!(opened(json!({"a": null, "b": null, "c": null})), own, "as if it were not given");
+        assert_eq!(opened(json!({"a": "x", "b": "y", "c": "orders"})), ["a x", "b y", "c orders"]);
+        // What would be refused is not opened: what is no option, no name, or the name of another step's own.
+        let others = own[1].strip_prefix("b ").unwrap();
+        assert_eq!(opened(json!({"a": others, "b": "../x", "c": "payroll"})), [""; 0]);
+        let refused = step.props(json!({ "a": others }).as_object().unwrap()).unwrap_err().to_string();
+        assert!(refused.contains("which one step has to itself"), "{refused}");
     }
 
     #[test]

@@ -17,9 +17,11 @@ use crate::engine::{Definition, Engine, Limits, Step, StepFailure, StepHost, fil
 
 /// How long an answer is good for.
 const GOOD_FOR: Duration = Duration::from_secs(600);
-/// Most steps whose answers are kept, and most props in all of those.
+/// Bytes of JSON of one answer that is kept, and of all of them. What they take in memory can be sixteen times as much.
+const ONE: u64 = 64 << 10;
+const ALL: u64 = 2 << 20;
+/// How many there may be, as an estimate.
 const ANSWERS: usize = 1_000;
-const PROPS: u64 = 20_000;
 
 /// A hash of all that an answer depends on.
 type Key = [u8; 32];
@@ -27,24 +29,37 @@ type Key = [u8; 32];
 #[derive(Clone)]
 struct Answer {
     definition: Arc<Definition>,
+    /// What was given for the props of it that decide on others.
+    decided: Arc<Map<String, Value>>,
+    bytes: u64,
     asked: Instant,
 }
 
+impl Answer {
+    /// Whether the step would answer the same, and the answer allows what is `given`.
+    fn is_good_for(&self, given: &Map<String, Value>) -> bool {
+        self.asked.elapsed() < GOOD_FOR
+            && *self.decided == deciding(&self.definition, given)
+            && suffices(&self.definition, given)
+            && self.definition.props(given).is_ok()
+    }
+}
+
 /// Definitions with the props that steps added to them.
-pub struct AddedProps(Cache<Key, Answer, ByProps>);
+pub struct AddedProps(Cache<Key, Answer, ByBytes>);
 
 #[derive(Clone)]
-struct ByProps;
+struct ByBytes;
 
-impl Weighter<Key, Answer> for ByProps {
+impl Weighter<Key, Answer> for ByBytes {
     fn weight(&self, _: &Key, answer: &Answer) -> u64 {
-        answer.definition.props.len() as u64 + 1
+        answer.bytes
     }
 }
 
 impl Default for AddedProps {
     fn default() -> Self {
-        Self(Cache::with_weighter(ANSWERS, PROPS, ByProps))
+        Self(Cache::with_weighter(ANSWERS, ALL, ByBytes))
     }
 }
 
@@ -67,17 +82,24 @@ impl AddedProps {
             return Ok(Cow::Borrowed(&step.definition));
         }
         let key = key(who, planned, &step.definition, given);
-        if let Some(Answer { definition, asked }) = self.0.get(&key)
-            && asked.elapsed() < GOOD_FOR
-            && suffices(&definition, given)
-            && definition.props(given).is_ok()
-        {
-            return Ok(Cow::Owned(definition.as_ref().clone()));
+        if let Some(answer) = self.0.get(&key).filter(|answer| answer.is_good_for(given)) {
+            return Ok(Cow::Owned(answer.definition.as_ref().clone()));
         }
         let definition = engine.definition_for(step, host(), given, limits).await?;
-        self.0.insert(key, Answer { definition: Arc::new(definition.clone()), asked: Instant::now() });
+        let decided = deciding(&definition, given);
+        let bytes = serde_json::to_vec(&(&definition, &decided)).map_or(u64::MAX, |json| json.len() as u64);
+        if bytes <= ONE {
+            let (definition, decided) = (Arc::new(definition.clone()), Arc::new(decided));
+            self.0.insert(key, Answer { definition, decided, bytes, asked: Instant::now() });
+        }
         Ok(Cow::Owned(definition))
     }
+}
+
+/// What is given for the props that decide on others.
+fn deciding(definition: &Definition, given: &Map<String, Value>) -> Map<String, Value> {
+    let decides = |name: &str| definition.props.get(name).is_some_and(|prop| prop.reload);
+    given.iter().filter(|(name, _)| decides(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// What an answer depends on: whose step it is and with which accounts, and the props that the step says decide; if it

@@ -59,7 +59,7 @@ export default {
   async additionalProps(existing) {
     await this.store.increment("asked");
     existing.recipient.hidden = this.mode === "auto";
-    return {};
+    return { table: { type: "string", optional: true, reloadProps: true } };
   },
   run({ $, event }) {
     // An HTTP trigger's event has what the caller sent in its body.
