@@ -1,6 +1,6 @@
 // The author's file, its packages and the runtime as one module, by esbuild.
 
-import { basename, dirname, extname, join } from "node:path";
+import { basename, dirname, extname, join, sep } from "node:path";
 import { existsSync, readFileSync } from "node:fs";
 
 import * as esbuild from "esbuild";
@@ -80,16 +80,12 @@ function parts(specifier) {
 }
 
 /**
- * What `found`, which the bundler resolved to the `main` of the package `name`, has as ES modules. An author may
- * import all of a CommonJS package as its default, too.
+ * What `found`, a file of a package that holds its code as CommonJS and as ES modules, has as ES modules. An author
+ * may import all of a CommonJS package as its default, too.
  */
-function asModules(found, name, authors) {
-  const at = found.path.lastIndexOf(join("node_modules", name));
-  if (at < 0) return found;
-  const folder = join(found.path.slice(0, at), "node_modules", name);
-  const { main, module } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-  if (module === undefined || found.path !== join(folder, main ?? "index.js")) return found;
-  const path = join(folder, module);
+function asModules(found, authors) {
+  const path = found.path.replace(`${sep}dist-cjs${sep}`, `${sep}dist-es${sep}`);
+  if (path === found.path || !existsSync(path)) return found;
   return authors ? { path, namespace: "keyhole-modules", sideEffects: false } : { ...found, path };
 }
 
@@ -130,7 +126,7 @@ function plugin(state) {
         if (authors && UNFIT[name] !== undefined && !(rest !== "" && PARTS_FIT.has(name))) return { errors: [{ text: `the package ${name} can't work in a step`, notes: [{ text: UNFIT[name] }] }] };
         const plain = name + rest;
         const tried = await resolve(plain, { resolveDir, kind, importer, pluginData: { plain: true } });
-        const lighter = (found) => (LIGHTER_AS_MODULES.test(name) && rest === "" ? asModules(found, name, authors) : found);
+        const lighter = (found) => (LIGHTER_AS_MODULES.test(name) ? asModules(found, authors) : found);
         if (tried.errors.length === 0 && version === undefined) return lighter(tried);
         // The fault of a package's own import is its author's, unless it is optional to it.
         if (!authors && !importer.includes("/node_modules/") && !roots.isTools(importer)) return tried;
