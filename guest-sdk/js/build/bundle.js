@@ -62,7 +62,7 @@ const PARTS_FIT = new Set(["nodemailer"]);
 
 const BARE = /^(?:@[^/@]+\/)?[^./@][^/@]*/;
 
-/** Packages whose CommonJS is one file of all that they can, and three times what a step needs of it. */
+/** Packages whose CommonJS is in a bundle whole, and beside their ES modules: of those, what a step needs is enough. */
 const LIGHTER_AS_MODULES = /^@(aws-sdk|smithy)\//;
 
 /** Whether a source uses `crypto.subtle`, of which the engine has the digests alone. */
