@@ -7,10 +7,14 @@
 //!   enough to look at four bytes every `window - 3` bytes: a hash of them asks a bitmap
 //!   whether any pattern has them anywhere in its window (Wu and Manber, 1994).
 //! * An escape stands among them. Then it begins with one of three bytes, for which memchr
-//!   looks; what stands before it and what it stands for tell which patterns may be meant.
+//!   looks, or with one of a few pairs of bytes where those three are frequent; what stands
+//!   before it and what it stands for tell which patterns may be meant.
 //!
 //! Neither keeps a secret's bytes: hashes and numbers of patterns alone.
 
+use std::sync::OnceLock;
+
+use aho_corasick::{Span, packed};
 use zeroize::Zeroize;
 
 use super::pattern::{Form, Pattern};
@@ -23,6 +27,8 @@ const GRAM: usize = 4;
 const LOOKS: usize = 4;
 /// The input is searched in pieces that stay in the processor's cache from one search to the other.
 const PIECE: usize = 32 * 1024;
+/// After so many escapes in an input that are none of a pattern's, pairs of bytes are looked for.
+const FREQUENT: usize = 16;
 const NONE: u32 = u32::MAX;
 
 pub(super) struct Index {
@@ -36,6 +42,8 @@ pub(super) struct Index {
     /// Whether an escape that stands for this byte can be within a window.
     escaped: [bool; 256],
     glance: Glance,
+    /// Looks for [`Glance::pairs`]. It is made once an input needs it; not every processor can do it.
+    pairs: OnceLock<Option<packed::Searcher>>,
     /// Whether a secret has a space in its window: form encoding writes it as `+`.
     space: bool,
     /// For each byte, where in `beginnings` the patterns are that can begin with it.
@@ -49,55 +57,66 @@ pub(super) struct Index {
 /// A set of keys, told by their hashes: it may take a key for one of its own that is none.
 struct Bits {
     words: Vec<u64>,
-    shift: u32,
+    /// Of a hash, what says which bit it is.
+    mask: u32,
 }
 
 impl Bits {
     /// Of `keys` together with `room` for each, at most `most` bits.
     fn new(keys: impl ExactSizeIterator<Item = u32>, room: usize, most: usize) -> Self {
         let bits = (keys.len() * room).clamp(1 << 10, most).next_power_of_two();
-        let mut set = Self { words: vec![0; bits / 64], shift: shift_for(bits) };
+        let mut set = Self { words: vec![0; bits / 64], mask: bits as u32 - 1 };
         for key in keys {
-            let bit = hash(key) >> set.shift;
+            let bit = hash(key) & set.mask;
             set.words[(bit / 64) as usize] |= 1 << (bit % 64);
         }
         set
     }
 
     fn may_have(&self, key: u32) -> bool {
-        self.bit(key) & 1 == 1
+        let bit = hash(key) & self.mask;
+        self.words[(bit / 64) as usize] >> (bit % 64) & 1 == 1
     }
 
-    /// As [`Bits::may_have`], in the lowest bit.
-    fn bit(&self, key: u32) -> u64 {
-        let bit = hash(key) >> self.shift;
-        self.words[(bit / 64) as usize] >> (bit % 64)
+    /// Whether the set may have the four bytes of `input` at `at`.
+    fn may_have_gram(&self, input: &[u8], at: usize) -> bool {
+        input[at..].first_chunk().is_some_and(|gram| self.may_have(u32::from_le_bytes(*gram)))
+    }
+
+    /// From `at` on, in steps and before `end`, the first place where one of the next few looks may find four bytes
+    /// of the set. All of the search's time is spent here: alone, it has its values in registers.
+    #[inline(never)]
+    fn skip(&self, input: &[u8], mut at: usize, step: usize, end: usize) -> usize {
+        // Some looks at a time, so that the processor waits for their bytes together.
+        while at + LOOKS * step <= end
+            && !(0..LOOKS).fold(false, |any, look| any | self.may_have_gram(input, at + look * step))
+        {
+            at += LOOKS * step;
+        }
+        at
     }
 }
 
 /// Lists of (pattern, element) by the hash of what is seen there.
 struct Chains {
     heads: Vec<u32>,
-    shift: u32,
+    mask: u32,
     /// Pattern, element, and the next link of the list.
     links: Vec<(u32, u32, u32)>,
 }
 
+/// All bits of which depend on all of the key's.
 fn hash(key: u32) -> u32 {
-    key.wrapping_mul(0x9e37_79b1)
-}
-
-fn shift_for(buckets: usize) -> u32 {
-    32 - buckets.next_power_of_two().trailing_zeros()
+    (u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
 
 impl Chains {
     fn new(entries: &[(u32, u32, u32)]) -> Self {
         let buckets = (entries.len() * 2).clamp(16, 1 << 20).next_power_of_two();
-        let mut chains = Self { heads: vec![NONE; buckets], shift: shift_for(buckets), links: Vec::new() };
+        let mut chains = Self { heads: vec![NONE; buckets], mask: buckets as u32 - 1, links: Vec::new() };
         chains.links.reserve_exact(entries.len());
         for (key, pattern, element) in entries {
-            let bucket = (hash(*key) >> chains.shift) as usize;
+            let bucket = (hash(*key) & chains.mask) as usize;
             let next = std::mem::replace(&mut chains.heads[bucket], chains.links.len() as u32);
             chains.links.push((*pattern, *element, next));
         }
@@ -106,7 +125,7 @@ impl Chains {
 
     /// Patterns and elements whose key has the hash of `key`.
     fn get(&self, key: u32) -> impl Iterator<Item = (usize, usize)> {
-        let mut next = self.heads[(hash(key) >> self.shift) as usize];
+        let mut next = self.heads[(hash(key) & self.mask) as usize];
         std::iter::from_fn(move || {
             let (pattern, element, after) = *self.links.get(next as usize)?;
             next = after;
@@ -186,6 +205,7 @@ impl Index {
             escapes: escape_chains,
             has_escape,
             glance,
+            pairs: OnceLock::new(),
             escaped,
             space,
             by_first,
@@ -202,13 +222,14 @@ impl Index {
 
     /// Calls `found` with each pattern and the place where its first whole element would be,
     /// for every match that begins in `input[from..until]`. At least [`Index::tail`] bytes
-    /// must follow `until`.
+    /// must follow `until`. `dismissed` is how many escapes were none of a pattern's.
     pub(super) fn candidates(
         &self,
         input: &[u8],
         from: usize,
         until: usize,
         patterns: &[Pattern],
+        dismissed: &mut usize,
         found: &mut impl FnMut(usize, usize),
     ) {
         // The first whole element may come after a shared one that is an escape.
@@ -217,7 +238,7 @@ impl Index {
         while piece < until {
             let end = (piece + PIECE).min(until);
             self.unescaped(input, piece, end, patterns, found);
-            self.with_escape(input, piece, end, patterns, found);
+            self.with_escape(input, piece, end, patterns, dismissed, found);
             piece = end;
         }
     }
@@ -233,20 +254,17 @@ impl Index {
     ) {
         let reach = self.window - GRAM;
         let step = reach + 1;
-        let mut at = from + reach;
         let end = until + reach;
-        let has_gram = &self.has_gram;
-        let look = |at: usize| input[at..].first_chunk().map_or(0, |gram| has_gram.bit(u32::from_le_bytes(*gram)));
-        while at < end {
-            // Four at a time, so that the processor waits for their bytes together. Hardly ever is one a pattern's.
-            let next = at + LOOKS * step;
-            let any =
-                if next <= end { look(at) | look(at + step) | look(at + 2 * step) | look(at + 3 * step) } else { 1 };
-            if any & 1 == 1 {
-                let places = (at..end).step_by(step).take(LOOKS);
-                places.for_each(|at| self.with_gram(input, at, until, patterns, found));
+        let mut at = from + reach;
+        loop {
+            at = self.has_gram.skip(input, at, step, end);
+            if at >= end {
+                return;
             }
-            at = next;
+            for at in (0..LOOKS).map(|place| at + place * step).take_while(|at| *at < end) {
+                self.with_gram(input, at, until, patterns, found);
+            }
+            at += LOOKS * step;
         }
     }
 
@@ -260,6 +278,9 @@ impl Index {
         patterns: &[Pattern],
         found: &mut impl FnMut(usize, usize),
     ) {
+        if !self.has_gram.may_have_gram(input, at) {
+            return;
+        }
         let Some(gram) = input[at..].first_chunk::<GRAM>() else { return };
         for (pattern, offset) in self.grams.get(u32::from_le_bytes(*gram)) {
             let form = &patterns[pattern];
@@ -279,13 +300,14 @@ impl Index {
         from: usize,
         until: usize,
         patterns: &[Pattern],
+        dismissed: &mut usize,
         found: &mut impl FnMut(usize, usize),
     ) {
         // An escape that belongs to a window of the next piece is found there.
-        let region = &input[from..until + self.window - 1];
+        let end = until + self.window - 1;
         let mut see = |at: usize| {
             if !self.glance.may_begin(&input[at..]) || !self.may_stand(input, at) {
-                return;
+                return false;
             }
             for unit in units::read(&input[at..], false).iter() {
                 let Some(byte) = unit.bytes().first().copied().filter(|byte| self.escaped[usize::from(*byte)]) else {
@@ -306,11 +328,27 @@ impl Index {
                     }
                 }
             }
+            true
         };
-        memchr::memchr3_iter(b'%', b'\\', b'&', region).for_each(|at| see(from + at));
-        if self.space {
-            memchr::memchr_iter(b'+', region).for_each(|at| see(from + at));
+        let mut rest = from;
+        while let Some(at) = self.introducer(input, rest, end, *dismissed >= FREQUENT) {
+            *dismissed += usize::from(!see(at));
+            rest = at + 1;
         }
+        if self.space {
+            memchr::memchr_iter(b'+', &input[from..end]).for_each(|at| _ = see(from + at));
+        }
+    }
+
+    /// The first place in `input[from..end]` where an escape may begin, `+` aside. By pairs of bytes it is found more
+    /// slowly, but fewer are found that are none of a pattern's.
+    fn introducer(&self, input: &[u8], from: usize, end: usize, by_pairs: bool) -> Option<usize> {
+        let pairs = || packed::Searcher::new(self.glance.pairs());
+        if by_pairs && let Some(pairs) = self.pairs.get_or_init(pairs) {
+            // The second byte of the last one is beyond the end.
+            return pairs.find_in(input, Span::from(from..end + 1)).map(|found| found.start());
+        }
+        memchr::memchr3(b'%', b'\\', b'&', &input[from..end]).map(|at| from + at)
     }
 
     /// Whether an escape of one character of punctuation, such as `\\/`, is where one may be. Of

@@ -51,8 +51,9 @@ pub const MIN_SECRET: usize = 8;
 const WORK: u64 = 8 << 20;
 const WORK_A_BYTE: u64 = 64;
 
-/// How much of new input is put behind what was held back, in bytes.
-const BRIDGE: usize = 512;
+/// How much of new input is put behind what was held back, in bytes. The whole of most chunks:
+/// to copy one costs less than to pass it on in two parts.
+const BRIDGE: usize = 32 * 1024;
 
 /// The input was made to be hard to search: a secret such as `aaaa…b`, and input full of
 /// its beginnings. Nothing further may be passed on.
@@ -181,24 +182,18 @@ impl Scrub {
     pub fn push(&mut self, input: &mut Bytes) -> Result<Bytes, Unsearchable> {
         if self.held.is_empty() {
             let chunk = std::mem::take(input);
-            let mut output = Vec::new();
-            let done = self.search.run(&self.scrubber, &chunk, false, &mut output)?;
-            if done.kept < chunk.len() {
-                self.held = Zeroizing::new(chunk[done.kept..].to_vec());
-            }
-            return Ok(if done.as_it_is { chunk.slice(..done.kept) } else { output.into() });
+            let (output, kept) = self.run(&chunk, false)?;
+            self.held.extend_from_slice(&chunk[kept..]);
+            return Ok(output);
         }
-        // Only as much is put behind what is held as should show what that is. A share of it,
-        // so that no byte is copied often.
-        let next = input.slice(..input.len().min(BRIDGE.max(self.held.len())));
-        let held = self.held.len();
-        let mut bridge = Zeroizing::new(Vec::with_capacity(held + next.len()));
-        bridge.extend_from_slice(&self.held);
-        bridge.extend_from_slice(&next);
+        // Only so much is put behind what is held that no byte is copied often.
+        let next = &input[..input.len().min(BRIDGE.max(self.held.len()))];
+        let bridge = Bytes::from([&self.held[..], next].concat());
         let (output, kept) = self.run(&bridge, false)?;
+        let held = self.held.len();
         if kept < held {
-            self.held = Zeroizing::new(bridge.split_off(kept));
-            input.advance(next.len());
+            self.held = Zeroizing::new(bridge[kept..].to_vec());
+            input.advance(bridge.len() - held);
         } else {
             self.held = Zeroizing::default();
             input.advance(kept - held);
@@ -208,16 +203,15 @@ impl Scrub {
 
     /// Ends the input; returns what was held back.
     pub fn finish(&mut self) -> Result<Bytes, Unsearchable> {
-        let held = std::mem::take(&mut self.held);
+        let held = Bytes::from(std::mem::take(&mut *self.held));
         self.run(&held, true).map(|(output, _)| output)
     }
 
     /// What can be passed on of `input`, and from where on it must come again.
-    fn run(&mut self, input: &[u8], end: bool) -> Result<(Bytes, usize), Unsearchable> {
+    fn run(&mut self, input: &Bytes, end: bool) -> Result<(Bytes, usize), Unsearchable> {
         let mut output = Vec::new();
         let done = self.search.run(&self.scrubber, input, end, &mut output)?;
-        let output = if done.as_it_is { Bytes::copy_from_slice(&input[..done.kept]) } else { output.into() };
-        Ok((output, done.kept))
+        Ok((if done.as_it_is { input.slice(..done.kept) } else { output.into() }, done.kept))
     }
 
     /// Whether something was replaced so far.
@@ -252,6 +246,8 @@ struct Search {
     covered: usize,
     rewrote: bool,
     failed: bool,
+    /// How many escapes were none of a pattern's so far.
+    dismissed: usize,
     work: u64,
     allowed: u64,
 }
@@ -275,9 +271,10 @@ impl Search {
         }
         let tail = input.len().saturating_sub(index.tail()).max(self.seen);
         if tail > self.seen {
-            let seen = self.seen;
+            let (seen, mut dismissed) = (self.seen, self.dismissed);
             let mut found = |pattern, place| self.begin(scrubber, pattern, place, input, seen, end);
-            index.candidates(input, seen, tail, &scrubber.patterns, &mut found);
+            index.candidates(input, seen, tail, &scrubber.patterns, &mut dismissed, &mut found);
+            self.dismissed = dismissed;
         }
         for place in tail..input.len() {
             self.begin_anything(scrubber, index, place, input, end);
