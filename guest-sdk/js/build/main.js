@@ -6,6 +6,7 @@
 import { existsSync, mkdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
 
 import { componentize } from "@bytecodealliance/componentize-js";
 import wizer from "@bytecodealliance/wizer";
@@ -16,6 +17,10 @@ import { Roots } from "./roots.js";
 import { named, placeIn, reduced } from "./sourcemap.js";
 import { properties } from "./unicode.js";
 import { zones } from "./zones.js";
+
+// The tools for components are WebAssembly whose memory grows by small steps, and V8 marks its whole heap again every few of
+// them: on threads of its own that was half of what a build cost.
+setFlagsFromString("--no-concurrent-marking");
 
 /** This SDK's folder, and the packages that it is built with. */
 const sdk = realpathSync(dirname(dirname(fileURLToPath(import.meta.url))));
