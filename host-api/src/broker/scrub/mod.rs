@@ -203,7 +203,8 @@ impl Scrub {
 
     /// Ends the input; returns what was held back.
     pub fn finish(&mut self) -> Result<Bytes, Unsearchable> {
-        let held = Bytes::from(std::mem::take(&mut *self.held));
+        // Wiped when nobody has a part of it any more: it may be a whole secret.
+        let held = Bytes::from_owner(std::mem::take(&mut self.held));
         self.run(&held, true).map(|(output, _)| output)
     }
 
