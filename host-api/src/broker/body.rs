@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
-use sync_wrapper::SyncWrapper;
 use tokio::time::{Instant, Sleep};
 
 use super::meter::{Tally, Way};
@@ -59,8 +58,7 @@ pub enum BodyError {
 /// A step's request body: without trailers, no longer than the limit, and cut as soon as
 /// a placeholder shows in it.
 pub(super) struct Outgoing {
-    // The HTTP client asks for `Sync`; nothing ever shares the body.
-    inner: SyncWrapper<Body>,
+    inner: Body,
     watch: BodyWatch,
     sent: Arc<AtomicU64>,
     limit: u64,
@@ -69,7 +67,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     pub(super) fn new(inner: Body, watch: BodyWatch, limit: u64, sent: Arc<AtomicU64>, tally: Tally) -> Self {
-        Self { inner: SyncWrapper::new(inner), watch, sent, limit, tally }
+        Self { inner, watch, sent, limit, tally }
     }
 }
 
@@ -79,7 +77,7 @@ impl http_body::Body for Outgoing {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
-            let Some(frame) = ready!(Pin::new(self.inner.get_mut()).poll_frame(cx)) else { return Poll::Ready(None) };
+            let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)) else { return Poll::Ready(None) };
             // Trailers are dropped: a credential's place is never there, and servers differ on them.
             let Ok(data) = frame?.into_data() else { continue };
             self.watch.push(&data)?;

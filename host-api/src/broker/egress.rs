@@ -53,10 +53,9 @@ impl Egress {
 pub struct ClosedHost(HostPattern);
 
 impl ClosedHost {
-    /// Whether requests to this host and port are refused. Without a port, it closes all of them; and where the
-    /// request's is not known, every port.
-    pub(super) fn closes(&self, host: &Host<&str>, port: Option<u16>) -> bool {
-        self.0.matches(host) && (self.0.port().is_none() || port.is_none() || self.0.port() == port)
+    /// Whether requests to this host and port are refused. Without a port, it closes all of them.
+    pub(super) fn closes(&self, host: &Host<&str>, port: u16) -> bool {
+        self.0.matches(host) && self.0.port().is_none_or(|closed| closed == port)
     }
 }
 

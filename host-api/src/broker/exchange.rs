@@ -108,7 +108,7 @@ impl Outbound {
         limits: &Limits,
         sent: &Arc<AtomicU64>,
         tally: &Tally,
-    ) -> Result<Option<reqwest::Body>, SendError> {
+    ) -> Result<Body, SendError> {
         Ok(match self {
             // The client states the length itself.
             Self::Whole(bytes) => {
@@ -119,11 +119,10 @@ impl Outbound {
                     headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
                 }
                 sent.store(bytes.len() as u64, Ordering::Relaxed);
-                (!bytes.is_empty()).then(|| bytes.into())
+                whole(bytes)
             }
             Self::Streaming(body) => {
-                let body = Outgoing::new(body, watch, limits.request_bytes, sent.clone(), tally.clone());
-                Some(reqwest::Body::wrap(body))
+                Outgoing::new(body, watch, limits.request_bytes, sent.clone(), tally.clone()).boxed_unsync()
             }
         })
     }

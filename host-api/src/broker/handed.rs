@@ -121,7 +121,6 @@ impl Handed {
     }
 }
 
-/// `Authorization: Basic` as RFC 7617 writes it.
 impl Injected {
     /// What a step gets of an app that takes no account.
     pub(super) fn without_account(app: &App) -> Result<Self, BaseUrlError> {
@@ -137,6 +136,7 @@ impl Injected {
     }
 }
 
+/// `Authorization: Basic` as RFC 7617 writes it.
 fn basic(username: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
 }

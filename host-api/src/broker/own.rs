@@ -11,9 +11,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http_body_util::{BodyExt as _, Limited};
+use url::Url;
 
 use super::client::{Client, ClientError, TransportError};
 use super::egress::Egress;
+use super::exchange::whole;
 
 /// Longest answer that is read, in bytes.
 const ANSWER: usize = 1 << 20;
@@ -100,7 +102,9 @@ impl OwnCalls {
         most: usize,
     ) -> Result<http::Response<Bytes>, CallError> {
         let exchange = async {
-            let mut request = reqwest::Request::try_from(request).map_err(TransportError::from)?;
+            let url = Url::parse(&request.uri().to_string())
+                .map_err(|error| TransportError::Protocol(format!("the URL can't be sent: {error}")))?;
+            let mut request = request.map(|body| whole(body.into()));
             let headers = request.headers_mut();
             headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
             if let Some(credential) = headers.get_mut(header::AUTHORIZATION) {
@@ -108,7 +112,7 @@ impl OwnCalls {
             }
             let line = self.way_out.line();
             let client = line.client().map_err(TransportError::from)?;
-            let (parts, body) = client.send(request).await?.into_parts();
+            let (parts, body) = client.send(&url, request).await?.into_parts();
             let body = Limited::new(body, most).collect().await.map_err(|error| {
                 error
                     .downcast::<TransportError>()

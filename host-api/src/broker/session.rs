@@ -286,28 +286,23 @@ impl Session {
         &self,
         method: &Method,
         url: Url,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         body: Outbound,
         record: &mut Record,
         admitted: &Admitted,
     ) -> Result<Answer, SendError> {
-        let mut request = reqwest::Request::new(method.clone(), url);
+        let limits = self.scope.books.limits();
+        let body = body.into_client_body(method, &mut headers, self.watch(), limits, &record.sent, &admitted.tally)?;
+        let mut request = Request::new(body);
+        *request.method_mut() = method.clone();
         *request.headers_mut() = headers;
-        *request.body_mut() = body.into_client_body(
-            method,
-            request.headers_mut(),
-            self.watch(),
-            self.scope.books.limits(),
-            &record.sent,
-            &admitted.tally,
-        )?;
         // What can't be scrubbed must not be asked for.
         self.know_secrets().await?;
         let line = self.broker.way_out.line();
         let client = line.client().map_err(TransportError::from)?;
         // It is sent a second time where the first was answered 401.
         let left_before = std::mem::replace(&mut record.left, true);
-        let answer = tokio::time::timeout(self.first_byte(admitted.timeouts), client.send(request)).await;
+        let answer = tokio::time::timeout(self.first_byte(admitted.timeouts), client.send(&url, request)).await;
         let answer = answer.map_err(|_| TransportError::Timeout).and_then(|answer| answer);
         if matches!(answer, Err(TransportError::Closed(_))) {
             record.left = left_before;

@@ -187,8 +187,14 @@ pub struct Entry {
 impl Entry {
     /// Sets the hash, and gives the record's JSON.
     pub(super) fn seal(&mut self, key: Option<&HashKey>) -> Result<Vec<u8>, serde_json::Error> {
-        self.hash = self.hashed(key)?;
-        serde_json::to_vec(self)
+        self.hash.clear();
+        let mut json = serde_json::to_vec(self)?;
+        self.hash = hash_of(&json, key);
+        // It is the last field, and was empty.
+        json.truncate(json.len() - r#""}"#.len());
+        json.extend_from_slice(self.hash.as_bytes());
+        json.extend_from_slice(br#""}"#);
+        Ok(json)
     }
 
     /// The hash that it should have.

@@ -82,21 +82,6 @@ fn underneath(error: &(dyn std::error::Error + 'static)) -> Option<TransportErro
     None
 }
 
-impl From<reqwest::Error> for TransportError {
-    fn from(error: reqwest::Error) -> Self {
-        if let Some(error) = underneath(&error) {
-            return error;
-        }
-        if error.is_timeout() {
-            return Self::Timeout;
-        }
-        let connect = error.is_connect();
-        // The URL may hold a credential in its query.
-        let text = chain(&error.without_url());
-        if connect { Self::Connect(text) } else { Self::Protocol(text) }
-    }
-}
-
 impl From<hyper_util::client::legacy::Error> for TransportError {
     fn from(error: hyper_util::client::legacy::Error) -> Self {
         let text = || chain(&error);
@@ -115,7 +100,7 @@ impl From<hyper::Error> for TransportError {
 }
 
 /// An error with its causes, in one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = said(error);
     let mut cause = error.source();
     while let Some(inner) = cause {

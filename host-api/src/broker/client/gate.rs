@@ -26,7 +26,7 @@ impl Gate {
             Host::Domain(name) => Host::Domain(name.strip_suffix('.').unwrap_or(name)),
             address => address,
         };
-        if self.hosts.iter().any(|closed| closed.closes(&host, Some(port))) {
+        if self.hosts.iter().any(|closed| closed.closes(&host, port)) {
             return Err(Closed::Host(host.to_string()));
         }
         match host {
@@ -43,13 +43,12 @@ impl Gate {
     /// Whether a connection may go to `address`.
     pub(super) fn address(&self, address: SocketAddr) -> Result<(), Closed> {
         self.addresses.check(address.ip())?;
-        // Closed is closed, whatever name leads there. A port that is not known yet may be the one.
+        // Closed is closed, whatever name leads there.
         let canonical = match address.ip().to_canonical() {
             IpAddr::V4(ip) => Host::Ipv4(ip),
             IpAddr::V6(ip) => Host::Ipv6(ip),
         };
-        let port = (address.port() != 0).then_some(address.port());
-        if self.hosts.iter().any(|closed| closed.closes(&canonical, port)) {
+        if self.hosts.iter().any(|closed| closed.closes(&canonical, address.port())) {
             return Err(Closed::Host(address.ip().to_string()));
         }
         let own = |own: &SocketAddr| own.port() == address.port() && reaches(address.ip(), own.ip());

@@ -4,22 +4,24 @@
 //! It must never follow a redirect, keep a cookie, read a proxy from the environment or
 //! connect to an address that the [`gate`] did not pass.
 
+mod connect;
 mod error;
 mod gate;
 mod names;
-mod tunnel;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tower::ServiceExt as _;
@@ -27,15 +29,13 @@ use tower_http::decompression::Decompression;
 use url::Url;
 
 use super::address::AddressPolicy;
+use super::body::Body;
 use super::egress::Egress;
-use error::chain;
+use connect::{Reach, reach};
 pub use error::{ClientError, Closed, TransportError};
 use gate::Gate;
 use names::{Names, Resolver};
-use tunnel::Tunnelled;
 
-/// Longest time to a connection, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection nobody uses is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most header lines of an answer over HTTP/1.
@@ -51,26 +51,10 @@ const CODINGS: HeaderValue = HeaderValue::from_static("gzip, br, deflate");
 /// as the server sent it.
 pub(super) type Answer = Response<UnsyncBoxBody<Bytes, TransportError>>;
 
-/// Pooled clients, all behind one gate.
+/// A client with a pool of connections, behind the gate.
 pub struct Client {
     gate: Arc<Gate>,
-    reach: Reach,
-}
-
-enum Reach {
-    Direct(Box<Direct>),
-    Proxy(Box<Tunnelled>),
-}
-
-/// Clients that connect by themselves.
-struct Direct {
-    tls: rustls::ClientConfig,
-    resolver: Resolver,
-    general: OnceLock<Result<reqwest::Client, ClientError>>,
-    /// For the ports on which Keyhole itself listens.
-    own_ports: HashMap<u16, reqwest::Client>,
-    /// A client of its own for each `--resolve` entry: its key has the port, a resolver's has not.
-    resolved: HashMap<(String, u16), reqwest::Client>,
+    http: legacy::Client<Reach, Body>,
 }
 
 impl Client {
@@ -81,69 +65,35 @@ impl Client {
             hosts: egress.closed_hosts.clone(),
             own: egress.own.clone(),
         });
-        let tls = tls_config(&egress.ca_certs)?;
-        let names = Names::new(&egress.name_servers)?;
-        let resolver = Resolver { gate: gate.clone(), names, fixed: None, port: None };
         let mut fixed: HashMap<(String, u16), Vec<SocketAddr>> = HashMap::new();
         for entry in &egress.resolve {
             fixed.entry((entry.host.clone(), entry.port)).or_default().extend(&entry.addresses);
         }
-        let reach = match &egress.proxy {
-            Some(proxy) => Reach::Proxy(Box::new(Tunnelled::new(proxy, tls, resolver, fixed)?)),
-            None => {
-                let own_port =
-                    |port: u16| Ok((port, build(tls.clone(), Resolver { port: Some(port), ..resolver.clone() })?));
-                let own_ports = egress.own.listen.iter().map(|own| own_port(own.port()));
-                let own_ports = own_ports.collect::<Result<_, ClientError>>()?;
-                let resolved = fixed
-                    .into_iter()
-                    .map(|(key, fixed)| {
-                        Ok((key, build(tls.clone(), Resolver { fixed: Some(fixed), ..resolver.clone() })?))
-                    })
-                    .collect::<Result<_, ClientError>>()?;
-                Reach::Direct(Box::new(Direct { tls, resolver, general: OnceLock::new(), own_ports, resolved }))
-            }
-        };
-        Ok(Self { gate, reach })
+        let names = Names::new(&egress.name_servers)?;
+        let resolver = Resolver { gate: gate.clone(), names, fixed: fixed.into() };
+        let reach = reach(tls_config(&egress.ca_certs)?, resolver, egress.proxy.as_ref())?;
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .http1_max_headers(MAX_HEADERS)
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            .build(reach);
+        Ok(Self { gate, http })
     }
 
-    /// Sends one request. `url` is the value that was checked.
-    pub(super) async fn send(&self, mut request: reqwest::Request) -> Result<Answer, TransportError> {
-        let headers = request.headers_mut();
-        headers.insert(ACCEPT_ENCODING, CODINGS);
-        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        let url = request.url();
+    /// Sends one request, to `url`, which is the value that was checked.
+    pub(super) async fn send(&self, url: &Url, mut request: Request<Body>) -> Result<Answer, TransportError> {
         if !url.has_host() {
             return Err(TransportError::Protocol("the URL has no host".into()));
         }
         self.gate.url(url)?;
-        match &self.reach {
-            Reach::Direct(direct) => {
-                let answer = Response::<reqwest::Body>::from(direct.for_url(url)?.execute(request).await?);
-                Ok(decoded(answer.map(|body| body.map_err(TransportError::from))).await)
-            }
-            Reach::Proxy(proxy) => {
-                let answer = proxy.execute(request).await?;
-                Ok(decoded(answer.map(|body| body.map_err(TransportError::from))).await)
-            }
-        }
-    }
-}
-
-impl Direct {
-    fn for_url(&self, url: &Url) -> Result<&reqwest::Client, ClientError> {
-        let port = url.port_or_known_default().unwrap_or_default();
-        if !self.resolved.is_empty() {
-            let key = (url.host_str().unwrap_or_default().to_owned(), port);
-            if let Some(client) = self.resolved.get(&key) {
-                return Ok(client);
-            }
-        }
-        if let Some(client) = self.own_ports.get(&port) {
-            return Ok(client);
-        }
-        let general = self.general.get_or_init(|| build(self.tls.clone(), self.resolver.clone()));
-        general.as_ref().map_err(Clone::clone)
+        *request.uri_mut() = Uri::try_from(url.as_str())
+            .map_err(|error| TransportError::Protocol(format!("the URL can't be sent: {error}")))?;
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT_ENCODING, CODINGS);
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        let answer = self.http.request(request).await?;
+        Ok(decoded(answer.map(|body| body.map_err(TransportError::from))).await)
     }
 }
 
@@ -197,21 +147,4 @@ fn tls_config(ca_certs: &[String]) -> Result<rustls::ClientConfig, ClientError> 
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth())
-}
-
-fn build(mut tls: rustls::ClientConfig, resolver: Resolver) -> Result<reqwest::Client, ClientError> {
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .dns_resolver(Arc::new(resolver))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .http1_max_headers(MAX_HEADERS)
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .build()
-        .map_err(|error| ClientError::Http(chain(&error)))
 }

@@ -3,6 +3,7 @@
 //!
 //! Nothing may connect to an address that did not come from here.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,17 +75,14 @@ pub(super) struct NotFound(String);
 pub(super) struct Resolver {
     pub(super) gate: Arc<Gate>,
     pub(super) names: Names,
-    /// Where the operator leads the name instead.
-    pub(super) fixed: Option<Vec<SocketAddr>>,
-    /// The port that will be connected to, where that of Keyhole itself could be meant.
-    pub(super) port: Option<u16>,
+    /// Where the operator leads names instead, by name and port.
+    pub(super) fixed: Arc<HashMap<(String, u16), Vec<SocketAddr>>>,
 }
 
 impl Resolver {
-    /// The addresses of `name`, each with the port to connect to, or 0 for the URL's own.
-    pub(super) async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, Unreachable> {
-        let port = self.port.unwrap_or(0);
-        let addresses = match &self.fixed {
+    /// The addresses of `name`, each with the port to connect to.
+    pub(super) async fn addresses(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, Unreachable> {
+        let addresses = match self.fixed.get(&(name.to_owned(), port)) {
             Some(fixed) => fixed.clone(),
             None => self.names.look_up(name).await?.into_iter().map(|ip| SocketAddr::new(ip, port)).collect(),
         };
@@ -119,16 +117,5 @@ impl From<Unreachable> for Box<dyn std::error::Error + Send + Sync> {
             Unreachable::NotFound(error) => Box::new(error),
             Unreachable::Closed(error) => Box::new(error),
         }
-    }
-}
-
-impl reqwest::dns::Resolve for Resolver {
-    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let resolver = self.clone();
-        Box::pin(async move {
-            // Port 0 has the client put in the URL's own, and a literal address in the URL wins over both.
-            let addresses = resolver.addresses(name.as_str()).await?;
-            Ok(Box::new(addresses.into_iter()) as reqwest::dns::Addrs)
-        })
     }
 }

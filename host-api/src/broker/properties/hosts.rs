@@ -34,7 +34,7 @@ pub fn hosts(data: &[u8]) {
 
 /// What the client makes of the URL that was checked is what the step wrote, in every part that decides where it goes.
 fn same_destination(uri: &Uri, url: &Url) {
-    // reqwest parses the URL once more, by hyper's parser.
+    // The client parses the URL once more, by hyper's parser.
     let sent: Uri = url.as_str().parse().unwrap_or_else(|error| panic!("{url} can't be sent: {error}"));
     assert_eq!(sent.scheme_str(), Some(url.scheme()), "{uri}");
     assert!(uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case(url.scheme())), "{uri}: {url}");
