@@ -9,7 +9,6 @@ mod common;
 mod grants;
 mod history;
 mod javascript;
-mod proxy;
 mod request;
 mod run;
 mod scrub;
@@ -36,7 +35,6 @@ fn main() -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         [waiting::SERVER, authority] => waiting::serve(authority.as_ref()),
-        [proxy::SERVER, authority, service] => proxy::serve(authority, service),
         [ROW, name, options @ ..] => row(name, options.contains(&"--quick")),
         options => all(options),
     }

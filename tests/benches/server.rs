@@ -52,9 +52,9 @@ impl Drop for Plain {
     }
 }
 
-/// The same over TLS, under the name that the account is for.
+/// The same over TLS, under the name that the account is for, and by its address.
 pub fn tls(authority: &Authority, body: Bytes) -> Server {
-    Server::raw(authority, &["api.acme.example"], move |stream| serve(stream, body.clone()))
+    Server::raw(authority, &["api.acme.example", "127.0.0.1"], move |stream| serve(stream, body.clone()))
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, body: Bytes) {

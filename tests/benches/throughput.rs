@@ -1,7 +1,14 @@
 //! Workflows a second, beside `wasmtime serve` with a component that does the same and nothing else: no account, no
-//! check, no record on disk, no queue. `cargo install wasmtime-cli --version 48.0.8 --locked` installs it.
+//! check, no record on disk, no queue. It trusts the web's authorities and no other, which are a crate of their own; so
+//! for this it is built with the one in `roots` in that crate's place, which trusts the authority of the test:
+//!
+//! ```text
+//! cargo install wasmtime-cli --version 48.0.8 --root target/wasmtime \
+//!     --config 'patch.crates-io.webpki-roots.path = "tests/benches/roots"'
+//! ```
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,11 +17,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use keyhole_tests::program::{KEY, Keyhole};
 use keyhole_tests::server::{Authority, Server};
-use keyhole_tests::workspace::component;
+use keyhole_tests::workspace::{component, root};
 use serde_json::{Value, json};
 
 use crate::common::{Row, median};
-use crate::proxy::{KEEP_RESIDENT, Proxy};
 use crate::server::{self, Plain};
 
 /// Callers at once.
@@ -22,40 +28,40 @@ const CALLERS: usize = 64;
 const ROUNDS: usize = 5;
 const HOST: &str = "api.acme.example";
 const ANSWER: &[u8] = b"{\"ok\":true}";
+/// How `wasmtime serve` is tuned, in bytes.
+const KEEP_RESIDENT: usize = 2 << 20;
 
 pub async fn measure(quick: bool) -> Result<Vec<Row>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let events = if quick { 500 } else { 4_000 };
-    let service = Plain::new(Bytes::from_static(ANSWER))?;
-    let Some(bare) = Wasmtime::serve().await? else {
-        println!("`wasmtime` 48 is not there: cargo install wasmtime-cli --version 48.0.8 --locked");
-        return Ok(Vec::new());
-    };
-    let authority = Authority::default();
-    let service_over_tls = server::tls(&authority, Bytes::from_static(ANSWER));
     let folder = tempfile::tempdir()?;
+    let authority = Authority::default();
     let file = folder.path().join("authority.pem");
     std::fs::write(&file, &authority.pem)?;
-    let proxy = Proxy::start(&file, ([127, 0, 0, 1], service_over_tls.port).into())?;
+    let Some(bare) = Wasmtime::serve(&file).await? else {
+        println!("`wasmtime` 48 is not there; tests/benches/throughput.rs says how it is installed");
+        return Ok(Vec::new());
+    };
+    let plain = Plain::new(Bytes::from_static(ANSWER))?;
+    let over_tls = server::tls(&authority, Bytes::from_static(ANSWER));
     let strict = House::new("strict").await?;
-    let relaxed = House::new("relaxed").await?;
+    let soon = House::new("relaxed").await?;
     let http = reqwest::Client::builder().pool_max_idle_per_host(CALLERS).build()?;
-    let url = format!("http://{}/", service.address);
     let with_account = json!({ "url": format!("https://{HOST}/"), "account": true });
+    let to_plain = json!({ "url": format!("http://{}/", plain.address) });
+    let to_tls = json!({ "url": format!("https://127.0.0.1:{}/", over_tls.port) });
     let (accept, call) = (format!("{}/accept", bare.url), format!("{}/call", bare.url));
-    let (accept_proxy, call_proxy) = (format!("{}/accept", proxy.url), format!("{}/call", proxy.url));
-    let mut times: [Vec<Duration>; 8] = Default::default();
+    let mut times: [Vec<Duration>; 7] = Default::default();
     // The first round warms all of them up.
     for round in 0..=ROUNDS {
         let each = [
             strict.accepted(&http, events).await?,
-            relaxed.accepted(&http, events).await?,
+            soon.accepted(&http, events).await?,
             send(&http, &accept, &json!({ "id": 7 }), events).await?,
             send(&http, &strict.call, &with_account, events).await?,
-            send(&http, &relaxed.call, &with_account, events).await?,
-            send(&http, &call, &json!({ "url": url }), events).await?,
-            send(&http, &accept_proxy, &json!({ "id": 7 }), events).await?,
-            send(&http, &call_proxy, &json!({ "url": format!("http://{HOST}/") }), events).await?,
+            send(&http, &soon.call, &with_account, events).await?,
+            send(&http, &call, &to_tls, events).await?,
+            send(&http, &call, &to_plain, events).await?,
         ];
         if round > 0 {
             for (times, time) in times.iter_mut().zip(each) {
@@ -63,31 +69,26 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
             }
         }
     }
-    let [accept, accept_relaxed, accept_bare, call, call_relaxed, call_bare, accept_proxy, call_proxy] =
-        times.map(median);
+    let [accept, accept_relaxed, accept_bare, call, call_relaxed, call_bare, call_plain] = times.map(median);
     let rate = |time: Duration| format!("{:.0}/s", events as f64 / time.as_secs_f64());
-    println!(
-        "what stands for `wasmtime serve` over TLS answers 202 {}, itself {}",
-        rate(accept_proxy),
-        rate(accept_bare)
-    );
-    let over_tls = "as wasmtime serve, a connection and handshake each";
-    let row = |what: &str, one: Duration, (other, who): (Duration, &str), at_most: f64| Row {
+    let row = |what: &str, one: Duration, other: Duration, who: &str, at_most: f64| Row {
         what: what.to_owned(),
         measured: rate(one),
         beside: format!("{} {who}", rate(other)),
         ratio: Some(one.as_secs_f64() / other.as_secs_f64()),
         at_most: Some(at_most),
     };
-    let (accept_bare, call_bare) = ((accept_bare, "wasmtime serve"), (call_bare, "wasmtime serve, over plain HTTP"));
-    let call_proxy = (call_proxy, over_tls);
+    let (itself, over_plain, by_half) = ("wasmtime serve", "wasmtime serve, over plain HTTP", 1.0 / 1.5);
+    let answered = "webhook, a step with one call for an account over TLS, its answer";
+    let accepted = "webhook, a Rust step, 202; each on disk before it is answered, and run";
+    let relaxed = "the same with `durability = \"relaxed\"`";
     Ok(vec![
-        row("webhook, a Rust step, 202; each on disk before it is answered, and run", accept, accept_bare, 2.0),
-        row("the same with `durability = \"relaxed\"`", accept_relaxed, accept_bare, 1.0),
-        row("webhook, a step with one call for an account over TLS, its answer", call, call_proxy, 1.0 / 1.5),
-        row("the same with `durability = \"relaxed\"`", call_relaxed, call_proxy, 1.0 / 1.5),
-        row("the call over TLS, beside one over plain HTTP", call, call_bare, 1.0 / 1.5),
-        row("the same with `durability = \"relaxed\"`", call_relaxed, call_bare, 1.0 / 1.5),
+        row(accepted, accept, accept_bare, itself, 2.0),
+        row(relaxed, accept_relaxed, accept_bare, itself, 1.0),
+        row(answered, call, call_bare, itself, by_half),
+        row(relaxed, call_relaxed, call_bare, itself, by_half),
+        row("the call over TLS, beside one over plain HTTP", call, call_plain, over_plain, by_half),
+        row(relaxed, call_relaxed, call_plain, over_plain, by_half),
     ])
 }
 
@@ -199,8 +200,9 @@ struct Wasmtime {
 }
 
 impl Wasmtime {
-    async fn serve() -> Result<Option<Self>> {
-        let program = std::env::var("WASMTIME").unwrap_or_else(|_| "wasmtime".to_owned());
+    async fn serve(authority: &Path) -> Result<Option<Self>> {
+        let program =
+            std::env::var_os("WASMTIME").map_or_else(|| root().join("target/wasmtime/bin/wasmtime"), PathBuf::from);
         let version = Command::new(&program).arg("--version").output();
         if !version.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(" 48.")) {
             return Ok(None);
@@ -215,6 +217,7 @@ impl Wasmtime {
             .arg(format!("-Opooling-async-stack-keep-resident={resident}"))
             .arg("-Opooling-pagemap-scan=auto")
             .arg(component("bare-server"))
+            .env("SSL_CERT_FILE", authority)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;

@@ -28,10 +28,14 @@ impl Guest for Server {
 }
 
 fn call(url: &str) -> Value {
-    let rest = url.strip_prefix("http://").expect("http");
+    let (scheme, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (Scheme::Https, rest),
+        (None, Some(rest)) => (Scheme::Http, rest),
+        (None, None) => panic!("{url}: neither https nor http"),
+    };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let request = OutgoingRequest::new(Fields::new());
-    request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
+    request.set_scheme(Some(&scheme)).expect("a scheme");
     request.set_authority(Some(authority)).expect("an authority");
     request.set_path_with_query(Some(path)).expect("a path");
     let answer = handle(request, None).expect("it is sent");
