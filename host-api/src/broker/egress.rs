@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -130,7 +131,7 @@ impl FromStr for Proxy {
 }
 
 /// One `HOST:PORT:ADDR`, as curl's `--resolve` has it. `ADDR` may carry a port of its
-/// own, `ADDR:PORT`, where `HOST`'s is 443 or 80.
+/// own, `ADDR:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolve {
     /// The name, lower case.
@@ -156,7 +157,8 @@ impl FromStr for Resolve {
         let wrong = |what| ResolveError { value: value.to_owned(), what };
         let (host, rest) = value.split_once(':').ok_or(wrong("there is no port"))?;
         let (port, addresses) = rest.split_once(':').ok_or(wrong("there is no address"))?;
-        let port: u16 = port.parse().map_err(|_| wrong("the port is not a number from 1 to 65535"))?;
+        let port: NonZeroU16 = port.parse().map_err(|_| wrong("the port is not a number from 1 to 65535"))?;
+        let port = port.get();
         let host = match url::Host::parse(host) {
             Ok(url::Host::Domain(name)) => name,
             Ok(_) => return Err(wrong("the host is an address already")),
@@ -170,11 +172,7 @@ impl FromStr for Resolve {
                     return Ok(SocketAddr::new(ip, port));
                 }
                 let address: SocketAddr = text.parse().map_err(|_| wrong("the address is not an IP address"))?;
-                // The HTTP client lets a URL's explicit port win over the address's.
-                if address.port() != port && port != 443 && port != 80 {
-                    return Err(wrong("only ports 443 and 80 can lead to another port"));
-                }
-                Ok(address)
+                if address.port() == 0 { Err(wrong("no request goes to port 0")) } else { Ok(address) }
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { host, port, addresses })
@@ -214,9 +212,16 @@ mod tests {
 
     #[test]
     fn a_resolve_that_cannot_hold_is_refused() {
-        for bad in ["slack.com", "slack.com:443", "slack.com:x:127.0.0.1", "1.2.3.4:443:127.0.0.1", "a.b:443:nope"] {
+        for bad in [
+            "slack.com",
+            "slack.com:443",
+            "slack.com:x:127.0.0.1",
+            "1.2.3.4:443:127.0.0.1",
+            "a.b:443:nope",
+            "a.b:0:127.0.0.1",
+            "a.b:443:127.0.0.1:0",
+        ] {
             assert!(bad.parse::<Resolve>().is_err(), "{bad}");
         }
-        assert!("a.b:8080:127.0.0.1:9".parse::<Resolve>().is_err());
     }
 }

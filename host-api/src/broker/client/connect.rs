@@ -65,8 +65,6 @@ fn tunnel(proxy: &Proxy) -> Result<Tunnel<HttpConnector>, ClientError> {
 fn tcp<R>(resolver: R) -> HttpConnector<R> {
     let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.set_nodelay(true);
-    // Of several addresses, each gets its part of this.
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.set_keepalive_interval(Some(KEEPALIVE));
     tcp.set_keepalive_retries(Some(KEEPALIVE_ASKS));
@@ -86,8 +84,7 @@ impl Connector {
         let port = uri.port_u16().unwrap_or(if uri.scheme() == Some(&Scheme::HTTP) { 80 } else { 443 });
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
         let addresses = match literal {
-            // It was checked with the URL.
-            Some(ip) => vec![SocketAddr::new(ip, port)],
+            Some(ip) => self.resolver.literal(SocketAddr::new(ip, port))?,
             None => self.resolver.addresses(host, port).await?,
         };
         match self.tunnel {
@@ -100,8 +97,11 @@ impl Connector {
 /// Connects to the first of these that answers, of two families in parallel (RFC 8305).
 async fn direct(addresses: Vec<SocketAddr>) -> Result<TokioIo<TcpStream>, BoxError> {
     let checked = move |_: Name| std::future::ready(Ok::<_, Infallible>(addresses.clone().into_iter()));
+    let mut tcp = tcp(tower::service_fn(checked));
+    // Each of them gets its part of this.
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     // A name, since the connector asks no resolver about an address, and no port, since it prefers a URL's to theirs.
-    Ok(tcp(tower::service_fn(checked)).call(Uri::from_static("http://checked")).await?)
+    Ok(tcp.call(Uri::from_static("http://checked")).await?)
 }
 
 async fn through(

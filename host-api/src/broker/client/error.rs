@@ -1,5 +1,6 @@
 //! Why a request got no answer, in words that hold neither a URL nor what a server wrote.
 
+use std::io;
 use std::net::SocketAddr;
 
 use super::names::NotFound;
@@ -53,6 +54,9 @@ pub enum Closed {
     /// The address is not public.
     #[error(transparent)]
     Address(#[from] AddressRefused),
+    /// Nobody listens there.
+    #[error("no request goes to port 0")]
+    PortZero,
     /// Keyhole itself listens there.
     #[error("{0} is Keyhole's own address, where no request goes")]
     Own(SocketAddr),
@@ -74,7 +78,8 @@ fn underneath(error: &(dyn std::error::Error + 'static)) -> Option<TransportErro
         if let Some(missing) = inner.downcast_ref::<NotFound>() {
             return Some(TransportError::Name(missing.to_string()));
         }
-        if inner.is::<tower::timeout::error::Elapsed>() {
+        let io = inner.downcast_ref::<io::Error>();
+        if inner.is::<tower::timeout::error::Elapsed>() || io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
             return Some(TransportError::Timeout);
         }
         cause = inner.source();
@@ -84,18 +89,16 @@ fn underneath(error: &(dyn std::error::Error + 'static)) -> Option<TransportErro
 
 impl From<hyper_util::client::legacy::Error> for TransportError {
     fn from(error: hyper_util::client::legacy::Error) -> Self {
-        let text = || chain(&error);
-        match underneath(&error) {
-            Some(error) => error,
-            None if error.is_connect() => Self::Connect(text()),
-            None => Self::Protocol(text()),
-        }
+        underneath(&error).unwrap_or_else(|| match error.is_connect() {
+            true => Self::Connect(chain(&error)),
+            false => Self::Protocol(chain(&error)),
+        })
     }
 }
 
 impl From<hyper::Error> for TransportError {
     fn from(error: hyper::Error) -> Self {
-        Self::Protocol(chain(&error))
+        underneath(&error).unwrap_or_else(|| Self::Protocol(chain(&error)))
     }
 }
 
@@ -137,7 +140,7 @@ fn said(error: &(dyn std::error::Error + 'static)) -> String {
         };
         return format!("TLS: {reason}");
     }
-    if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+    if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         return said(inner);
     }
     error.to_string()

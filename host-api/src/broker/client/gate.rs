@@ -42,6 +42,10 @@ impl Gate {
 
     /// Whether a connection may go to `address`.
     pub(super) fn address(&self, address: SocketAddr) -> Result<(), Closed> {
+        // The client would take it for its own choice of port.
+        if address.port() == 0 {
+            return Err(Closed::PortZero);
+        }
         self.addresses.check(address.ip())?;
         // Closed is closed, whatever name leads there.
         let canonical = match address.ip().to_canonical() {
@@ -101,6 +105,7 @@ mod tests {
             assert!(!open(&wide, own), "{own}");
         }
         assert!(open(&wide, "http://192.0.2.1:8471/"));
+        assert!(!open(&wide, "http://192.0.2.1:0/"));
         assert!(!open(&wide, "https://keyhole.example/"));
         assert!(open(&wide, "https://keyhole.example:8443/"));
     }

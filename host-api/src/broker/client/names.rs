@@ -91,6 +91,12 @@ impl Resolver {
         }
         Ok(addresses)
     }
+
+    /// What a URL has in the place of a name. It was checked with the URL, and is once more.
+    pub(super) fn literal(&self, address: SocketAddr) -> Result<Vec<SocketAddr>, Closed> {
+        self.gate.address(address)?;
+        Ok(vec![address])
+    }
 }
 
 /// Why a name leads nowhere.
