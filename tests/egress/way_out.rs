@@ -265,6 +265,17 @@ fn the_operators_name_servers_are_asked_and_no_others() {
 }
 
 #[test]
+fn a_name_with_its_port_leads_to_the_port_that_the_operator_says() {
+    let scene = Scene::new();
+    let lead = format!("named.example:8443:127.0.0.1:{}", scene.server.port);
+    let flags = ["--as", "alice", "--resolve", &lead, "--allow-host", "named.example:8443"];
+    let event = json!({"attack": "sequence", "requests": [{"url": "https://named.example:8443/"}]});
+    let run = scene.keyhole.run(&component("hostile"), &event, &flags);
+    assert_eq!(outcomes(&run), ["200"], "{run:#}");
+    assert_eq!(scene.server.received()[0].header("host"), Some("named.example:8443"));
+}
+
+#[test]
 fn a_closed_host_is_closed_for_accounts_and_for_what_a_workflow_opens() {
     let scene = Scene::new();
     let run = scene.ask(&["https://api.acme.example/v1/me"], &["--close-host", "*.example"]);
