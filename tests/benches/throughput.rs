@@ -88,7 +88,7 @@ pub async fn measure(quick: bool) -> Result<Vec<Row>> {
         row(relaxed, accept_relaxed, accept_bare, itself, Some(1.0)),
         row(answered, call, call_bare, itself, by_half),
         row(relaxed, call_relaxed, call_bare, itself, by_half),
-        // Not the same call: an account's credential goes over TLS alone.
+        // Not the same call: but for an app with `insecure_http`, credentials go over TLS.
         row("the call over TLS, beside one over plain HTTP", call, call_plain, over_plain, None),
         row(relaxed, call_relaxed, call_plain, over_plain, None),
     ])
