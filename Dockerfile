@@ -1,6 +1,6 @@
 # A small image with the one program in it: docker build -t keyhole .
 #
-# The program is linked to glibc and to nothing else, so the image needs a C library and certificates. It runs as a user
+# The program is linked to glibc and libgcc, which the image has, so it needs certificates alone. It runs as a user
 # of its own; the data directory is a volume.
 FROM rust:1-bookworm AS build
 WORKDIR /keyhole
