@@ -12,18 +12,19 @@
 //!
 //! Neither keeps a secret's bytes: hashes and numbers of patterns alone.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
-use aho_corasick::{Span, packed};
 use zeroize::Zeroize;
 
+use super::pairs::Pairs;
 use super::pattern::{Form, Pattern};
 use super::units::{self, Glance, MAX_UNIT, introduces};
 
 /// Longest window. A longer one would look at less of the input, but it does so little already.
 const MAX_WINDOW: usize = 64;
 const GRAM: usize = 4;
-/// Places that are looked at together.
+/// Places that are looked at together, see [`Bits::skip`].
 const LOOKS: usize = 4;
 /// The input is searched in pieces that stay in the processor's cache from one search to the other.
 const PIECE: usize = 32 * 1024;
@@ -43,7 +44,7 @@ pub(super) struct Index {
     escaped: [bool; 256],
     glance: Glance,
     /// Looks for [`Glance::pairs`]. It is made once an input needs it; not every processor can do it.
-    pairs: OnceLock<Option<packed::Searcher>>,
+    pairs: OnceLock<Option<Pairs>>,
     /// Whether a secret has a space in its window: form encoding writes it as `+`.
     space: bool,
     /// For each byte, where in `beginnings` the patterns are that can begin with it.
@@ -52,7 +53,24 @@ pub(super) struct Index {
     beginnings: Vec<(u32, u8)>,
     /// Whether a match may begin with two bytes, both unescaped.
     has_pair: Bits,
+    /// Whether a match can have a byte in it.
+    possible: [bool; 256],
+    /// No match has fewer bytes.
+    shortest: usize,
 }
+
+/// What base64, hexadecimal digits and escapes are made of. The secret's own bytes come to these.
+const POSSIBLE: [bool; 256] = {
+    let mut possible = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let is = byte as u8;
+        possible[byte] =
+            is.is_ascii_alphanumeric() || matches!(is, b'+' | b'/' | b'-' | b'_' | b'%' | b'\\' | b'&' | b'#' | b';');
+        byte += 1;
+    }
+    possible
+};
 
 /// A set of keys, told by their hashes: it may take a key for one of its own that is none.
 struct Bits {
@@ -84,14 +102,25 @@ impl Bits {
     }
 
     /// From `at` on, in steps and before `end`, the first place where one of the next few looks may find four bytes
-    /// of the set. All of the search's time is spent here: alone, it has its values in registers.
+    /// of the set. All of the search's time is spent here: alone, it has its values in registers, and written so that
+    /// no look asks whether it is within its slice.
     #[inline(never)]
     fn skip(&self, input: &[u8], mut at: usize, step: usize, end: usize) -> usize {
+        let words = self.words.as_slice();
+        let Some(last) = words.len().checked_sub(1).filter(|_| step >= GRAM) else { return at };
+        let look = |place: &[u8]| {
+            let bit = place.first_chunk().map_or(0, |gram| hash(u32::from_le_bytes(*gram)));
+            words[(bit / 64) as usize & last] >> (bit % 64)
+        };
         // Some looks at a time, so that the processor waits for their bytes together.
-        while at + LOOKS * step <= end
-            && !(0..LOOKS).fold(false, |any, look| any | self.may_have_gram(input, at + look * step))
-        {
-            at += LOOKS * step;
+        for group in input.get(at..end).unwrap_or_default().chunks_exact(LOOKS * step) {
+            let (first, rest) = group.split_at(step);
+            let (second, rest) = rest.split_at(step);
+            let (third, fourth) = rest.split_at(step);
+            if (look(first) | look(second) | look(third) | look(fourth)) & 1 == 1 {
+                break;
+            }
+            at += group.len();
         }
         at
     }
@@ -147,7 +176,8 @@ fn pair_key(byte: u8, next: u8) -> u32 {
 impl Index {
     pub(super) fn new(patterns: &[Pattern]) -> Self {
         let whole = |pattern: &Pattern| pattern.enough() - pattern.whole_from();
-        let window = patterns.iter().map(whole).min().unwrap_or(GRAM).min(MAX_WINDOW);
+        let shortest = patterns.iter().map(whole).min().unwrap_or(GRAM);
+        let window = shortest.min(MAX_WINDOW);
         let mut grams = Vec::with_capacity(patterns.len() * window * 2);
         let mut escapes = Vec::new();
         let mut escaped = [false; 256];
@@ -178,7 +208,7 @@ impl Index {
             }
         }
 
-        let has_gram = Bits::new(grams.iter().map(|(gram, ..)| *gram), 64, 1 << 21);
+        let has_gram = Bits::new(grams.iter().map(|(gram, ..)| *gram), 256, 1 << 21);
         let chained = Chains::new(&grams);
         grams.zeroize();
         let has_pair = Bits::new(pairs.iter().copied(), 16, 1 << 16);
@@ -198,6 +228,10 @@ impl Index {
         let has_escape = Bits::new(escapes.iter().map(|(key, ..)| *key), 16, 1 << 16);
         escapes.zeroize();
         let glance = Glance::new(&escaped);
+        let mut possible = POSSIBLE;
+        for pattern in patterns.iter().filter(|pattern| pattern.form == Form::Text) {
+            pattern.elements().iter().for_each(|byte| possible[usize::from(*byte)] = true);
+        }
         Self {
             window,
             grams: chained,
@@ -211,6 +245,8 @@ impl Index {
             by_first,
             beginnings,
             has_pair,
+            possible,
+            shortest,
         }
     }
 
@@ -343,10 +379,9 @@ impl Index {
     /// The first place in `input[from..end]` where an escape may begin, `+` aside. By pairs of bytes it is found more
     /// slowly, but fewer are found that are none of a pattern's.
     fn introducer(&self, input: &[u8], from: usize, end: usize, by_pairs: bool) -> Option<usize> {
-        let pairs = || packed::Searcher::new(self.glance.pairs());
+        let pairs = || Pairs::new(&self.glance.pairs().collect::<Vec<_>>());
         if by_pairs && let Some(pairs) = self.pairs.get_or_init(pairs) {
-            // The second byte of the last one is beyond the end.
-            return pairs.find_in(input, Span::from(from..end + 1)).map(|found| found.start());
+            return pairs.find(input, from, end);
         }
         memchr::memchr3(b'%', b'\\', b'&', &input[from..end]).map(|at| from + at)
     }
@@ -360,6 +395,19 @@ impl Index {
         }
         let may_be = |before| self.has_escape.may_have(escape_key(before, byte));
         may_be(None) || at > 0 && may_be(Some(input[at - 1]))
+    }
+
+    /// Where in `input[from..]` a match can begin, or the beginning of one: where bytes that a match can have go on for
+    /// as long as the shortest, or up to the end.
+    pub(super) fn stretches<'i>(&'i self, input: &'i [u8], from: usize) -> impl Iterator<Item = Range<usize>> + 'i {
+        let mut rest = from;
+        std::iter::from_fn(move || {
+            let start = rest + input[rest..].iter().position(|byte| self.possible[usize::from(*byte)])?;
+            let length = input[start..].iter().position(|byte| !self.possible[usize::from(*byte)]);
+            rest = length.map_or(input.len(), |length| start + length);
+            Some(start..rest)
+        })
+        .filter(|stretch| stretch.len() >= self.shortest || stretch.end == input.len())
     }
 
     /// Whether a match may begin with `byte`, which begins no escape, before `next`.
@@ -382,6 +430,8 @@ impl Drop for Index {
         self.has_escape.words.zeroize();
         self.escapes.heads.zeroize();
         self.has_pair.words.zeroize();
+        self.escaped.zeroize();
+        self.possible.zeroize();
         self.by_first.zeroize();
         self.beginnings.zeroize();
     }

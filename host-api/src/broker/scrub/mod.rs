@@ -20,6 +20,7 @@
 
 mod body;
 mod index;
+mod pairs;
 mod pattern;
 mod units;
 
@@ -277,7 +278,7 @@ impl Search {
             index.candidates(input, seen, tail, &scrubber.patterns, &mut dismissed, &mut found);
             self.dismissed = dismissed;
         }
-        for place in tail..input.len() {
+        for place in index.stretches(input, tail).flatten() {
             self.begin_anything(scrubber, index, place, input, end);
         }
         if self.failed {

@@ -99,6 +99,10 @@ impl Pattern {
         self.elements.len()
     }
 
+    pub(super) fn elements(&self) -> &[u8] {
+        &self.elements
+    }
+
     /// The first element that the secret alone decides.
     pub(super) fn whole_from(&self) -> usize {
         usize::from(self.first_mask != WHOLE)
