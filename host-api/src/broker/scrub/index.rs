@@ -10,7 +10,8 @@
 //!   looks, or with one of a few pairs of bytes where those three are frequent; what stands
 //!   before it and what it stands for tell which patterns may be meant.
 //!
-//! Neither keeps a secret's bytes: hashes and numbers of patterns alone.
+//! Neither keeps a secret's bytes but as a set, and none in their order: hashes and numbers of patterns, which are
+//! wiped.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -19,7 +20,7 @@ use zeroize::Zeroize;
 
 use super::pairs::Pairs;
 use super::pattern::{Form, Pattern};
-use super::units::{self, Glance, MAX_UNIT, introduces};
+use super::units::{self, Glance, MADE_OF, MAX_UNIT, introduces};
 
 /// Longest window. A longer one would look at less of the input, but it does so little already.
 const MAX_WINDOW: usize = 64;
@@ -55,22 +56,9 @@ pub(super) struct Index {
     has_pair: Bits,
     /// Whether a match can have a byte in it.
     possible: [bool; 256],
-    /// No match has fewer bytes.
+    /// No match has fewer bytes: as many as the elements that it must have, since no unit stands for more than it takes.
     shortest: usize,
 }
-
-/// What base64, hexadecimal digits and escapes are made of. The secret's own bytes come to these.
-const POSSIBLE: [bool; 256] = {
-    let mut possible = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let is = byte as u8;
-        possible[byte] =
-            is.is_ascii_alphanumeric() || matches!(is, b'+' | b'/' | b'-' | b'_' | b'%' | b'\\' | b'&' | b'#' | b';');
-        byte += 1;
-    }
-    possible
-};
 
 /// A set of keys, told by their hashes: it may take a key for one of its own that is none.
 struct Bits {
@@ -107,7 +95,10 @@ impl Bits {
     #[inline(never)]
     fn skip(&self, input: &[u8], mut at: usize, step: usize, end: usize) -> usize {
         let words = self.words.as_slice();
-        let Some(last) = words.len().checked_sub(1).filter(|_| step >= GRAM) else { return at };
+        if words.is_empty() || step < GRAM {
+            return at;
+        }
+        let last = words.len() - 1;
         let look = |place: &[u8]| {
             let bit = place.first_chunk().map_or(0, |gram| hash(u32::from_le_bytes(*gram)));
             words[(bit / 64) as usize & last] >> (bit % 64)
@@ -228,7 +219,7 @@ impl Index {
         let has_escape = Bits::new(escapes.iter().map(|(key, ..)| *key), 16, 1 << 16);
         escapes.zeroize();
         let glance = Glance::new(&escaped);
-        let mut possible = POSSIBLE;
+        let mut possible = MADE_OF;
         for pattern in patterns.iter().filter(|pattern| pattern.form == Form::Text) {
             pattern.elements().iter().for_each(|byte| possible[usize::from(*byte)] = true);
         }
@@ -430,8 +421,6 @@ impl Drop for Index {
         self.has_escape.words.zeroize();
         self.escapes.heads.zeroize();
         self.has_pair.words.zeroize();
-        self.escaped.zeroize();
-        self.possible.zeroize();
         self.by_first.zeroize();
         self.beginnings.zeroize();
     }

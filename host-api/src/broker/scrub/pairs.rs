@@ -20,7 +20,8 @@ impl Pairs {
         packed::Searcher::new(pairs).map(Self::Packed)
     }
 
-    /// Where the first pair begins in `input[from..end]`. A byte must follow `end`.
+    /// Where the first pair may begin in `input[from..end]`: there is none before. `input[end]` is the last one's second
+    /// byte, and must be there.
     pub(super) fn find(&self, input: &[u8], from: usize, end: usize) -> Option<usize> {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -38,12 +39,12 @@ mod avx2 {
     const BLOCK: usize = 64;
     const HALF: usize = BLOCK / 2;
 
-    /// Pairs in tables of sixteen, each of which one instruction asks about 32 bytes. The first bytes of the pairs are
-    /// classes, each a bit.
+    /// Pairs in tables of sixteen, each of which one instruction asks about 32 bytes. Each byte that a pair begins with
+    /// is a class, and has a bit.
     pub(in super::super) struct Nibbles {
-        /// The first byte that has these lower four bits.
+        /// By their lower four bits, the bytes that pairs begin with.
         first: [u8; 16],
-        /// and its class.
+        /// The bits of their classes.
         class: [u8; 16],
         /// By the lower and by the upper four bits of the second byte, the classes that it may follow.
         lower: [u8; 16],
@@ -75,8 +76,8 @@ mod avx2 {
             Some(tables)
         }
 
-        /// Where the first pair begins in `input`. A second byte whose lower half one pair has and whose upper half
-        /// another of the same class may pass for one.
+        /// Where the first pair begins in `input`. Where the second byte has its lower half of one pair and its upper half
+        /// of another, and both begin alike, that passes for a pair.
         pub(super) fn find(&self, input: &[u8]) -> Option<usize> {
             // SAFETY: `new` saw that the processor has AVX2.
             #[allow(unsafe_code)]
@@ -141,45 +142,73 @@ mod avx2 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    proptest! {
-        #[test]
-        fn no_pair_is_passed_over(
-            input in proptest::collection::vec(proptest::sample::select(b"%%\\&ux#25 aA\"\n\x00\x80\xdc\xff".to_vec()), 2..300),
-            seconds in proptest::collection::vec((0..3_usize, 0..128_u8), 1..12),
-            from in 0..40_usize,
-        ) {
-            let pairs: Vec<_> = seconds.iter().map(|(first, second)| [b"%\\&"[*first], *second]).collect();
-            let end = input.len() - 1;
-            let from = from.min(end);
-            let expected = |at: &usize| pairs.contains(&[input[*at], input[at + 1]]);
-            let searched = Pairs::new(&pairs).expect("a fast way");
-            let packed = Pairs::Packed(packed::Searcher::new(&pairs).expect("a fast way"));
-            prop_assert_eq!(packed.find(&input, from, end), (from..end).find(expected));
-            // It may stop where none is, but not behind the first.
-            let mut rest = from;
-            let mut found = Vec::new();
-            while let Some(at) = searched.find(&input, rest, end) {
-                prop_assert!(at >= rest && at < end);
-                found.push(at);
-                rest = at + 1;
+    /// What escapes of a secret begin with.
+    const PAIRS: [[u8; 2]; 7] = [*b"%4", *b"%7", *b"\\u", *b"\\x", *b"\\_", *b"\\\\", *b"&#"];
+
+    /// The tables, if this processor has them, and what is there elsewhere.
+    fn both(pairs: &[[u8; 2]]) -> [Pairs; 2] {
+        let packed = packed::Searcher::new(pairs).expect("a fast way");
+        [Pairs::new(pairs).expect("a fast way"), Pairs::Packed(packed)]
+    }
+
+    #[test]
+    fn a_pair_is_found_wherever_it_stands_and_in_any_length_of_input() {
+        let searchers = both(&PAIRS);
+        for length in 2..=200 {
+            for at in 0..length - 1 {
+                for pair in PAIRS {
+                    let mut input = vec![b'.'; length];
+                    input[at..at + 2].copy_from_slice(&pair);
+                    for pairs in &searchers {
+                        for from in [0, at / 2, at] {
+                            assert_eq!(
+                                pairs.find(&input, from, length - 1),
+                                Some(at),
+                                "{pair:?} in {length} from {from}"
+                            );
+                        }
+                        // The second byte of what begins in the span is beyond it, and what begins after it is not.
+                        assert_eq!(pairs.find(&input, 0, at), None, "{pair:?} in {length} at {at}");
+                        assert_eq!(pairs.find(&input, at + 1, length - 1), None, "{pair:?} in {length} at {at}");
+                    }
+                }
             }
-            for at in (from..end).filter(expected) {
-                prop_assert!(found.contains(&at), "{} of {:?}", at, input);
-            }
-            prop_assert!(found.iter().all(|at| b"%\\&".contains(&input[*at])));
         }
     }
 
     #[test]
-    fn first_bytes_that_tables_cannot_tell_apart_are_looked_for_all_the_same() {
-        for pairs in [[*b"%5", *b"55"], [*b"\xe1a", *b"%5"], [*b"%\xe1", *b"&#"]] {
-            let searched = Pairs::new(&pairs).expect("a fast way");
-            let input = [&b"....5....."[..], &pairs[1], b"..."].concat();
-            assert_eq!(searched.find(&input, 0, input.len() - 1), Some(10));
+    fn what_has_one_byte_of_a_pair_is_none() {
+        // The tables may take it for one if pairs that begin with the first have both halves of the second.
+        let halves = |first, second| {
+            let seconds = || PAIRS.iter().filter(move |pair| pair[0] == first).map(|pair| pair[1] ^ second);
+            seconds().any(|other| other & 0x0f == 0) && seconds().any(|other| other & 0xf0 == 0)
+        };
+        for pairs in both(&PAIRS) {
+            let exact = matches!(pairs, Pairs::Packed(_));
+            for first in 0..=u8::MAX {
+                for second in 0..=u8::MAX {
+                    // Within a block of 64, and where none is left.
+                    let input = [[b'.'; 10].as_slice(), &[first, second], &[b'.'; 60], &[first, second], b"."].concat();
+                    let found = [pairs.find(&input, 0, 70), pairs.find(&input, 60, 74)];
+                    let asked = if exact { PAIRS.contains(&[first, second]) } else { halves(first, second) };
+                    let expected = if asked { [Some(10), Some(72)] } else { [None, None] };
+                    assert_eq!(found, expected, "{first:#x} {second:#x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_that_the_tables_cannot_hold_are_looked_for_all_the_same() {
+        // The same lower half, and bytes that are not ASCII.
+        for asked in [[*b"%5", *b"55"], [*b"\xe1a", *b"%5"], [*b"%\xe1", *b"&#"]] {
+            let pairs = Pairs::new(&asked).expect("a fast way");
+            for pair in asked {
+                let input = [b"...".as_slice(), &pair, &[b'.'; 80]].concat();
+                assert_eq!(pairs.find(&input, 0, input.len() - 1), Some(3), "{pair:?}");
+            }
         }
     }
 }

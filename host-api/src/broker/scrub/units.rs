@@ -67,6 +67,19 @@ pub(super) fn introduces(byte: u8) -> bool {
     matches!(byte, b'%' | b'\\' | b'&' | b'+')
 }
 
+/// What units are made of, base64 and hexadecimal digits, too: every byte of a match is one of these or the secret's own.
+pub(super) const MADE_OF: [bool; 256] = {
+    let mut made_of = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let is = byte as u8;
+        made_of[byte] =
+            is.is_ascii_alphanumeric() || matches!(is, b'+' | b'/' | b'-' | b'_' | b'%' | b'\\' | b'&' | b'#' | b';');
+        byte += 1;
+    }
+    made_of
+};
+
 /// Tells most escapes that stand for no wanted byte at a glance.
 pub(super) struct Glance {
     /// For each byte after `%` in hexadecimal digits, whether it is wanted.
@@ -307,6 +320,9 @@ mod tests {
             let glance = Glance::new(&table);
             let pairs: Vec<_> = glance.pairs().collect();
             for unit in read(&input, false).iter() {
+                let taken = &input[..usize::from(unit.taken)];
+                prop_assert!(taken.len() >= unit.bytes().len());
+                prop_assert!(taken.iter().all(|byte| MADE_OF[usize::from(*byte)] || unit.bytes().contains(byte)), "{taken:?}");
                 let first = unit.bytes()[0];
                 if table[usize::from(first)] {
                     prop_assert!(glance.may_begin(&input), "{input:?} is {first}");
