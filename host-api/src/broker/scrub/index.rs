@@ -10,8 +10,7 @@
 //!   looks, or with one of a few pairs of bytes where those three are frequent; what stands
 //!   before it and what it stands for tell which patterns may be meant.
 //!
-//! Neither keeps a secret's bytes but as a set, and none in their order: hashes and numbers of patterns, which are
-//! wiped.
+//! Neither keeps a secret as it is: hashes and numbers of patterns, which are wiped, and the set of its characters.
 
 use std::ops::Range;
 use std::sync::OnceLock;
