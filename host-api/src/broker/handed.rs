@@ -1,6 +1,7 @@
 //! What an attempt was handed: accounts, and a placeholder for each of their secrets.
 //!
-//! It knows which versions of which accounts an answer could show, and never what a secret is.
+//! It knows which versions of which accounts an answer could show, and keeps what the vault opened of them for as long
+//! as the attempt goes on. A placeholder is all that it hands out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,6 +15,10 @@ use super::survey::Party;
 use super::{AccessError, Field, Injected};
 use crate::accounts::{Account, AccountId};
 use crate::apps::{App, BaseUrlError, Place};
+use crate::vault::Secret;
+
+/// The secrets of an account by their fields.
+pub(super) type Opened = Arc<BTreeMap<String, Secret>>;
 
 /// What the session has handed out.
 #[derive(Default)]
@@ -25,6 +30,8 @@ pub(super) struct Handed {
     pub(super) parties: BTreeMap<AccountId, Arc<Party>>,
     /// Every version of every account whose secrets this attempt could see echoed.
     pub(super) held: Vec<Arc<Account>>,
+    /// What the vault opened of each account as it was read last.
+    opened: BTreeMap<AccountId, (Arc<Account>, Opened)>,
     /// Props whose account was refused.
     pub(super) refused: BTreeSet<String>,
     /// Whether `held` is what the latest scrubber was made of.
@@ -41,6 +48,18 @@ impl Handed {
             self.held.push(account.clone());
             self.known = false;
         }
+    }
+
+    /// What was opened of this very record. One that differs in anything, be it the terms that its secrets are sealed
+    /// with, is for the vault to judge.
+    pub(super) fn opened(&self, account: &Arc<Account>) -> Option<Opened> {
+        let (read, opened) = self.opened.get(&account.id)?;
+        Arc::ptr_eq(read, account).then(|| opened.clone())
+    }
+
+    /// Keeps what was opened of a record, in place of what was of an earlier one.
+    pub(super) fn keep(&mut self, account: &Arc<Account>, opened: &Opened) {
+        self.opened.insert(account.id.clone(), (account.clone(), opened.clone()));
     }
 
     /// The placeholder of one secret of one account, the same for every prop.

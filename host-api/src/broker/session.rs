@@ -7,7 +7,6 @@
 //! the credential is put in; those that a service refuses, and then it is told once more.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use super::audit::AuditError;
 use super::body::Body;
 use super::client::{Answer, TransportError};
 use super::exchange::{self, Outbound};
-use super::handed::Handed;
+use super::handed::{Handed, Opened};
 use super::limits::Timeouts;
 use super::meter::{Meter, Tally};
 use super::placeholder::label;
@@ -38,7 +37,7 @@ use crate::accounts::{Account, AccountId, UseError};
 use crate::apps::App;
 use crate::oauth::Need;
 use crate::sign::{self, oauth1, sigv4};
-use crate::vault::Secret;
+use crate::vault::VaultError;
 
 /// Longest message that is signed, in bytes.
 const SIGNED_BYTES: usize = 1 << 20;
@@ -370,14 +369,9 @@ impl Session {
         self.may_reach(&account, asked)?;
         self.state().hold(&account);
 
-        let mut secrets: BTreeMap<String, Secret> = BTreeMap::new();
-        for field in survey.fields() {
-            let secret = self
-                .broker
-                .accounts
-                .secret(&account, field)
-                .map_err(|error| SendError::Unavailable(error.to_string()))?;
-            secrets.insert(field.to_owned(), secret);
+        let secrets = self.open(&mut self.state(), &account)?;
+        if let Some(field) = survey.fields().into_iter().find(|field| !secrets.contains_key(*field)) {
+            return Err(SendError::Unavailable(VaultError::NoField { field: field.to_owned() }.to_string()));
         }
         let mut substituted =
             survey::substitute(survey, url, &parts.headers, body.as_deref(), |field| secrets.get(field))?;
@@ -483,6 +477,20 @@ impl Session {
         BodyWatch::new(&self.state().table)
     }
 
+    /// The account's secrets, which the vault opens once for as long as the record stays as it is.
+    fn open(&self, state: &mut Handed, account: &Arc<Account>) -> Result<Opened, SendError> {
+        if let Some(opened) = state.opened(account) {
+            return Ok(opened);
+        }
+        let open = |field: &str| {
+            let secret = self.broker.accounts.secret(account, field);
+            secret.map(|secret| (field.to_owned(), secret)).map_err(|error| SendError::Unavailable(error.to_string()))
+        };
+        let opened: Opened = Arc::new(account.secret_fields().map(open).collect::<Result<_, _>>()?);
+        state.keep(account, &opened);
+        Ok(opened)
+    }
+
     /// Makes sure that every secret is found that an answer to this attempt could show.
     async fn know_secrets(&self) -> Result<(), SendError> {
         let all_held = self.state().all_held;
@@ -502,16 +510,11 @@ impl Session {
             return Ok(());
         }
         let mut secrets = Vec::new();
-        for account in &state.held {
-            for field in account.secret_fields() {
-                let secret = self
-                    .broker
-                    .accounts
-                    .secret(account, field)
-                    .map_err(|error| SendError::Unavailable(error.to_string()))?;
+        for account in state.held.clone() {
+            for (field, secret) in &*self.open(&mut state, &account)? {
                 let shown = state.table.placeholder_of(&account.id, field);
                 let shown = shown.map_or_else(|| label(&account.app, field), str::to_owned);
-                secrets.push((secret, shown));
+                secrets.push((secret.clone(), shown));
             }
         }
         state.known = true;

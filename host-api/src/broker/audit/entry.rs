@@ -19,6 +19,9 @@ pub(super) const KEYED: u32 = 2;
 /// The format of versions that had no key.
 pub(super) const UNKEYED: u32 = 1;
 
+/// Most records have no more bytes.
+const USUAL_BYTES: usize = 1024;
+
 /// What the hashes are keyed with.
 pub(super) type HashKey = Zeroizing<[u8; 32]>;
 
@@ -188,7 +191,8 @@ impl Entry {
     /// Sets the hash, and gives the record's JSON.
     pub(super) fn seal(&mut self, key: Option<&HashKey>) -> Result<Vec<u8>, serde_json::Error> {
         self.hash.clear();
-        let mut json = serde_json::to_vec(self)?;
+        let mut json = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut json, self)?;
         self.hash = hash_of(&json, key);
         // It is the last field, and was empty.
         json.truncate(json.len() - r#""}"#.len());

@@ -35,6 +35,8 @@ impl Pairs {
 mod avx2 {
     use std::arch::x86_64::*;
 
+    use fearless_simd::{Avx2, Level, kernel};
+
     /// Bytes that are looked at together.
     const BLOCK: usize = 64;
     const HALF: usize = BLOCK / 2;
@@ -42,6 +44,8 @@ mod avx2 {
     /// Pairs in tables of sixteen, each of which one instruction asks about 32 bytes. Each byte that a pair begins with
     /// is a class, and has a bit.
     pub(in super::super) struct Nibbles {
+        /// The processor has these instructions.
+        avx2: Avx2,
         /// By their lower four bits, the bytes that pairs begin with.
         first: [u8; 16],
         /// The bits of their classes.
@@ -55,10 +59,8 @@ mod avx2 {
         /// `None` if the processor or the tables can't do it: all bytes must be ASCII, and the first ones differ in
         /// their lower four bits.
         pub(super) fn new(pairs: &[[u8; 2]]) -> Option<Self> {
-            if !is_x86_feature_detected!("avx2") {
-                return None;
-            }
-            let mut tables = Self { first: [u8::MAX; 16], class: [0; 16], lower: [0; 16], upper: [0; 16] };
+            let avx2 = Level::new().as_avx2()?;
+            let mut tables = Self { avx2, first: [u8::MAX; 16], class: [0; 16], lower: [0; 16], upper: [0; 16] };
             let mut classes = 0;
             for [first, second] in pairs {
                 let at = usize::from(first & 15);
@@ -79,18 +81,21 @@ mod avx2 {
         /// Where the first pair begins in `input`. Where the second byte has its lower half of one pair and its upper half
         /// of another, and both begin alike, that passes for a pair.
         pub(super) fn find(&self, input: &[u8]) -> Option<usize> {
-            // SAFETY: `new` saw that the processor has AVX2.
-            #[allow(unsafe_code)]
-            unsafe {
-                self.find_by_blocks(input)
-            }
+            find_by_blocks(self.avx2, self, input)
         }
 
-        #[target_feature(enable = "avx2")]
-        fn find_by_blocks(&self, input: &[u8]) -> Option<usize> {
+        fn may_be(&self, [first, second]: [u8; 2]) -> bool {
+            let at = usize::from(first & 15);
+            let follows = self.lower[usize::from(second & 15)] & self.upper[usize::from(second >> 4)];
+            self.first[at] == first && self.class[at] & follows != 0
+        }
+    }
+
+    kernel!(
+        fn find_by_blocks(avx2: Avx2, tables: &Nibbles, input: &[u8]) -> Option<usize> {
             let table = |table: &[u8; 16]| _mm256_broadcastsi128_si256(_mm_set_epi64x(word(table, 8), word(table, 0)));
-            let (first, class) = (table(&self.first), table(&self.class));
-            let (lower, upper) = (table(&self.lower), table(&self.upper));
+            let (first, class) = (table(&tables.first), table(&tables.class));
+            let (lower, upper) = (table(&tables.lower), table(&tables.upper));
             // The classes of the pairs that may begin at each byte, by all but the upper half of the second.
             let classes = |bytes, next| {
                 let is_first = _mm256_cmpeq_epi8(_mm256_shuffle_epi8(first, bytes), bytes);
@@ -117,15 +122,9 @@ mod avx2 {
                 }
                 at += BLOCK;
             }
-            input[at..].array_windows().position(|pair| self.may_be(*pair)).map(|rest| at + rest)
+            input[at..].array_windows().position(|pair| tables.may_be(*pair)).map(|rest| at + rest)
         }
-
-        fn may_be(&self, [first, second]: [u8; 2]) -> bool {
-            let at = usize::from(first & 15);
-            let follows = self.lower[usize::from(second & 15)] & self.upper[usize::from(second >> 4)];
-            self.first[at] == first && self.class[at] & follows != 0
-        }
-    }
+    );
 
     /// 32 bytes of a block. The compiler makes one load of it.
     #[target_feature(enable = "avx2")]

@@ -28,9 +28,10 @@ pub(super) fn readings(bytes: &[u8]) -> Vec<Cow<'_, [u8]>> {
     // No shorter token can hold a placeholder.
     let shortest = (MARKER.len() + MIN_RANDOM) * 4 / 3;
     for token in bytes.split(|byte| !is_base64(*byte)).filter(|token| token.len() >= shortest) {
+        let token = standard(token);
         // A token may begin in the middle of a group of four.
         for skip in 0..4 {
-            readings.extend(token.get(skip..).and_then(decode_base64).map(Cow::Owned));
+            readings.extend(token.get(skip..).and_then(decode).map(Cow::Owned));
         }
     }
     readings
@@ -42,20 +43,27 @@ fn is_base64(byte: u8) -> bool {
 
 /// Either alphabet or both, with or without padding.
 pub(super) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    decode(&standard(text))
+}
+
+/// The standard alphabet's characters in place of the URL-safe ones: some decoders take both in one text.
+fn standard(text: &[u8]) -> Vec<u8> {
+    let digit = |byte: &u8| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => *other,
+    };
+    text.iter().map(digit).collect()
+}
+
+fn decode(text: &[u8]) -> Option<Vec<u8>> {
     const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true);
     const TEXT: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
     // A group of one character carries no byte.
     let unpadded = text.len() - text.iter().rev().take_while(|byte| **byte == b'=').count();
-    let text = if unpadded % 4 == 1 { &text[..unpadded - 1] } else { text };
-    // Some decoders take both alphabets in one text.
-    let digit = |byte: &u8| match byte {
-        b'-' => b'+',
-        b'_' => b'/',
-        other => *other,
-    };
-    TEXT.decode(text.iter().map(digit).collect::<Vec<u8>>()).ok()
+    TEXT.decode(if unpadded % 4 == 1 { &text[..unpadded - 1] } else { text }).ok()
 }
 
 /// `\uXXXX` of ASCII characters decoded; everything else as it is. A placeholder is ASCII.
