@@ -55,6 +55,16 @@ pub enum BodyError {
     Refused(#[from] Refusal),
 }
 
+impl BodyError {
+    /// Whether the broker broke it off, and would do so again. Else one of the two sides failed.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::TooLong { .. } | Self::Limit(_) | Self::Unsearchable(_) | Self::Chunk(_) | Self::Refused(_) => true,
+            Self::Guest(_) | Self::Server(_) | Self::Timeout(_) => false,
+        }
+    }
+}
+
 /// A step's request body: without trailers, no longer than the limit, and cut as soon as
 /// a placeholder shows in it.
 pub(super) struct Outgoing {

@@ -223,7 +223,7 @@ pub enum AccessError {
 /// Why a request of a step gave no answer. The text may be shown to the step.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// The broker refused it; nothing left.
+    /// The broker refused it, or the rest of its body; no placeholder left with a credential in its place.
     #[error("refused: {0}")]
     Refused(String),
     /// A limit of the run; nothing left.
@@ -318,6 +318,15 @@ impl From<UseError> for AccessError {
 }
 
 impl SendError {
+    /// Whether the broker said no, and would say so again. Else the network, the service or the host failed, and the
+    /// same request may go through later.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Limit(_) | Self::Answer(_) => true,
+            Self::Transport(_) | Self::Unavailable(_) => false,
+        }
+    }
+
     /// A word for the kind of reason.
     fn kind(&self) -> &'static str {
         match self {
@@ -346,6 +355,7 @@ impl From<TransportError> for SendError {
         match error {
             // The address is known only once the name is resolved; it is the broker's refusal all the same.
             TransportError::Closed(closed) => Self::Refused(closed.to_string()),
+            TransportError::Body(error) if error.is_refusal() => Self::Refused(error.to_string()),
             other => Self::Transport(other),
         }
     }

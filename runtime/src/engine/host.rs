@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use keyhole_host_api::broker::Session;
-pub use keyhole_host_api::broker::{AccessError, Body, BodyError, Injected, SendError, SignError, Timeouts};
+pub use keyhole_host_api::broker::{
+    AccessError, Body, BodyError, Injected, SendError, SignError, Timeouts, TransportError,
+};
 use keyhole_host_api::data::DataStore;
 
 use super::log::LiveLog;

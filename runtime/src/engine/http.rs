@@ -13,10 +13,10 @@ use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, Result, WasiBody, WasiHttpHooks,
 };
 
-use super::host::{BodyError, SendError, StepHost, Timeouts};
+use super::host::{BodyError, SendError, StepHost, Timeouts, TransportError};
 
 /// How the message of a refusal begins. `wasi:http` has no error code with a reason in
-/// it but `internal-error`; an SDK tells a refusal from a failure by this.
+/// it but `internal-error`; an SDK tells a refusal from a failure by this (`wit/step.wit`).
 const REFUSAL: &str = "keyhole: ";
 
 /// Bytes of one chunk of a request's body on its way to the broker. Two chunks wait at most.
@@ -114,9 +114,17 @@ fn refusal(reason: &str) -> Error {
 }
 
 fn send_error(error: SendError) -> Error {
-    refusal(&error.to_string())
+    match error {
+        refused if refused.is_refusal() => refusal(&refused.to_string()),
+        SendError::Transport(TransportError::Timeout) => Error::HttpResponseTimeout,
+        failed => Error::InternalError(Some(failed.to_string())),
+    }
 }
 
 fn body_error(error: BodyError) -> Error {
-    Error::InternalError(Some(error.to_string()))
+    match error {
+        refused if refused.is_refusal() => refusal(&refused.to_string()),
+        BodyError::Timeout(_) => Error::ConnectionReadTimeout,
+        failed => Error::InternalError(Some(failed.to_string())),
+    }
 }

@@ -67,6 +67,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// As they hold, and as a person is told of them, whatever was asked for.
+    pub(super) fn that_hold(&self) -> Self {
+        Self { deadline: self.deadline.min(MAX_DEADLINE), ..self.clone() }
+    }
+
     /// Bytes that one call to the host, or one return, may carry: the longest that is
     /// legal, and some room for what stands beside it.
     pub(super) fn call_bytes(&self) -> usize {
@@ -77,7 +82,7 @@ impl Limits {
     pub(super) fn describe(&self, limit: Limit) -> String {
         match limit {
             Limit::Deadline => format!(
-                "ended at its deadline of {}; a workflow may set `deadline` up to {} s",
+                "ended at its deadline of {}; a workflow may set `timeout` up to {} s",
                 seconds(self.deadline),
                 MAX_DEADLINE.as_secs()
             ),
@@ -89,9 +94,7 @@ impl Limits {
                 "needs a table of more than {} elements, the limit; no ordinary toolchain makes one",
                 self.table_elements
             ),
-            Limit::Stack => {
-                "recursion went deeper than the stack's limit; use a loop, or stop the recursion".to_owned()
-            }
+            Limit::Stack => "recurses deeper than the stack's limit; use a loop, or stop the recursion".to_owned(),
             Limit::Handles => format!(
                 "holds more than {} answers, bodies and streams at once, the limit; finish or drop some before opening more",
                 self.handles

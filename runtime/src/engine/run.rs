@@ -17,7 +17,7 @@ use super::cache::CodeCache;
 use super::config::{self, EngineConfig, EngineError, PoolReport};
 use super::host::StepHost;
 use super::json::Json;
-use super::limits::{Limit, LimitHit, Limits, MAX_DEADLINE};
+use super::limits::{Limit, LimitHit, Limits};
 use super::link;
 use super::log::{Level, LiveLog, LogLine};
 use super::outcome::{RunOutcome, StepFailure};
@@ -137,7 +137,8 @@ impl Engine {
         // Never closed, so this waits and does not fail.
         let _slots = self.0.slots.acquire_many(slots).await.ok();
         let started = Instant::now();
-        let deadline = started + limits.deadline.min(MAX_DEADLINE);
+        let limits = &limits.that_hold();
+        let deadline = started + limits.deadline;
         let mut store = self.store(host.clone(), limits, deadline);
         host.watch(LiveLog::new(&store.data().log, &host));
         // Beside the epochs, which do not pass while a step waits for the host.

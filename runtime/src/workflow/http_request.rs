@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use indexmap::IndexMap;
-use keyhole_host_api::broker::{AccessError, Body, Injected, SendError, Session, Timeouts};
+use keyhole_host_api::broker::{AccessError, Body, BodyError, Injected, SendError, Session, Timeouts};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -399,7 +399,7 @@ async fn send(session: &Arc<Session>, head: &Head, body: &Bytes, limits: &Limits
         if error.is::<LengthLimitError>() {
             return StepFailure::limit(Limit::ReturnValue, limits);
         }
-        StepFailure::Failed { message: error.to_string(), kind: FailureKind::Upstream, retry: true, trace: None }
+        failed(error.to_string(), error.downcast_ref().is_some_and(BodyError::is_refusal))
     })?;
     let bytes = whole.to_bytes();
     let body = read(&parts.headers, &bytes);
@@ -425,10 +425,10 @@ fn read(headers: &HeaderMap, bytes: &[u8]) -> Value {
 }
 
 fn not_sent(error: &SendError) -> StepFailure {
-    let (kind, retry) = match error {
-        SendError::Refused(_) | SendError::Limit(_) => (FailureKind::Refused, false),
-        SendError::Transport(_) | SendError::Unavailable(_) => (FailureKind::Upstream, true),
-        SendError::Answer(_) => (FailureKind::Upstream, false),
-    };
-    StepFailure::Failed { message: error.to_string(), kind, retry, trace: None }
+    failed(error.to_string(), error.is_refusal())
+}
+
+fn failed(message: String, refused: bool) -> StepFailure {
+    let kind = if refused { FailureKind::Refused } else { FailureKind::Upstream };
+    StepFailure::Failed { message, kind, retry: !refused, trace: None }
 }

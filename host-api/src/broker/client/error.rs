@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::names::NotFound;
 use crate::broker::address::AddressRefused;
+use crate::broker::body::BodyError;
 
 /// Why the client could not be set up.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -43,6 +44,9 @@ pub enum TransportError {
     /// The server broke the protocol, or hung up.
     #[error("the connection failed: {0}")]
     Protocol(String),
+    /// The request's own body broke off.
+    #[error(transparent)]
+    Body(BodyError),
     /// The client could not be set up. Nothing was sent.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -77,6 +81,9 @@ fn underneath(error: &(dyn std::error::Error + 'static)) -> Option<TransportErro
         }
         if let Some(missing) = inner.downcast_ref::<NotFound>() {
             return Some(TransportError::Name(missing.to_string()));
+        }
+        if let Some(body) = inner.downcast_ref::<BodyError>() {
+            return Some(TransportError::Body(body.clone()));
         }
         let io = inner.downcast_ref::<io::Error>();
         if inner.is::<tower::timeout::error::Elapsed>() || io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {

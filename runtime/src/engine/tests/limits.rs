@@ -51,9 +51,15 @@ async fn an_endless_loop_in_definition_ends() {
     assert!(started.elapsed() < Duration::from_secs(2));
 }
 
-#[tokio::test]
-async fn a_deadline_is_at_most_750_s() {
-    assert!(Limits { deadline: Duration::from_secs(9000), ..Limits::default() }.deadline > MAX_DEADLINE);
+#[test]
+fn a_deadline_is_at_most_750_s_and_said_so() {
+    let asked = Limits { deadline: Duration::from_secs(9000), ..Limits::default() };
+    let held = asked.that_hold();
+    assert_eq!(held.deadline, MAX_DEADLINE);
+    let told = held.describe(Limit::Deadline);
+    assert!(told.contains("its deadline of 750 s") && told.contains("`timeout` up to 750 s"), "{told}");
+    let default = Limits::default();
+    assert_eq!(default.that_hold().deadline, default.deadline);
 }
 
 #[test]
