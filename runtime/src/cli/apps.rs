@@ -12,6 +12,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::client::Client;
+use super::custom::About;
 use super::error::{Error, Result};
 use super::import::Import;
 use super::new::New;
@@ -86,6 +87,10 @@ impl Apps {
                     None => api::summaries(&*catalog(settings)?),
                 };
                 out.either(&apps, || list(&apps))
+            }
+            Self::Show { app } if app == definitions::CUSTOM => {
+                let about = About::custom();
+                out.either(&about, || about.text())
             }
             Self::Show { app } => {
                 let app = match &settings.remote {

@@ -1,9 +1,12 @@
 //! What the flags say of a service that has no definition: its hosts, and where its secrets go.
 
-use clap::Args;
+use clap::{Args, Command};
 use keyhole_host_api::apps::{CUSTOM, CustomApp, CustomPlace, Encoded, Template};
+use serde::Serialize;
 
 use super::error::{Error, Result};
+use super::output::{self, style};
+use super::secrets::Values;
 
 /// What a service without a definition is like.
 #[derive(Args, Debug, Default)]
@@ -127,5 +130,74 @@ impl CustomFlags {
         let title = self.title.clone().unwrap_or_default();
         let app = CustomApp::gather(title, self.host.clone(), places, plain);
         Ok(CustomApp { base_url: self.base_url.clone(), ..app })
+    }
+}
+
+/// What there is to show of the app [`CUSTOM`], which has no definition.
+#[derive(Serialize)]
+pub struct About {
+    name: &'static str,
+    title: &'static str,
+    what: String,
+    options: Vec<Named>,
+}
+
+/// An option of `keyhole accounts connect custom`.
+#[derive(Serialize)]
+struct Named {
+    /// Which part of a definition it names.
+    names: &'static str,
+    option: String,
+    help: String,
+}
+
+impl About {
+    /// As the options themselves say it.
+    pub fn custom() -> Self {
+        let options = Values::augment_args(CustomFlags::augment_args(Command::new(CUSTOM)));
+        let named = options.get_arguments().filter_map(|argument| {
+            let long = argument.get_long()?;
+            let value = argument.get_action().takes_values().then(|| argument.get_value_names()).flatten();
+            Some(Named {
+                names: match long {
+                    "host" => "hosts",
+                    "base-url" => "base URL",
+                    "title" => "title",
+                    "field" | "secret-file" | "key-file" | "stdin" => "fields",
+                    _ => "places",
+                },
+                option: value.map_or_else(|| format!("--{long}"), |value| format!("--{long} <{}>", value.join(" "))),
+                help: argument.get_help().map(ToString::to_string).unwrap_or_default(),
+            })
+        });
+        Self {
+            name: CUSTOM,
+            title: "A service that has no definition",
+            what: format!(
+                "Each account brings its own definition, which is held to the rules of every other.\n\
+                 You give it as you connect the account, with keyhole accounts connect {CUSTOM} and these options.\n\
+                 Each {{name}} in a place is a field: a secret one, unless --field gives its value."
+            ),
+            options: named.collect(),
+        }
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let bold = style::BOLD;
+        let mut table = output::table(&["names", "option", "what it is"]);
+        for Named { names, option, help } in &self.options {
+            table.add_row([*names, option.as_str(), help.as_str()]);
+        }
+        let example = format!(
+            "keyhole accounts connect {CUSTOM} --host api.example.com --header 'Authorization: Bearer {{token}}'"
+        );
+        format!(
+            "{bold}{}{bold:#}  {}\n\n{}\n\n{}\n\n{example}",
+            self.name,
+            self.title,
+            self.what,
+            output::table_text(&mut table)
+        )
     }
 }

@@ -97,13 +97,23 @@ pub fn table(header: &[&str]) -> Table {
 
 /// A table's text with a dim header, flush left and without trailing blanks.
 pub fn table_text(table: &mut Table) -> String {
+    match table.is_tty() {
+        true => table_text_within(table, width()),
+        // Without a terminal nothing is wrapped at all.
+        false => laid_out(table),
+    }
+}
+
+/// The same in so many columns, terminal or not. Wrapped cells keep whole words.
+pub fn table_text_within(table: &mut Table, width: usize) -> String {
+    table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+    laid_out(table)
+}
+
+fn laid_out(table: &mut Table) -> String {
     let columns = table.column_count();
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, if index + 1 == columns { 0 } else { 2 }));
-    }
-    if table.is_tty() {
-        // Wrapped cells keep whole words; without a terminal nothing is wrapped at all.
-        table.set_width(u16::try_from(width()).unwrap_or(u16::MAX));
     }
     let text = table.trim_fmt();
     match text.split_once('\n') {

@@ -192,19 +192,26 @@ fn text(told: &[Audited]) -> String {
 }
 
 /// What is shown of either kind.
-struct Line<'a> {
-    at: Timestamp,
-    member: &'a str,
-    step: &'a str,
+pub struct Line<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// Who did it, or on whose behalf.
+    pub member: &'a str,
+    /// The step that did.
+    pub step: &'a str,
     app: &'a str,
     what: String,
-    outcome: String,
-    color: Color,
-    reason: &'a str,
+    /// What became of it.
+    pub outcome: String,
+    /// The colour of that.
+    pub color: Color,
+    /// Why it was refused, or failed. May be empty.
+    pub reason: &'a str,
 }
 
 impl<'a> Line<'a> {
-    fn of(told: &'a Audited) -> Self {
+    /// The line for one record.
+    pub fn of(told: &'a Audited) -> Self {
         let or_none = |text: &'a Option<String>| text.as_deref().unwrap_or("–");
         match told {
             Audited::Request(used) => {
@@ -220,16 +227,15 @@ impl<'a> Line<'a> {
                 };
                 let (member, app, reason) =
                     (or_none(&act.member), or_none(&act.app), act.reason.as_deref().unwrap_or(""));
-                Self {
-                    at: act.at, member, step: "–", app, what: deed(act), outcome: outcome.to_owned(), color, reason
-                }
+                let what = deed(act) + &proof(act);
+                Self { at: act.at, member, step: "–", app, what, outcome: outcome.to_owned(), color, reason }
             }
         }
     }
 }
 
-/// What was done, in a few words: `members_add alice: member (by token 01J… from 192.0.2.1)`.
-fn deed(act: &Act) -> String {
+/// What was done, and to what, in a few words: `members_add alice: member`.
+pub fn deed(act: &Act) -> String {
     let mut text = act.act.clone();
     if let Some(about) = act.about.as_ref().filter(|about| Some(*about) != act.member.as_ref()) {
         text += &format!(" {about}");
@@ -240,10 +246,15 @@ fn deed(act: &Act) -> String {
     if let Some(detail) = &act.detail {
         text += &format!(": {detail}");
     }
+    text
+}
+
+/// What it was done with, and from where: ` (by token 01J… from 192.0.2.1)`.
+fn proof(act: &Act) -> String {
     match (&act.by, act.from) {
-        (Some(by), Some(from)) => text + &format!(" (by {by} from {from})"),
-        (Some(by), None) => text + &format!(" (by {by})"),
-        (None, _) => text,
+        (Some(by), Some(from)) => format!(" (by {by} from {from})"),
+        (Some(by), None) => format!(" (by {by})"),
+        (None, _) => String::new(),
     }
 }
 

@@ -12,20 +12,25 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use keyhole::engine::{Engine, Limit, Limits, Step, StepFailure};
-use keyhole_host_api::accounts::{Access, Account, Connect};
+use keyhole::engine::{Engine, FailureKind, Limit, Limits, Step, StepFailure};
+use keyhole::server::model::{
+    AccessView, AccountView, AccountsQuery, AddedMember, AuditQuery, Audited, ConnectedView, Deleted, Grant,
+    MOST_LISTED, MemberView, NewAccount, NewMember, hidden,
+};
+use keyhole_host_api::accounts::Access;
 use keyhole_host_api::apps::Catalog;
 use keyhole_host_api::broker::{AllowedHost, AuditMode, Broker, Decision, Egress, Resolve};
-use keyhole_host_api::members::MemberId;
 use keyhole_host_api::vault::Secret;
+use reqwest::Method;
 use serde_json::{Map, Value};
 
-use super::cargo;
+use super::client::{Acting, Client};
 use super::error::{Context as _, Error, Result};
 use super::home::Home;
 use super::output::{self, Output, style};
 use super::run::{self, Attempt, Ran};
 use super::settings::Settings;
+use super::{audit, cargo};
 use screen::Screen;
 use service::{ELSEWHERE, SERVICE, Service};
 use watch::{Seen, Watched};
@@ -37,16 +42,23 @@ use watch::{Seen, Watched};
 #[derive(Args, Debug)]
 pub struct Demo {}
 
-/// Everything that the acts need.
+/// The member who has the account.
+const ALICE: &str = "alice";
+/// And the one who wants to use it.
+const BOB: &str = "bob";
+/// What alice calls it.
+const NICKNAME: &str = "alice's Acme";
+
+/// Everything that the acts need. What members do goes through the client, as with every command: so it is recorded.
 struct Stage {
-    home: Home,
+    client: Client,
     broker: Arc<Broker>,
     engine: Engine,
     service: Service,
     echo: Arc<Step>,
     hostile: Arc<Step>,
-    alice: MemberId,
-    bob: MemberId,
+    alice: Acting,
+    bob: Acting,
     key: String,
     data_dir: PathBuf,
     began: jiff::Timestamp,
@@ -74,13 +86,10 @@ impl Demo {
         stage.use_it(&mut screen, &account).await?;
         stage.share_it(&mut screen, &account).await?;
         stage.attack(&mut screen, &account).await?;
-        stage.audit(&mut screen).await?;
+        stage.audit(&mut screen, &account).await?;
         let closing = match &temporary {
             Some(_) => format!("{dim}Nothing is kept; --data-dir DIR keeps the store.{dim:#}"),
-            None => {
-                let dir = data_dir.display();
-                format!("Look around:\n  keyhole --data-dir {dir} --apps {dir}/apps accounts list --as alice")
-            }
+            None => look_around(&data_dir),
         };
         if screen.close(&closing)? { Ok(()) } else { Err(Error::said()) }
     }
@@ -93,7 +102,7 @@ impl Stage {
         // Opened before anything is written: it makes the directory as it must be.
         let before = Home::open_with(&settings, Arc::new(Catalog::embedded())).await?;
         let others = before.members.list().await?;
-        if others.iter().any(|member| !["alice", "bob"].contains(&member.id.as_str())) {
+        if others.iter().any(|member| ![ALICE, BOB].contains(&member.id.as_str())) {
             return Err(Error::usage("this data directory is somebody's own")
                 .at(data_dir.display())
                 .help("give the demo a new one: keyhole demo --data-dir DIR"));
@@ -102,51 +111,50 @@ impl Stage {
         std::fs::create_dir_all(&apps).at(apps.display())?;
         std::fs::write(apps.join("acme.toml"), include_str!("acme.toml")).at(apps.display())?;
         let home = Home::open(&settings).await?;
-        let (alice, bob): (MemberId, MemberId) = ("alice".parse()?, "bob".parse()?);
-        for member in [&alice, &bob] {
-            if home.members.get(member).await?.is_none() {
-                home.members.add(member.clone(), None).await?;
-            }
-        }
+        let engine = run::engine(Some(home.code_cache(&settings)))?;
 
         let key = format!("acme_live_{}", ulid::Ulid::generate());
         let service = Service::start(&key).await?;
         let lead = |host: &str| format!("{host}:443:127.0.0.1:{}", service.port).parse::<Resolve>();
-        let broker = home
-            .broker(Egress {
-                resolve: vec![lead(SERVICE)?, lead(ELSEWHERE)?],
-                ca_certs: vec![service.ca.clone()],
-                allow_ranges: vec!["127.0.0.1/32".parse()?],
-                audit: AuditMode::Strict,
-                ..Egress::default()
-            })
-            .await?;
-        let engine = run::engine(None)?;
+        let egress = Egress {
+            resolve: vec![lead(SERVICE)?, lead(ELSEWHERE)?],
+            ca_certs: vec![service.ca.clone()],
+            allow_ranges: vec!["127.0.0.1/32".parse()?],
+            audit: AuditMode::Strict,
+            ..Egress::default()
+        };
+        let api = home.api(&settings, egress, None).await?;
+        let (broker, client) = (api.broker.clone(), Client::here(home, api));
+        let (alice, bob) = (Acting(ALICE.parse()?), Acting(BOB.parse()?));
+        make_room(&client, &alice, settings.out).await?;
+
         let (echo_bytes, hostile_bytes) = (std::fs::read(echo)?, std::fs::read(hostile)?);
         let (echo, hostile) = tokio::try_join!(engine.load(echo_bytes.into()), engine.load(hostile_bytes.into()))?;
         let data_dir = data_dir.to_owned();
         let (began, placeholders) = (jiff::Timestamp::now(), Vec::new());
-        Ok(Self { home, broker, engine, service, echo, hostile, alice, bob, key, data_dir, began, placeholders })
+        Ok(Self { client, broker, engine, service, echo, hostile, alice, bob, key, data_dir, began, placeholders })
     }
 
-    async fn connect(&self, screen: &mut Screen) -> Result<Account> {
+    async fn connect(&self, screen: &mut Screen) -> Result<ConnectedView> {
         screen.act("alice connects an account with a key; it is private")?;
-        let given = Connect {
+        let fields = BTreeMap::from([("api_key".to_owned(), Secret::new(self.key.clone()))]);
+        let new = NewAccount {
             app: "acme".to_owned(),
-            nickname: Some("alice's Acme".to_owned()),
-            fields: BTreeMap::from([("api_key".to_owned(), Secret::new(self.key.clone()))]),
+            nickname: Some(NICKNAME.to_owned()),
+            fields: hidden(fields),
             custom: None,
+            test: true,
         };
-        let account = self.home.accounts.connect(&self.alice, given).await?.account;
+        let account: ConnectedView = self.client.send(Method::POST, Some(&self.alice), &["accounts"], &new).await?;
         screen.check(true, "the key", &self.key)?;
-        let private = account.access == Access::Private;
-        screen.check(private, "the account", &format!("{}, access: {}", account.nickname, account.access))?;
+        let told = format!("{} ({}), access: {}", account.nickname, account.id, account.access);
+        screen.check(account.access == Access::Private, "the account", &told)?;
         let (files, hits) = search(&self.data_dir, &[&self.key])?;
         screen.check(hits == 0, "on disk", &format!("sealed: none of {files} files holds the key in the clear"))?;
         Ok(account)
     }
 
-    async fn use_it(&mut self, screen: &mut Screen, account: &Account) -> Result {
+    async fn use_it(&mut self, screen: &mut Screen, account: &ConnectedView) -> Result {
         screen.act("alice's step reads $auth, calls the service and gets its answer")?;
         let (ran, seen) = self.run(&self.echo, &self.alice, account, "", Limits::default()).await?;
         let received = self.service.take_received();
@@ -172,37 +180,40 @@ impl Stage {
         screen.check(log.contains("‹acme.api_key›"), "the log, recorded", &log)
     }
 
-    async fn share_it(&mut self, screen: &mut Screen, account: &Account) -> Result {
+    async fn share_it(&mut self, screen: &mut Screen, account: &ConnectedView) -> Result {
         screen.act("bob runs the same step")?;
-        let id = &account.id;
-        let (right, came) = self.bobs_run(account).await?;
-        screen.check(!right, "bob runs it", &came)?;
-        let open = self.home.accounts.grant(&self.alice, id, &self.bob).await?;
-        screen.check(
-            open.access.includes(&self.bob),
-            "alice grants bob access",
-            &format!("access: {}", open.access),
-        )?;
-        let (right, came) = self.bobs_run(account).await?;
+        let (right, came) = self.bobs_run(account, false).await?;
+        screen.check(right, "bob runs it", &came)?;
+        let (alice, bob) = (Some(&self.alice), &self.bob.0);
+        let grants = ["accounts", account.id.as_str(), "grants"];
+        let open: AccessView =
+            self.client.send(Method::POST, alice, &grants, &Grant { member: bob.to_string() }).await?;
+        screen.check(open.access.includes(bob), "alice grants bob access", &format!("access: {}", open.access))?;
+        let (right, came) = self.bobs_run(account, true).await?;
         screen.check(right, "bob runs it again", &came)?;
-        let closed = self.home.accounts.revoke(&self.alice, id, &self.bob).await?;
-        screen.check(!closed.access.includes(&self.bob), "alice revokes it", &format!("access: {}", closed.access))?;
-        let (right, came) = self.bobs_run(account).await?;
-        screen.check(!right, "bob's next run", &came)
+        let (alice, bob) = (Some(&self.alice), &self.bob.0);
+        let grant = ["accounts", account.id.as_str(), "grants", bob.as_str()];
+        let closed: AccessView = self.client.ask(Method::DELETE, alice, &grant).await?;
+        screen.check(closed.access == Access::Private, "alice revokes it", &format!("access: {}", closed.access))?;
+        let (right, came) = self.bobs_run(account, false).await?;
+        screen.check(right, "bob's next run", &came)
     }
 
-    /// Whether bob's run worked, and what came of it. A refused run must not have reached the service.
-    async fn bobs_run(&mut self, account: &Account) -> Result<(bool, String)> {
+    /// Whether bob's run went as it should, and what came of it. One that is refused must not reach the service.
+    async fn bobs_run(&mut self, account: &ConnectedView, may: bool) -> Result<(bool, String)> {
         let (ran, seen) = self.run(&self.echo, &self.bob, account, "", Limits::default()).await?;
         self.placeholders.extend(seen.secrets);
         let reached = !self.service.take_received().is_empty();
-        match &ran.outcome.result {
-            Ok(value) => Ok((reached, format!("works: {}", value.to_value()["answer"]["name"]))),
-            Err(failure) => Ok((reached, format!("refused: {}", short(&failure.to_string())))),
-        }
+        Ok(match &ran.outcome.result {
+            Ok(value) => (may && reached, format!("works: {}", value.to_value()["answer"]["name"])),
+            Err(StepFailure::Failed { message, kind: FailureKind::Access, .. }) => {
+                (!may && !reached, format!("refused: {}", short(message)))
+            }
+            Err(failure) => (false, short(&failure.to_string())),
+        })
     }
 
-    async fn attack(&mut self, screen: &mut Screen, account: &Account) -> Result {
+    async fn attack(&mut self, screen: &mut Screen, account: &ConnectedView) -> Result {
         screen.act("a hostile step with alice's account tries")?;
         let limits = Limits { deadline: Duration::from_secs(1), memory: 64 << 20, ..Limits::default() };
 
@@ -215,12 +226,17 @@ impl Stage {
             && outcome.exports.get("key").is_some_and(|value| value.as_str() == "\"‹acme.api_key›\"");
         screen.check(!leaked && shown, "to print the key", "output, log, export and value show ‹acme.api_key›")?;
 
-        let (ran, _) = self.attempt("send-elsewhere", account, &limits).await?;
-        let reached = self.service.take_received().iter().any(|request| request.host == ELSEWHERE);
-        screen.check(refused(&ran) && !reached, "to send it elsewhere", &reason(&ran))?;
-
-        let (ran, _) = self.attempt("ask-metadata", account, &limits).await?;
-        screen.check(refused(&ran), "to ask the cloud's metadata", &reason(&ran))?;
+        // Each by the very rule that is there for it: another one may stop it here, and nothing elsewhere.
+        let sends = [
+            ("send-elsewhere", "to send it to another host", format!("acme credentials don't go to {ELSEWHERE}")),
+            ("send-in-body", "to send it in a body", "the body holds a credential of acme".to_owned()),
+            ("ask-metadata", "to ask cloud metadata", "is a cloud's metadata service".to_owned()),
+        ];
+        for (attempt, what, why) in sends {
+            let (ran, _) = self.attempt(attempt, account, &limits).await?;
+            let reached = !self.service.take_received().is_empty();
+            screen.check(refused(&ran, &why) && !reached, what, &reason(&ran))?;
+        }
 
         let began = Instant::now();
         let (ran, _) = self.attempt("loop", account, &limits).await?;
@@ -238,33 +254,53 @@ impl Stage {
         screen.check(ran.outcome.result.is_ok(), "meanwhile, alice's step", "works as before")
     }
 
-    async fn attempt(&mut self, name: &str, account: &Account, limits: &Limits) -> Result<(Ran, Seen)> {
+    async fn attempt(&mut self, name: &str, account: &ConnectedView, limits: &Limits) -> Result<(Ran, Seen)> {
         let (ran, seen) = self.run(&self.hostile, &self.alice, account, name, limits.clone()).await?;
         self.placeholders.extend(seen.secrets.clone());
         Ok((ran, seen))
     }
 
-    async fn audit(&self, screen: &mut Screen) -> Result {
+    async fn audit(&self, screen: &mut Screen, account: &ConnectedView) -> Result {
         screen.act("the audit of all that")?;
-        let uses = self.broker.audit().uses(Some(self.began)).await?;
-        let mut table = output::table(&["when", "member", "step", "request", "answer", "reason"]);
-        for used in &uses {
-            let (answer, color) = super::audit::answer(used.decision, used.status);
-            let request = super::audit::request(used);
+        let query = AuditQuery { since: Some(self.began), limit: MOST_LISTED, ..AuditQuery::default() };
+        let told: Vec<Audited> = self.client.query(None, &["audit"], &query).await?;
+        let mut table = output::table(&["when", "member", "step", "outcome", "what, and why not"]);
+        let (mut acts, mut allowed, mut refused, mut without_access) = (Vec::new(), 0, 0, 0);
+        for one in &told {
+            let line = audit::Line::of(one);
+            let what = match one {
+                Audited::Act(act) => {
+                    let by_alice = act.member.as_deref() == Some(ALICE) && act.decision == Decision::Allowed;
+                    acts.push((act.act.as_str(), by_alice && act.account.as_deref() == Some(account.id.as_str())));
+                    audit::deed(act)
+                }
+                Audited::Request(used) => {
+                    match used.decision {
+                        Decision::Allowed => allowed += 1,
+                        Decision::Refused => refused += 1,
+                    }
+                    // An account that is refused before there is a request.
+                    without_access += usize::from(used.method.is_empty());
+                    audit::request(used)
+                }
+            };
+            let why = short(line.reason.trim_start_matches("refused: "));
             table.add_row([
-                comfy_table::Cell::new(output::local(used.at).split(' ').next_back().unwrap_or_default()),
-                comfy_table::Cell::new(&used.member),
-                comfy_table::Cell::new(&used.step),
-                comfy_table::Cell::new(output::one_line(&request, 36)),
-                comfy_table::Cell::new(answer).fg(color),
-                comfy_table::Cell::new(output::one_line(used.reason.as_deref().unwrap_or(""), 20)),
+                comfy_table::Cell::new(output::local(line.at).split(' ').next_back().unwrap_or_default()),
+                comfy_table::Cell::new(line.member),
+                comfy_table::Cell::new(line.step),
+                comfy_table::Cell::new(line.outcome).fg(line.color),
+                comfy_table::Cell::new(output::visible(format!("{what}\n{why}").trim_end())),
             ]);
         }
-        screen.say(&format!("   {}", output::table_text(&mut table).replace('\n', "\n   ")))?;
-        let count = |decision| uses.iter().filter(|used| used.decision == decision).count();
-        let (allowed, refused) = (count(Decision::Allowed), count(Decision::Refused));
-        let told = format!("{allowed} requests were allowed; {refused} were refused, two for want of access");
-        screen.check(allowed == 6 && refused == 4, "complete", &told)?;
+        screen.table(&mut table)?;
+        let done = ["accounts_connect", "accounts_grant", "accounts_revoke"].map(|act| (act, true));
+        let right = acts == done && (allowed, refused, without_access) == (6, 5, 2);
+        let told = format!(
+            "{} acts of alice's; {allowed} requests sent; {refused} refused, {without_access} for want of access",
+            acts.len()
+        );
+        screen.check(right, "complete", &told)?;
         let mut secrets: Vec<&str> = self.placeholders.iter().map(String::as_str).collect();
         secrets.push(&self.key);
         let (files, hits) = search(&self.data_dir, &secrets)?;
@@ -275,8 +311,8 @@ impl Stage {
     async fn run(
         &self,
         step: &Step,
-        member: &MemberId,
-        account: &Account,
+        by: &Acting,
+        account: &ConnectedView,
         attempt: &str,
         limits: Limits,
     ) -> Result<(Ran, Seen)> {
@@ -287,7 +323,7 @@ impl Stage {
         // Opened on purpose: what the hostile step tries is refused all the same.
         let open = [ELSEWHERE, "http://169.254.169.254"].map(str::parse::<AllowedHost>);
         let attempt = Attempt {
-            member: member.clone(),
+            member: by.0.clone(),
             links: BTreeMap::from([("acme".to_owned(), account.id.clone())]),
             props,
             event: "{}".to_owned(),
@@ -303,9 +339,46 @@ impl Stage {
     }
 }
 
-fn refused(ran: &Ran) -> bool {
+/// Members, as the demo needs them, and no account that an earlier demo on this data directory connected: two of one
+/// nickname could not be told apart.
+async fn make_room(client: &Client, alice: &Acting, out: Output) -> Result {
+    let members: Vec<MemberView> = client.get(None, &["members"]).await?;
+    for name in [ALICE, BOB] {
+        if !members.iter().any(|member| member.name.as_str() == name) {
+            let new = NewMember { name: name.to_owned(), role: None, invite: false };
+            client.send::<AddedMember>(Method::POST, None, &["members"], &new).await?;
+        }
+    }
+    let of_acme = AccountsQuery { app: Some("acme".to_owned()) };
+    let accounts: Vec<AccountView> = client.query(Some(alice), &["accounts"], &of_acme).await?;
+    for account in accounts.iter().filter(|account| account.owner == alice.0 && account.nickname == NICKNAME) {
+        let path = ["accounts", account.id.as_str()];
+        let deleted: Deleted = client.ask(Method::DELETE, Some(alice), &path).await?;
+        out.note(format!("deleted {} ({}), which an earlier demo connected", deleted.nickname, deleted.deleted));
+    }
+    Ok(())
+}
+
+/// The commands that show what is kept.
+fn look_around(data_dir: &Path) -> String {
+    let quoted = |path: &Path| {
+        let path = path.display().to_string();
+        match path.contains(|letter: char| !letter.is_ascii_alphanumeric() && !"/._-".contains(letter)) {
+            true => format!("'{}'", path.replace('\'', r"'\''")),
+            false => path,
+        }
+    };
+    let keyhole = format!("keyhole --data-dir {} --apps {}", quoted(data_dir), quoted(&data_dir.join("apps")));
+    format!("Look around:\n  {keyhole} accounts list --as {ALICE}\n  {keyhole} audit")
+}
+
+/// Whether the attempt ended with the refusal of a request, and for this reason.
+fn refused(ran: &Ran, why: &str) -> bool {
+    let for_that = |reason: &Option<String>| reason.as_deref().is_some_and(|reason| reason.contains(why));
     ran.outcome.result.is_err()
-        && ran.requests.last().is_some_and(|request| request.decision == Decision::Refused && request.status.is_none())
+        && ran.requests.last().is_some_and(|request| {
+            request.decision == Decision::Refused && request.status.is_none() && for_that(&request.reason)
+        })
 }
 
 fn limit(ran: &Ran) -> Option<Limit> {
@@ -328,8 +401,8 @@ fn reason(ran: &Ran) -> String {
 
 /// The part of a message before its advice.
 fn short(message: &str) -> String {
-    let message = message.split(';').next().unwrap_or(message);
-    message.trim_start_matches("the step ").to_owned()
+    let advice = [";", ", which goes in: "].iter().filter_map(|begins| message.find(begins)).min();
+    message[..advice.unwrap_or(message.len())].trim_start_matches("the step ").to_owned()
 }
 
 fn took(ran: &Ran) -> String {

@@ -1,13 +1,18 @@
 //! What the demo shows: acts, and lines that were checked. It adds up whether everything
 //! went as it should.
 
+use comfy_table::Table;
 use serde_json::{Value, json};
 
 use super::super::error::Result;
-use super::super::output::{Output, one_line, style};
+use super::super::output::{self, Output, one_line, style, visible};
 
-/// Widest text of a line's second part, so that it fits 100 columns.
-const DETAIL: usize = 68;
+/// What stands before the lines of an act.
+const INDENT: &str = "   ";
+/// Columns of a line's first part.
+const WHAT: usize = 26;
+/// Widest text of its second part, so that it fits 100 columns with the mark and the blanks.
+const DETAIL: usize = 100 - INDENT.len() - 2 - WHAT - 1;
 
 /// The screen, and its account of what went as it should.
 pub struct Screen {
@@ -34,6 +39,12 @@ impl Screen {
         self.say(&format!("\n{bold}{number}  {title}{bold:#}"))
     }
 
+    /// A table within the act.
+    pub fn table(&self, table: &mut Table) -> Result {
+        let text = output::table_text_within(table, output::width().saturating_sub(INDENT.len()));
+        self.say(&format!("{INDENT}{}", text.replace('\n', &format!("\n{INDENT}"))))
+    }
+
     /// A line that is right or wrong: what was tried, and what came of it.
     pub fn check(&mut self, right: bool, what: &str, came: &str) -> Result {
         self.wrong += usize::from(!right);
@@ -42,8 +53,11 @@ impl Screen {
         }
         let (mark, color) = if right { ('✓', style::GOOD) } else { ('✗', style::BAD) };
         // What went wrong is shown whole.
-        let came = if right { one_line(came, DETAIL) } else { format!("{came}  ← not as it should be") };
-        self.say(&format!("   {color}{mark}{color:#} {what:25} {came}"))
+        let came = match right {
+            true => one_line(came, DETAIL),
+            false => format!("{}  ← not as it should be", visible(came)),
+        };
+        self.say(&format!("{INDENT}{color}{mark}{color:#} {what:WHAT$} {came}"))
     }
 
     /// The object that `--json` prints, or the closing line. Says whether all went well.

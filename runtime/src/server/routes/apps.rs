@@ -81,6 +81,11 @@ pub fn find(catalog: &Catalog, name: &str) -> Result<AppView, Problem> {
     if let Some(app) = catalog.get(name) {
         return Ok(AppView::from(&**app));
     }
+    if name == CUSTOM {
+        return Err(Problem::not_there(format!("{CUSTOM} has no definition: each account brings its own")).help(format!(
+            "name hosts and places as you connect one: keyhole accounts connect {CUSTOM} --help, or \"custom\" in POST /api/accounts"
+        )));
+    }
     Err(Problem::not_there(format!("there is no app '{name}'")).help(match catalog.nearest(name) {
         Some(near) => format!("did you mean {near}?"),
         None => format!(
