@@ -1,10 +1,13 @@
 //! Time and memory: loops, recursion, allocation, tables, handles.
 
+use std::io::Write as _;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyhole::engine::{CodeCacheConfig, Engine, EngineConfig, LoadError, MAX_DEADLINE, NoHost, StepFailure};
+use keyhole::engine::{
+    CodeCacheConfig, Engine, EngineConfig, LoadError, MAX_DEADLINE, NoHost, StepFailure, runtime_builder,
+};
 use keyhole_tests::program::{Ended, Keyhole};
 use keyhole_tests::workspace::component;
 use serde_json::{Value, json};
@@ -12,19 +15,27 @@ use serde_json::{Value, json};
 use crate::rig::*;
 
 const MIB: u64 = 1 << 20;
-/// How late a run may end.
+/// How late a run may end, where the machine has time for it. So it is the best of three that is held to this: two
+/// cores are shared with all that is tested meanwhile, and what waits for its turn there can end no sooner.
 const LATE: Duration = Duration::from_millis(100);
+/// How late every run may end, whatever else the machine has to do.
+const LATE_AT_WORST: Duration = Duration::from_secs(2);
 
-/// The attack is ended at its deadline of 1 s, and within 100 ms of it.
+/// How long the run took, in the program's own words.
+fn duration(run: &Value) -> Duration {
+    Duration::from_secs_f64(run["duration_ms"].as_f64().unwrap() / 1e3)
+}
+
+/// The attack is ended at its deadline of 1 s: each time within 2 s of it, and the best of three within 100 ms.
 #[track_caller]
 fn ends_at_its_deadline(attack: &str) {
     let scene = Scene::new();
     let deadline = Duration::from_secs(1);
-    at_most(deadline + LATE, || {
+    at_best(deadline + LATE, deadline + LATE_AT_WORST, || {
         let run = scene.attack(attack, json!({}), &["--timeout", "1s"]);
         assert_eq!(limit(&run), "deadline");
         says(&run["error"]["message"], &["deadline of 1 s", "up to 750 s"]);
-        let took = Duration::from_secs_f64(run["duration_ms"].as_f64().unwrap() / 1e3);
+        let took = duration(&run);
         assert!(took >= deadline, "{took:?}");
         took
     });
@@ -45,28 +56,26 @@ fn bounded_an_endless_wait_in_the_host_ends_within_100_ms_of_the_deadline() {
     ends_at_its_deadline("sleep");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bounded_an_endless_loop_in_definition_ends_within_100_ms_of_its_deadline() {
+#[test]
+fn bounded_an_endless_loop_in_definition_ends_within_100_ms_of_its_deadline() {
+    let runtime = runtime_builder().build().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let deadline = Duration::from_millis(500);
     let code_cache = Some(CodeCacheConfig::new(dir.path(), [7; 32]));
     let engine = Engine::new(EngineConfig { definition: within(deadline), code_cache, ..config() }).unwrap();
     let component: bytes::Bytes = std::fs::read(component("definition-loop")).unwrap().into();
+    let load = || runtime.block_on(engine.load(component.clone())).unwrap_err();
     // The first time it is compiled, too; that is not what is measured.
-    let _ = engine.load(component.clone()).await;
-    let mut all = Vec::new();
-    for _ in 0..3 {
+    load();
+    at_best(deadline + LATE, deadline + LATE_AT_WORST, || {
         let started = Instant::now();
-        let error = engine.load(component.clone()).await.unwrap_err();
+        let error = load();
         let took = started.elapsed();
         let LoadError::DefinitionCall(StepFailure::Limit { limit, message }) = error else { panic!("{error}") };
         assert!(limit.as_str() == "deadline" && message.contains("0.500 s"), "{message}");
-        all.push(took);
-        if took <= deadline + LATE {
-            return;
-        }
-    }
-    panic!("{all:?}");
+        assert!(took >= deadline, "{took:?}");
+        took
+    });
 }
 
 #[test]
@@ -88,29 +97,37 @@ fn bounded_an_endless_loop_in_definition_fails_each_command_that_reads_it() {
     });
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bounded_other_runs_are_served_while_steps_loop() {
-    let hostile = step("hostile").await;
-    let hogs: Vec<_> = ["loop", "loop-host-calls", "loop", "loop-host-calls"]
-        .map(|attack| {
+/// The longest that a run with nothing to do waits for its turn beside steps that loop. Each of these has a thread for
+/// 5 ms at a time, and then it is the next one's turn; the rest is for what else the machine has to do.
+const TURN: Duration = Duration::from_secs(1);
+
+#[test]
+fn bounded_other_runs_are_served_while_steps_loop() {
+    // On a runtime as the program's is, whose every thread has a loop on it.
+    runtime_builder().worker_threads(2).build().unwrap().block_on(async {
+        let hostile = step("hostile").await;
+        let start = |attack: &'static str, deadline: Duration| {
             let hostile = hostile.clone();
-            tokio::spawn(async move {
-                run(&hostile, Arc::new(NoHost), &event(attack, json!({})), &within(Duration::from_secs(2))).await
-            })
-        })
-        .into();
-    let mut served = 0;
-    while hogs.iter().any(|hog| !hog.is_finished()) {
-        let outcome =
-            run(&hostile, Arc::new(NoHost), &event("none", json!({})), &within(Duration::from_secs(30))).await;
-        assert_eq!(outcome.result.expect("it is served").as_str(), "\"fine\"");
-        served += 1;
-    }
-    // More than were needed to see the four end.
-    assert!(served >= 10, "{served}");
-    for hog in hogs {
-        assert_eq!(limit_of(&hog.await.unwrap()).0, "deadline");
-    }
+            tokio::spawn(
+                async move { run(&hostile, Arc::new(NoHost), &event(attack, json!({})), &within(deadline)).await },
+            )
+        };
+        let hogs =
+            ["loop", "loop-host-calls", "loop", "loop-host-calls"].map(|attack| start(attack, Duration::from_secs(2)));
+        let mut served = Vec::new();
+        while hogs.iter().any(|hog| !hog.is_finished()) {
+            let begun = Instant::now();
+            let outcome = start("none", Duration::from_secs(30)).await.unwrap();
+            served.push(begun.elapsed());
+            assert_eq!(outcome.result.expect("it is served").as_str(), "\"fine\"");
+        }
+        // More than were needed to see the four end.
+        assert!(served.len() >= 10, "{served:?}");
+        assert!(served.iter().all(|took| *took < TURN), "{served:?}");
+        for hog in hogs {
+            assert_eq!(limit_of(&hog.await.unwrap()).0, "deadline");
+        }
+    });
 }
 
 #[test]
@@ -125,24 +142,31 @@ fn bounded_the_deadline_is_30_s_by_default_and_750_s_at_most() {
     assert_eq!(said.json_error()["where"], "--timeout");
 }
 
+#[test]
+fn bounded_a_run_without_a_timeout_ends_after_30_s() {
+    let deadline = Duration::from_secs(30);
+    let run = Scene::new().attack("sleep", json!({}), &[]);
+    assert_eq!(limit(&run), "deadline");
+    says(&run["error"]["message"], &["deadline of 30 s"]);
+    let took = duration(&run);
+    assert!((deadline..deadline + LATE_AT_WORST).contains(&took), "{took:?}");
+}
+
+/// Which deadline the engine goes by is also shown where nobody waits for it: by `a_deadline_is_at_most_750_s_and_said_so`
+/// in runtime/src/engine/tests.
 #[tokio::test(flavor = "multi_thread")]
-async fn bounded_the_default_and_the_longest_deadline_hold_to_the_end() {
+async fn bounded_the_longest_deadline_holds_to_the_end() {
     if !long() {
+        eprintln!("skipped: it takes 750 s, so only tests/run --long has it");
         return;
     }
     let hostile = step("hostile").await;
-    let deadlines = [Duration::from_secs(30), Duration::from_secs(9000)];
-    let runs = deadlines.map(|deadline| {
-        let hostile = hostile.clone();
-        tokio::spawn(
-            async move { run(&hostile, Arc::new(NoHost), &event("sleep", json!({})), &within(deadline)).await },
-        )
-    });
-    for (run, ends) in runs.into_iter().zip([Duration::from_secs(30), MAX_DEADLINE]) {
-        let outcome = run.await.unwrap();
-        assert_eq!(limit_of(&outcome).0, "deadline");
-        assert!((ends..ends + LATE).contains(&outcome.duration), "{:?}", outcome.duration);
-    }
+    let limits = within(Duration::from_secs(9000));
+    let outcome = run(&hostile, Arc::new(NoHost), &event("sleep", json!({})), &limits).await;
+    let (limit, message) = limit_of(&outcome);
+    assert!(limit == "deadline" && message.contains("deadline of 750 s"), "{message}");
+    let ends = MAX_DEADLINE..MAX_DEADLINE + LATE_AT_WORST;
+    assert!(ends.contains(&outcome.duration), "{:?}", outcome.duration);
 }
 
 #[test]
@@ -204,7 +228,7 @@ async fn bounded_a_table_without_end_ends_saying_which_limit() {
 fn bounded_recursion_without_end_ends_saying_which_limit() {
     let run = Scene::new().attack("recurse", json!({}), &[]);
     assert_eq!(limit(&run), "stack");
-    says(&run["error"]["message"], &["recursion went deeper than the stack's limit"]);
+    says(&run["error"]["message"], &["recurses deeper than the stack's limit"]);
 }
 
 #[test]
@@ -249,14 +273,22 @@ fn a_compiler_ends_when_nobody_is_left_to_read_what_it_makes() {
     let mut compiler = std::process::Command::new(keyhole_tests::workspace::keyhole());
     let compiler = compiler.arg("__compile").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut compiler = compiler.spawn().expect("keyhole starts");
-    // As where the run that it compiles for is killed; but for this it would wait for its component.
-    let _open = compiler.stdin.take();
-    std::thread::sleep(Duration::from_millis(200));
+    // Its limits, 1 GiB and 60 s of CPU, and the begin of a component. A pipe holds less: when all of it
+    // is written, the compiler is at work, and waits for the rest.
+    let mut component = compiler.stdin.take().expect("a pipe");
+    let limits = [1_u64 << 30, 60].map(u64::to_le_bytes).concat();
+    component.write_all(&limits).and_then(|()| component.write_all(&vec![0_u8; 1 << 20])).expect("it reads");
     assert!(compiler.try_wait().expect("a process").is_none(), "it waits");
+    // As where the run that it compiles for is killed. But for this it would wait for ever: `component` is open.
     drop(compiler.stdout.take());
-    at_most(Duration::from_secs(5), || {
-        let begun = Instant::now();
-        assert_eq!(compiler.wait().expect("it ends").code(), Some(4));
-        begun.elapsed()
-    });
+    let gone = Instant::now();
+    let ended = loop {
+        if let Some(ended) = compiler.try_wait().expect("a process") {
+            break ended;
+        }
+        assert!(gone.elapsed() < Duration::from_secs(10), "it goes on");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(ended.code(), Some(4));
+    drop(component);
 }
