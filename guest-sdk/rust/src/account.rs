@@ -30,7 +30,7 @@ pub struct Account {
 
 impl Account {
     /// The account linked to the app prop `prop`. A field of type `Account` in
-    /// the step's props does this by itself; call it for props that `configure` added.
+    /// the step's props does this by itself. An app prop that `configure` added can't be linked.
     ///
     /// # Errors
     /// [`ErrorKind::Access`], saying which: not declared, not linked, no access,

@@ -87,7 +87,7 @@ pub use keyhole_sdk_macros::step;
 /// | `name = ".."` | default: the field's name |
 /// | `options = [..]` | the values to choose from |
 /// | `configure` | the step's `configure` is asked for options, or for additional props |
-/// | `secret` | shown as dots |
+/// | `secret` | a value of the wrong type is not quoted; else it is kept and shown as any other, so a credential belongs in an account |
 ///
 /// ```
 /// #[derive(keyhole_sdk::Props)]
